@@ -1,0 +1,8 @@
+"""The gateway's process, laid out in the order a frame travels.
+
+`capture` opens cameras and keeps the newest frame, `infer` runs the model, `track` gives objects stable ids,
+`decide` turns tracks into events and alerts, `outbox` commits them to SQLite, `link` brings them to the broker
+and waits for the coordinator's acknowledgement. `commands` answers what others ask of the node.
+
+Read `pipeline.py` first.
+"""
