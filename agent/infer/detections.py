@@ -33,6 +33,4 @@ class Detections:
     @staticmethod
     def none() -> "Detections":
         """No detections."""
-        return Detections(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)
-        )
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
