@@ -39,7 +39,6 @@ find_python() {
     return 1
 }
 
-# Only these Debian packages are ever installed, each for the reason that the caller gives.
 # install_packages PACKAGE...: through apt, those that are not there yet.
 install_packages() {
     local package missing=() fresh_mosquitto=no
@@ -81,6 +80,16 @@ disable_system_mosquitto() {
     fi
 }
 
+# quietly COMMAND...: show what it wrote only if it fails.
+quietly() {
+    local written
+    written="$("$@" 2>&1 </dev/null)" || {
+        local status=$?
+        printf '%s\n' "$written" >&2
+        return "$status"
+    }
+}
+
 # make_venv FOLDER: create it if absent, or again if its Python is gone.
 make_venv() {
     local python
@@ -106,7 +115,7 @@ install_locks() {
         say "installing Python packages from lock/$name.txt, hashes checked"
         # Half an installation must not count as a whole one.
         rm -f "$stamps/$name"
-        "$venv/bin/python" -m pip install --quiet --require-hashes --requirement "$ROOT/lock/$name.txt" ||
+        quietly "$venv/bin/python" -m pip install --quiet --require-hashes --requirement "$ROOT/lock/$name.txt" ||
             die "pip could not install lock/$name.txt into $venv"
         lock_digest "$name" >"$stamps/$name"
     done
