@@ -16,6 +16,16 @@ die() {
 # Daemons live in /usr/sbin, which is not on the PATH of an ordinary user.
 have() { PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 
+# quietly COMMAND...: show what it wrote only if it fails.
+quietly() {
+    local written
+    written="$("$@" 2>&1 </dev/null)" || {
+        local status=$?
+        printf '%s\n' "$written" >&2
+        return "$status"
+    }
+}
+
 # as_root COMMAND...: run it as root, by sudo where we are somebody else.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -51,8 +61,8 @@ install_packages() {
     case " ${missing[*]} " in *" mosquitto "*) fresh_mosquitto=yes ;; esac
     as_root true 2>/dev/null ||
         die "root is needed once: run 'apt-get install ${missing[*]}' as root, then start this again"
-    as_root apt-get -q update >/dev/null || die "apt-get update failed; is there a network?"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+    quietly as_root apt-get -q update || die "apt-get update failed; is there a network?"
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" ||
         die "apt-get could not install: ${missing[*]}"
     if [ "$fresh_mosquitto" = yes ]; then disable_system_mosquitto; fi
 }
@@ -78,16 +88,6 @@ disable_system_mosquitto() {
         if have service; then as_root service mosquitto stop >/dev/null 2>&1 || true; fi
         if have update-rc.d; then as_root update-rc.d mosquitto disable >/dev/null 2>&1 || true; fi
     fi
-}
-
-# quietly COMMAND...: show what it wrote only if it fails.
-quietly() {
-    local written
-    written="$("$@" 2>&1 </dev/null)" || {
-        local status=$?
-        printf '%s\n' "$written" >&2
-        return "$status"
-    }
 }
 
 # make_venv FOLDER: create it if absent, or again if its Python is gone.
