@@ -12,7 +12,7 @@ usage() {
 usage: deploy/install.sh agent|coordinator [--prefix DIR] [--no-start] [--root DIR]
 
   --prefix DIR  where the program goes (default /opt/edgewright): DIR/agent or DIR/coordinator
-  --no-start    neither start nor restart the service
+  --no-start    do not restart a service that is enabled, after an upgrade
   --root DIR    put every file beneath DIR and leave this machine alone: no packages, users or services (for tests)
 
 Program in its own virtual environment, configuration /etc/edgewright/agent.toml (or coordinator.toml; an existing
@@ -20,6 +20,8 @@ one is never changed), data in /var/lib/edgewright-agent (or -coordinator). Run 
 END
 }
 
+# The service's user must be able to read the program, whatever root's habit is.
+umask 022
 parse_place --no-start "$@"
 no_start="$flag"
 sample="$here/$service.toml"
@@ -55,12 +57,10 @@ quietly "$venv/bin/python" -m pip install --no-deps --no-build-isolation --force
     die "pip could not install the project into $venv"
 "$venv/bin/edge-$service" --help >/dev/null || die "$venv/bin/edge-$service does not run, see above"
 
-fresh=no
 mkdir -p "$(dirname "$config")" "$(dirname "$unit_file")"
 if [ -e "$config" ]; then
     say "keeping your configuration $config (this version's sample: $sample)"
 else
-    fresh=yes
     say "putting a sample configuration into $config"
     install -m 0640 "$sample" "$config"
     if [ -z "$root" ]; then chgrp "$user" "$config"; fi
@@ -74,8 +74,8 @@ mv "$unit_file.new" "$unit_file"
 
 if on_systemd; then
     systemctl daemon-reload
-    if [ "$fresh" = no ] && [ "$no_start" = no ]; then
-        systemctl enable --quiet "$unit"
+    # The first start is yours, after the configuration; from then on an upgrade takes effect at once.
+    if [ "$no_start" = no ] && systemctl is-enabled --quiet "$unit"; then
         systemctl restart "$unit" || die "$unit did not start; see: journalctl -u $unit -n 50"
         say "done: $unit runs this version; follow it with: journalctl -fu $unit"
         exit 0

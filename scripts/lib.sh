@@ -57,10 +57,10 @@ install_packages() {
     done
     [ "${#missing[@]}" -eq 0 ] && return
     have apt-get || die "these are missing, and there is no apt-get to install them: ${missing[*]}; install what they hold by hand"
+    as_root true 2>/dev/null ||
+        die "root is needed once: run 'apt-get install ${missing[*]}' as root or with sudo, then start this again"
     say "installing through apt: ${missing[*]}"
     case " ${missing[*]} " in *" mosquitto "*) fresh_mosquitto=yes ;; esac
-    as_root true 2>/dev/null ||
-        die "root is needed once: run 'apt-get install ${missing[*]}' as root, then start this again"
     quietly as_root apt-get -q update || die "apt-get update failed; is there a network?"
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" ||
         die "apt-get could not install: ${missing[*]}"

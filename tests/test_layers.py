@@ -23,9 +23,9 @@ OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 TECHNOLOGIES: dict[str, list[str]] = {
     "paho": ["runtime/mqtt.py"],
     "aiomqtt": ["runtime/mqtt.py", "coordinator/edgectl.py", "coordinator/edgectl/*.py"],
-    "msgpack": ["schemas/codec.py"],
+    "msgpack": ["schemas/codec.py", "agent/outbox/file.py"],
     "zstandard": ["schemas/codec.py"],
-    "sqlite3": ["runtime/sqlite.py", "coordinator/store/*.py"],
+    "sqlite3": ["runtime/sqlite.py", "agent/outbox/file.py", "agent/state.py", "coordinator/store/*.py"],
     "sqlite_utils": ["coordinator/store/*.py", "coordinator/edgectl.py", "coordinator/edgectl/*.py"],
     "numpy": ["agent/*", "platforms/*"],
     "av": ["agent/capture/*.py"],
