@@ -152,6 +152,7 @@ threading.Thread(target=time.sleep, args=(9,), daemon=True, name='idle').start()
 def test_a_bad_module_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runtime").mkdir()
+    (tmp_path / "runtime" / "__init__.py").touch()
     (tmp_path / "runtime" / "bad.py").write_text(source)
     (tmp_path / "runtime" / "good.py").write_text("__all__ = ['f']\n\ndef f() -> None: ...")
     faults = import_alone(tmp_path, modules(tmp_path), ["numpy"])
