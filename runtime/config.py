@@ -58,7 +58,7 @@ class BrokerConfig:
     cert_file: Path | None = None  # our own certificate and key, for mutual TLS
     key_file: Path | None = None
     keepalive_s: Annotated[int, Limit(ge=5, le=3600)] = 20  # a dead link is noticed after 1.5 times this
-    topic_root: Annotated[str, Limit(pattern=r"[^#+/\s]+(/[^#+/\s]+)*", means="topic levels without # or +")] = (
+    topic_root: Annotated[str, Limit(pattern=r"[^#+/\s]+(/[^#+/\s]+)*", means="levels without # or +")] = "edge/v1"
         "edge/v1"
     )
 
