@@ -59,8 +59,6 @@ class BrokerConfig:
     key_file: Path | None = None
     keepalive_s: Annotated[int, Limit(ge=5, le=3600)] = 20  # a dead link is noticed after 1.5 times this
     topic_root: Annotated[str, Limit(pattern=r"[^#+/\s]+(/[^#+/\s]+)*", means="levels without # or +")] = "edge/v1"
-        "edge/v1"
-    )
 
     def address(self) -> BrokerAddress:
         """With the password read from where it is kept. Raises ConfigError."""
