@@ -42,7 +42,7 @@ class CameraState(Enum):
     STOPPED = "stopped"  # by `stop`; the thread has ended
 
 
-_DOWN = frozenset((CameraState.STALLED, CameraState.FROZEN, CameraState.LOST))
+_DOWN = frozenset((CameraState.STALLED, CameraState.LOST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Camera:
         self._lock = threading.Lock()  # guards _source between the reader and whoever interrupts it
         self._source: FrameSource | None = None
         self._stalled = False  # the watchdog has interrupted the present source
-        self._watch = StreamWatch(config.stall_after_s, config.frozen_after_s)
+        self._watch = StreamWatch(config.frozen_after_s)
         self._backoff = Backoff(config.retry_first_s, config.retry_max_s)
         self._pacer = Pacer(config.fps_target)
         self._replay = Replay()
@@ -169,7 +169,7 @@ class Camera:
         self._on_state(CameraStatus(self.config.id, self._state))
         try:
             self._serve()
-        except Exception as defect:  # noqa: BLE001 the supervision boundary of this thread
+        except Exception as defect:  # the supervision boundary of this thread
             log.exception("camera %s ended by a defect", self.config.id)
             self._enter(CameraState.FAILED, f"defect: {type(defect).__name__}")
         finally:
@@ -207,17 +207,22 @@ class Camera:
             if self._stopping.is_set():
                 source.interrupt()
         try:
-            self._watch.read_began(monotonic(), self.config.open_timeout_s)
+            patience_s = self.config.open_timeout_s
+            self._watch.read_began(monotonic() + patience_s)
             source.open()
             self._watch.reconnected()
             self._connects += 1
-            while (captured := self._next(source)) is not None:
+            self._watch.read_began(monotonic() + patience_s)
+            while (captured := source.read()) is not None:
+                self._watch.read_ended()
                 self._deliver(source, captured)
+                patience_s = self.config.stall_after_s
+                self._watch.read_began(monotonic() + patience_s)
         except CaptureInterruptedError:
             if self._stalled and not self._stopping.is_set():
                 self._stalls += 1
                 raise CameraStalledError(
-                    f"{self._shown} sent no frame for {self.config.stall_after_s:g} s",
+                    f"{self._shown} sent no frame for {patience_s:g} s",
                     hint="check camera and network",
                 ) from None
             raise
@@ -228,12 +233,6 @@ class Camera:
             self._broken += source.broken
             source.close()
 
-    def _next(self, source: FrameSource) -> Captured | None:
-        self._watch.read_began(monotonic(), self.config.open_timeout_s if not self._arrivals_s else None)
-        captured = source.read()
-        self._watch.read_ended()
-        return captured
-
     def _deliver(self, source: FrameSource, captured: Captured) -> None:
         now_s = monotonic()
         index, self._read = self._read, self._read + 1
@@ -243,8 +242,8 @@ class Camera:
             self._new_format(source.format)
         if source.live:
             self._look(now_s, captured)
-        if self._state is not CameraState.RUNNING and self._watch.health(now_s) is not Health.FROZEN:
-            self._enter(CameraState.RUNNING)
+        frozen = self._watch.health(now_s) is Health.FROZEN
+        self._enter(CameraState.FROZEN if frozen else CameraState.RUNNING)
         if not self._pacer.admit(captured.time_s):
             self._skipped += 1
             return

@@ -12,8 +12,8 @@
     ├── UnreadableVideoError        there, but no video that can be decoded here
     └── CaptureToolError            ffmpeg is missing or too old
 
-Permanent means that trying again at once cannot help. A live camera is still asked again, slowly: someone may repair it
-without touching the gateway.
+Permanent means that trying again at once cannot help. A live camera is still asked again, slowly: someone may repair
+it without touching the gateway.
 """
 
 from runtime.errors import AuthError, PermanentError, TemporaryError

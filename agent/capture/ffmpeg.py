@@ -1,9 +1,9 @@
 """RTSP through an `ffmpeg` child: every hardware decoder of the host, and the system cleans up after any hang.
 
 The child speaks RTSP, decodes, and writes raw YUV in the NUT container to a pipe, which PyAV reads in this process:
-stamps and size come along, a frame is one copy out of the pipe, and Python touches no pixel. NUT costs the same CPU as
-reading bare planes with readv into a fresh buffer (0.11 ms for 640x352 with a pipe of 1 MiB; 0.23 ms with the
-system's default of 64 KiB).
+stamps and size come along, a frame is one copy out of the pipe, and Python touches no pixel. NUT costs the same CPU
+as reading bare planes with readv into a fresh buffer (0.11 ms for 640x352 with a pipe of 1 MiB; 0.23 ms with the
+system's default of 64 KiB). A picture size that changes in mid-stream is scaled to the first one by the child.
 
 Credentials: an address with a user name goes to the child through its standard input, as a one-line concat list, so
 that it appears neither in the process list nor in a file. ffmpeg repeats addresses in its messages: each line is

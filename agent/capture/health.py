@@ -20,16 +20,16 @@ class StreamWatch:
     """Told when a read begins and ends and now and then what the picture looks like; asked how the stream is.
 
     Only waiting for the source counts as a stall: time spent handing a frame on does not.
-    Pictures are the same when hardly a point differs: an encoder that repeats one picture changes none or few of them
-    a little at key frames, while the noise of a sensor moves many points in any live picture, however still the scene.
+    Pictures are the same when hardly a point differs: an encoder that repeats one picture changes none or few of
+    them a little at key frames, while the noise of a sensor moves many points of a live picture, however still the
+    scene.
     """
 
     LOOK_EVERY_S = 0.5
     POINT_DIFFERENCE_MAX = 2  # levels of 256
     POINTS_DIFFERENT_MAX = 0.01  # share of points that may differ by more
 
-    def __init__(self, stall_after_s: float, frozen_after_s: float) -> None:
-        self._stall_after_s = stall_after_s
+    def __init__(self, frozen_after_s: float) -> None:
         self._frozen_after_s = frozen_after_s
         self._deadline_s: float | None = None
         self._reference: Fingerprint | None = None
@@ -37,9 +37,9 @@ class StreamWatch:
         self._look_next_s = float("-inf")
         self._frozen = False
 
-    def read_began(self, now_s: float, allowed_s: float | None = None) -> None:
-        """The reader waits for the source from now on; `allowed_s` in place of the usual patience, for opening."""
-        self._deadline_s = now_s + (self._stall_after_s if allowed_s is None else allowed_s)
+    def read_began(self, deadline_s: float) -> None:
+        """The reader waits for the source from now on, and at `deadline_s` that is a stall."""
+        self._deadline_s = deadline_s
 
     def read_ended(self) -> None:
         """The reader is no longer waiting."""

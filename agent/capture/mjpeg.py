@@ -204,7 +204,7 @@ class _Http(urllib.request.HTTPHandler):
         self._connected = connected
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(functools.partial(_HttpConnection, self._connected), req)  # type: ignore[arg-type]
+        return self.do_open(functools.partial(_HttpConnection, self._connected), req)
 
 
 class _Https(urllib.request.HTTPSHandler):
@@ -217,7 +217,7 @@ class _Https(urllib.request.HTTPSHandler):
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         connection = functools.partial(_HttpsConnection, self._connected, context=self._tls)
-        return self.do_open(connection, req)  # type: ignore[arg-type]
+        return self.do_open(connection, req)
 
 
 class _HttpConnection(http.client.HTTPConnection):

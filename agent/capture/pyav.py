@@ -50,9 +50,9 @@ def scale(frame: VideoFrame, width: int, height: int, pixel_format: str, *, full
     """`frame` in another size and pixel format in one pass of swscale, on this thread alone.
 
     FAST_BILINEAR is bilinear with a cheaper horizontal pass: for 640x352 to 300x300 RGB on the reference machine
-    0.20 ms, against 0.34 for BILINEAR and AREA and 0.51 for BICUBIC, and the same two taps that detectors were trained
-    with. `threads=1` matters: the default starts slice threads for a fifth of a millisecond of work, which adds a
-    quarter to the CPU time.
+    0.20 ms, against 0.34 for BILINEAR and AREA and 0.51 for BICUBIC, and with the two taps that detectors were
+    trained with. `threads=1` matters: the default starts slice threads for a fifth of a millisecond of work, which
+    adds a quarter to the CPU time.
     """
     shrink = max(frame.width / width, frame.height / height)
     return _scalers.reformatter.reformat(
@@ -201,7 +201,7 @@ class VideoFile:
                 assert isinstance(frame, VideoFrame)
                 yield frame
 
-    def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
         try:
             yield from container.demux(stream)
         except av.error.FFmpegError:

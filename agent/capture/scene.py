@@ -36,8 +36,8 @@ class SceneSource:
     """A renderer in the place of a camera.
 
     Paced, it is a live camera of `fps` frames a second on an absolute schedule: a picture is drawn ahead and becomes
-    available at its moment, and moments that a slow reader or renderer missed are skipped. Not paced, it draws as fast
-    as it is read. time_s is index / fps either way. `frames` limits its length; 0: endless.
+    available at its moment, and moments that a slow reader or renderer missed are skipped. Not paced, it draws as
+    fast as it is read. time_s is index / fps either way. `frames` limits its length; 0: endless.
     """
 
     broken = 0

@@ -32,7 +32,7 @@ class CameraConfig:
     hwaccel:         RTSP: ffmpeg's hardware decoder, such as `vaapi`, `cuda`, `v4l2m2m`, `auto`; empty: none
     transport:       RTSP: `tcp` or `udp`
     ffmpeg:          RTSP: name or path of the ffmpeg program (5.1 or newer)
-    tls_verify:      HTTPS: check the certificate; false for cameras that signed their own (ffmpeg checks none for RTSPS)
+    tls_verify:      HTTPS: check the certificate; false for a camera that signed its own (RTSPS: not checked)
     """
 
     id: str
