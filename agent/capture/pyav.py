@@ -201,7 +201,7 @@ class VideoFile:
                 assert isinstance(frame, VideoFrame)
                 yield frame
 
-    def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    def _packets(self, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
         try:
             yield from container.demux(stream)
         except av.error.FFmpegError:
