@@ -103,20 +103,24 @@ class MjpegSource:
             self._socket = None
 
     def _opener(self) -> urllib.request.OpenerDirector:
-        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        if self._username:
-            passwords.add_password(None, self._url, self._username, self._password)
         context = ssl.create_default_context()
         if not self._config.tls_verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        return urllib.request.build_opener(
+        handlers: list[urllib.request.BaseHandler] = [
             urllib.request.ProxyHandler({}),  # a camera is on the local network
             _Http(self._connected),
             _Https(self._connected, context),
-            urllib.request.HTTPBasicAuthHandler(passwords),
-            urllib.request.HTTPDigestAuthHandler(passwords),
-        )
+        ]
+        if self._username:
+            passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+            passwords.add_password(None, self._url, self._username, self._password)
+            handlers += [
+                _CloseRefusal(),
+                urllib.request.HTTPDigestAuthHandler(passwords),
+                urllib.request.HTTPBasicAuthHandler(passwords),
+            ]
+        return urllib.request.build_opener(*handlers)
 
     def _connected(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -194,6 +198,15 @@ class MjpegSource:
             return CameraStalledError(f"{doing} {self._shown}: nothing came in time", hint="check camera and network")
         text = scrub(str(cause) or type(cause).__name__, self._password)
         return CameraUnreachableError(f"{doing} {self._shown} failed: {text}", hint="check camera and network")
+
+
+class _CloseRefusal(urllib.request.BaseHandler):
+    """Closes the answer that asks for credentials before another handler sends the request again with them."""
+
+    handler_order = 100
+
+    def http_error_401(self, _request: object, answer: IO[bytes], *_: object) -> None:
+        answer.close()
 
 
 class _Http(urllib.request.HTTPHandler):

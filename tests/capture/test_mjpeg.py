@@ -36,10 +36,10 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Quiet."""
 
-    def do_GET(self) -> None:  # noqa: N802 the base class's name
+    def do_GET(self) -> None:
         path = self.path.strip("/")
         if path == "basic" and not self._basic():
-            return self._challenge("Basic realm=cam")
+            return self._challenge('Basic realm="cam"')
         if path == "digest" and not self._digest():
             return self._challenge(f'Digest realm="cam", nonce="{NONCE}", qop="auth", algorithm=MD5')
         if path in ("404", "403", "503"):
@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         who = hashlib.md5(f"{USER}:cam:{PASSWORD}".encode()).hexdigest()
         what = hashlib.md5(f"GET:{self.path}".encode()).hexdigest()
         middle = f"{given['nonce']}:{given['nc']}:{given['cnonce']}:{given['qop']}"
-        return given["response"] == hashlib.md5(f"{who}:{middle}:{what}".encode()).hexdigest()
+        return bool(given["response"] == hashlib.md5(f"{who}:{middle}:{what}".encode()).hexdigest())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""No machine of this project has a V4L2 camera: these tests stand in for the device layer and check what is above it."""
+"""No machine of this project has a V4L2 camera: a fake takes the place of the device layer here."""
 
 import threading
 from collections.abc import Iterator
