@@ -12,6 +12,7 @@ import time
 from agent.infer.child_protocol import (
     MESSAGE_BYTES_MAX,
     TEXT_MAX,
+    EngineRequest,
     Kind,
     Ready,
     Reason,
@@ -24,8 +25,9 @@ from agent.infer.child_protocol import (
     unpack,
     write_heartbeat,
 )
+from agent.infer.compiled import CompiledEngine
 from agent.infer.engine import EngineError, EngineUnavailableError, ModelError
-from agent.infer.opening import open_here
+from agent.infer.litert import LiteRtEngine
 
 
 def main(control_fd: int, lifeline_fd: int) -> int:
@@ -36,7 +38,7 @@ def main(control_fd: int, lifeline_fd: int) -> int:
     _, _, body = unpack(control.recv(MESSAGE_BYTES_MAX))
     request = request_from_bytes(body)
     try:
-        engine = open_here(request)
+        engine = open_engine(request)
     except (EngineUnavailableError, ModelError) as error:
         reason = Reason.MODEL if isinstance(error, ModelError) else Reason.UNAVAILABLE
         control.send(pack(Kind.REFUSED, 0, refusal_to_bytes(reason, error.what, error.hint)))
@@ -66,6 +68,25 @@ def main(control_fd: int, lifeline_fd: int) -> int:
             control.send(pack(Kind.DONE, seq))
     engine.close()
     return 0
+
+
+def open_engine(request: EngineRequest) -> LiteRtEngine | CompiledEngine:
+    """Raises ModelError or EngineUnavailableError."""
+    if request.accelerator:
+        return CompiledEngine.open(
+            request.model_path,
+            accelerator=request.accelerator,
+            name=request.name,
+            warmup_runs=request.warmup_runs,
+        )
+    return LiteRtEngine.open(
+        request.model_path,
+        name=request.name,
+        threads=request.threads,
+        delegate_path=request.delegate_path,
+        delegate_options=request.delegate_options,
+        warmup_runs=request.warmup_runs,
+    )
 
 
 def die_with_parent(lifeline_fd: int) -> None:
