@@ -1,6 +1,7 @@
 """LiteRT's compiled model on a GPU (WebGPU over Vulkan on Linux) or an NPU. Runs in a child: it holds the GIL."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,12 +19,17 @@ class CompiledEngine:
         self.name = name
         self._model = model
         self.input = specs[0][0]
-        self.outputs = tuple(specs[1])
         key = next(iter(model.get_signature_list()))
-        # Signatures rename and reorder tensors; the tensor's own name is the same in both runtimes.
+        # Signatures rename and reorder tensors; the tensor's own name is the same in both runtimes. The file states
+        # the quantisation, the compiled model the shapes.
         details = model.get_output_tensor_details(key)
-        order = [details[n]["name"] for n in model.get_signature_list()[key]["outputs"]]
-        self._positions = [order.index(spec.name) for spec in self.outputs]
+        found = [details[n] for n in model.get_signature_list()[key]["outputs"]]
+        order = [detail["name"] for detail in found]
+        self._positions = [order.index(spec.name) for spec in specs[1]]
+        self.outputs = tuple(
+            replace(spec, shape=tuple(int(d) for d in found[position]["shape"]))
+            for spec, position in zip(specs[1], self._positions, strict=True)
+        )
         self._counts = [int(np.prod(spec.shape)) for spec in self.outputs]
         self._in = model.create_input_buffers(0)
         self._out = model.create_output_buffers(0)

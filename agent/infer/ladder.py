@@ -48,7 +48,7 @@ _VARIANTS = {
 
 
 def build_rungs(bundle: Bundle, settings: InferSettings) -> tuple[Rung, ...]:
-    """The rungs this bundle has under these settings, best first. Raises EngineUnavailableError when there is none."""
+    """The rungs this bundle has under these settings, best first. Raises EngineUnavailableError for none."""
     rungs: list[Rung] = []
     missing: list[str] = []
     for kind in _wanted(bundle, settings):

@@ -166,7 +166,7 @@ def _load_delegate(runtime: Runtime, library: str, options: Sequence[tuple[str, 
 
 def _explained(path: Path, name: str, delegate_path: str, error: Exception) -> ModelError | EngineUnavailableError:
     """What a failure to load means, from where it happened and what the runtime said."""
-    reason = " ".join(str(error).split())[:500]
+    reason = " ".join(str(error).split())[:300]
     if EDGETPU_OP.decode() in reason and not delegate_path:
         return EngineUnavailableError(
             f"model {path} is compiled for the Edge TPU and cannot run on {name}",

@@ -2,8 +2,8 @@
 
 import ast
 import hashlib
-import io
 import mmap
+import re
 import zipfile
 from pathlib import Path
 
@@ -97,8 +97,18 @@ def _listed_labels(name: str, text: bytes) -> tuple[str, ...]:
 
 
 def label_lines(text: bytes) -> tuple[str, ...]:
-    """One label a line, blank ends cut; a blank line in the middle keeps its number. ValueError if not UTF-8."""
-    lines = [line.strip() for line in io.StringIO(text.decode("utf-8-sig"))]
+    """One label a line; lines may all begin with their number (`17 cat`, `17: cat`), which then counts.
+
+    Blank lines at the end are cut, one in the middle keeps its number. ValueError when it is not UTF-8.
+    """
+    lines = [line.strip() for line in text.decode("utf-8-sig").splitlines()]
     while lines and not lines[-1]:
         lines.pop()
-    return tuple(lines)
+    numbered = [re.fullmatch(r"(\d{1,5})[\s:,]+(\S.*)", line) for line in lines if line]
+    pairs = [(int(match[1]), match[2]) for match in numbered if match]
+    if not lines or len(pairs) < len(numbered):
+        return tuple(lines)
+    names = ["???"] * (max(number for number, _ in pairs) + 1)
+    for number, name in pairs:
+        names[number] = name
+    return tuple(names)

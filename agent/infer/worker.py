@@ -125,7 +125,8 @@ class InferenceWorker:
             if now < pipeline.next_mono_s:
                 pipeline.stats = WorkerStats(stats.frames, stats.failures, stats.skipped + 1)
                 return
-            pipeline.next_mono_s = max(pipeline.next_mono_s + 1 / rate_fps, now)
+            # One frame of credit, so that a camera whose rate does not divide evenly still reaches the limit.
+            pipeline.next_mono_s = max(pipeline.next_mono_s, now - 1 / rate_fps) + 1 / rate_fps
         try:
             outputs = host.infer(work.tensor)
             self._deliver(Result(work.name, work.frame, outputs, work.placement, host.last_invoke_ms))
