@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.infer.detections import Detections
+from agent.track import Tracker, TrackerSettings
 from agent.track.boxes import iou
 
 Matrix = NDArray[np.float64]
@@ -35,7 +37,7 @@ class Boxes:
 
 NO_BOXES = Boxes(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
 
-Sequence_ = Mapping[int, Boxes]
+Frames = Mapping[int, Boxes]
 """Frame number to its boxes; a frame without boxes may be absent."""
 
 
@@ -90,7 +92,7 @@ def read_mot(path: Path) -> dict[int, Boxes]:
     return sequence
 
 
-def score(truth: Sequence_, tracked: Sequence_, frames: Iterable[int], iou_min: float = 0.5) -> Score:
+def score(truth: Frames, tracked: Frames, frames: Iterable[int], iou_min: float = 0.5) -> Score:
     """The score of `tracked` against `truth` over `frames`; boxes agree from `iou_min` on."""
     last_track: dict[int, int] = {}  # by true object
     agreements: dict[tuple[int, int], int] = defaultdict(int)
@@ -172,3 +174,24 @@ def _assign(cost: Sequence[Sequence[float]], n: int, m: int) -> list[int]:
             owner[column] = owner[before] if before >= 0 else start
             column = before
     return owner
+
+
+def tracks_of(
+    seen: Frames, frames: Iterable[int], fps: float, settings: TrackerSettings, confidence: float | None = None
+) -> dict[int, Boxes]:
+    """What our tracker makes of the detections `seen`: the objects matched in each frame.
+
+    `confidence` stands in for a file that gives none.
+    """
+    tracker = Tracker(settings)
+    result = {}
+    for frame in frames:
+        boxes = seen.get(frame, NO_BOXES)
+        sure = boxes.confidence if confidence is None else np.full(len(boxes.ids), confidence)
+        detections = Detections(boxes.xyxy.astype(np.float32), sure.astype(np.float32), np.zeros(len(sure), np.int32))
+        tracks = tracker.update(detections, frame / fps)
+        now = tracks.matched
+        result[frame] = Boxes(
+            tracks.track_id[now], tracks.xyxy[now].astype(np.float64), tracks.confidence[now].astype(np.float64)
+        )
+    return result

@@ -1,4 +1,11 @@
-"""Which detection continues which track."""
+"""Which detection continues which track.
+
+Greedy, best pair first, and not the exact optimum. `python -m benchmarks.tracker` counts where the two differ: in 29
+of 2,038 calls over PETS09-S2L1, TUD-Campus and rendered crowds. Neither follows better (MOTA and IDF1 averaged over
+these sets within 0.005, in either direction), greedy costs a few array operations whatever the crowd, and the exact
+one grows with the cube of the crowd.
+`benchmarks.mot.best_pairs` is the exact one, for comparison.
+"""
 
 import numpy as np
 from numpy.typing import NDArray

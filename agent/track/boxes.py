@@ -1,10 +1,10 @@
 """Boxes as columns: one row per coordinate, one column per box, so that every operation runs along memory.
 
-    corners: (4, n) float64, rows x0 y0 x1 y1          centres: (4, n) float64, rows cx cy w h
+corners: (4, n) float64, rows x0 y0 x1 y1          centres: (4, n) float64, rows cx cy w h
 
-    (x0,y0) ┌───────w───────┐
-            │    (cx,cy)    h
-            └───────────────┘ (x1,y1)                   pixels, origin top left
+(x0,y0) ┌───────w───────┐
+        │    (cx,cy)    h
+        └───────────────┘ (x1,y1)                   pixels, origin top left
 """
 
 import numpy as np
@@ -19,9 +19,9 @@ def centres_of(corners: Columns) -> Columns:
     return np.concatenate(((low + high) * 0.5, high - low))
 
 
-def corners_of(centres: Columns) -> Columns:
-    """Centres (4, n) to corners (4, n)."""
-    half = centres[2:] * 0.5
+def corners_of(centres: Columns, reach: float = 0.0) -> Columns:
+    """Centres (4, n) to corners (4, n), each side moved outwards by `reach` times the box's size."""
+    half = centres[2:] * (0.5 + reach)
     return np.concatenate((centres[:2] - half, centres[:2] + half))
 
 

@@ -65,13 +65,13 @@ class Kalman:
         moved: State = (transition @ state.reshape(5, 4 * n)).reshape(5, 4, n)
         q = self._accelerate
         noise = np.array((q * dt_s**3 / 3.0 + self._drift * dt_s, q * dt_s**2 / 2.0, q * dt_s))
-        moved[VAR:] += noise[:, None, None] * _height2(state[POSITION])
         np.maximum(moved[POSITION, 2:], _SIZE_MIN_PX, out=moved[POSITION, 2:])
+        moved[VAR:] += noise[:, None, None] * _height2(moved[POSITION])
         return moved
 
     def update(self, state: State, centres: Columns) -> State:
         """`state` (5, 4, n) after each track was measured at its own box of `centres` (4, n)."""
-        gain = state[VAR : VAR_V] / (state[VAR] + self._measure * _height2(centres))  # (2, 4, n)
+        gain = state[VAR:VAR_V] / (state[VAR] + self._measure * _height2(centres))  # (2, 4, n)
         fresh = np.empty_like(state)
         fresh[:VAR] = state[:VAR] + gain * (centres - state[POSITION])
         fresh[VAR:VAR_V] = state[VAR:VAR_V] * (1.0 - gain[0])

@@ -1,6 +1,5 @@
 """What can be tuned about tracking, and the check of it."""
 
-import math
 from dataclasses import dataclass, fields
 
 
@@ -10,6 +9,7 @@ class TrackerSettings:
 
     high_confidence:     detections at or above it are matched first and may begin tracks
     low_confidence:      detections below `high_confidence` but at or above this only continue tracks
+    reach:               share of its size by which each side of a box is moved outwards before IoUs are taken
     match_iou:           least IoU with the predicted box for a confident detection
     low_match_iou:       the same for an unconfident detection
     class_aware:         match only within the same class; otherwise the class is voted by the detections
@@ -26,7 +26,8 @@ class TrackerSettings:
 
     high_confidence: float = 0.5
     low_confidence: float = 0.1
-    match_iou: float = 0.2
+    reach: float = 0.3
+    match_iou: float = 0.15
     low_match_iou: float = 0.5
     class_aware: bool = False
     confirm_matches: int = 2
@@ -36,5 +37,40 @@ class TrackerSettings:
     tracks_max: int = 256
     measure_noise: float = 0.05
     drift_noise: float = 0.2
-    acceleration_noise: float = 1.0
+    acceleration_noise: float = 0.5
     initial_speed_noise: float = 2.0
+
+
+LARGEST = 1e6
+"""The largest time and the largest noise that is taken for meant."""
+
+TRACKS_MAX = 10_000
+"""The largest `tracks_max`: a frame's cost grows with tracks times detections."""
+
+_SHARES = ("high_confidence", "low_confidence", "match_iou", "low_match_iou")
+_POSITIVE = ("confirm_within_s", "lost_max_s", "measure_noise", "initial_speed_noise")
+_NOT_NEGATIVE = ("reach", "confirm_confidence", "drift_noise", "acceleration_noise")
+
+
+def check_tracker_settings(settings: TrackerSettings) -> list[str]:
+    """Every mistake in `settings`, in words; empty when it can be used."""
+    mistakes = []
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    for name in (*_SHARES, *_POSITIVE, *_NOT_NEGATIVE):
+        value = values[name]
+        if name in _SHARES and not 0.0 <= value <= 1.0:
+            mistakes.append(f"{name} = {value}: must be from 0 to 1")
+        elif name in _POSITIVE and not (0.0 < value <= LARGEST):
+            mistakes.append(f"{name} = {value}: must be above 0 and at most {LARGEST:g}")
+        elif name in _NOT_NEGATIVE and not 0.0 <= value <= LARGEST:
+            mistakes.append(f"{name} = {value}: must be from 0 to {LARGEST:g}")
+    if settings.low_confidence > settings.high_confidence:
+        mistakes.append(
+            f"low_confidence = {settings.low_confidence}: must not be above "
+            f"high_confidence = {settings.high_confidence}"
+        )
+    if settings.confirm_matches < 1:
+        mistakes.append(f"confirm_matches = {settings.confirm_matches}: must be at least 1")
+    if not 1 <= settings.tracks_max <= TRACKS_MAX:
+        mistakes.append(f"tracks_max = {settings.tracks_max}: must be from 1 to {TRACKS_MAX}")
+    return mistakes
