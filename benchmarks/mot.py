@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from agent.infer.detections import Detections
 from agent.track import Tracker, TrackerSettings
+from agent.track.assignment import Assign, greedy
 from agent.track.boxes import iou
 
 Matrix = NDArray[np.float64]
@@ -177,13 +178,18 @@ def _assign(cost: Sequence[Sequence[float]], n: int, m: int) -> list[int]:
 
 
 def tracks_of(
-    seen: Frames, frames: Iterable[int], fps: float, settings: TrackerSettings, confidence: float | None = None
+    seen: Frames,
+    frames: Iterable[int],
+    fps: float,
+    settings: TrackerSettings,
+    confidence: float | None = None,
+    assign: Assign = greedy,
 ) -> dict[int, Boxes]:
     """What our tracker makes of the detections `seen`: the objects matched in each frame.
 
     `confidence` stands in for a file that gives none.
     """
-    tracker = Tracker(settings)
+    tracker = Tracker(settings, assign)
     result = {}
     for frame in frames:
         boxes = seen.get(frame, NO_BOXES)

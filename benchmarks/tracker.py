@@ -15,15 +15,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-import agent.track.tracker as tracker_module
 from agent.decide.decider import Decider
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
 from agent.infer.detections import Detections
 from agent.track import Tracker, TrackerSettings
-from agent.track.assignment import Indices
+from agent.track.assignment import Assign, Indices, greedy
 from agent.track.boxes import Columns
 from benchmarks.crowd import crowd
-from benchmarks.mot import Frames, Score, best_pairs, read_mot, score, tracks_of
+from benchmarks.mot import Score, best_pairs, read_mot, score, tracks_of
 from tests.assets import ASSETS
 
 SIZES = (1, 10, 50, 100)
@@ -81,83 +80,70 @@ def timed(call: Callable[..., object], arguments: Sequence[tuple[object, ...]]) 
 
 def moving(n: int, frames: int) -> list[Detections]:
     rng = np.random.default_rng(0)
+    half = np.array((20.0, 40.0))
     centre, velocity = rng.uniform((100, 100), (1800, 1000), (n, 2)), rng.normal(0.0, 60.0, (n, 2))
     result = []
     for k in range(frames):
         at = centre + velocity * k / FPS + rng.normal(0.0, 1.0, (n, 2))
-        xyxy = np.hstack((at - (20, 40), at + (20, 40))).astype(np.float32)
+        xyxy = np.hstack((at - half, at + half)).astype(np.float32)
         confidence = rng.uniform(0.3, 1.0, n).astype(np.float32)
         result.append(Detections(xyxy, confidence, np.zeros(n, np.int32)))
     return result
 
 
 def quality() -> dict[str, float]:
-    settings = TrackerSettings()
-    exactness = _Exactness()
+    counted = _Counted()
     figures: dict[str, float] = {}
-    with exactness:
-        for fps in (4.0, 12.0):
-            for name, value in _marks(_crowd_score(fps, settings)).items():
-                figures[f"crowd_{fps:.0f}fps_{name}"] = value
-        for name, result in asset_scores(settings).items():
-            for mark, value in _marks(result).items():
-                figures[f"{name}_{mark}"] = value
-    figures["assignment_calls"] = exactness.calls
-    figures["assignment_differs"] = exactness.differs
+    scores = {f"crowd_{fps:.0f}fps": crowd_score(fps, counted) for fps in (4.0, 12.0)} | asset_scores(counted)
+    for name, result in scores.items():
+        figures[f"{name}_mota"] = round(result.mota, 4)
+        figures[f"{name}_idf1"] = round(result.idf1, 4)
+        figures[f"{name}_switches"] = result.switches
+        figures[f"{name}_precision"] = round(result.precision, 4)
+        figures[f"{name}_recall"] = round(result.recall, 4)
+    figures["assignment_calls"] = counted.calls
+    figures["assignment_differs"] = counted.differs
     return figures
 
 
-def asset_scores(settings: TrackerSettings) -> dict[str, Score]:
+def asset_scores(assign: Assign) -> dict[str, Score]:
     """Scores on the label sets; none where the test data is absent."""
     labels = ASSETS / "labels"
     if not labels.is_dir():
         return {}
+    settings = TrackerSettings()
     campus = range(1, 72)
     campus_truth = read_mot(labels / "mot_TUD-Campus/gt.txt")
     campus_seen = read_mot(labels / "mot_TUD-Campus/test.txt")
     pets_truth = read_mot(labels / "pets09_s2l1/gt_boxes_selected_frames_shared.txt")
-    pets_seen: Frames = read_mot(labels / "pets09_s2l1/det.txt")
-    pets_tracks = tracks_of(pets_seen, range(1, 796), 7.0, settings)
+    pets_seen = read_mot(labels / "pets09_s2l1/det.txt")
+    pets_tracks = tracks_of(pets_seen, range(1, 796), 7.0, settings, assign=assign)
+    campus_tracks = tracks_of(campus_seen, campus, 25.0, settings, confidence=0.9, assign=assign)
     return {
-        "tud_campus": score(campus_truth, tracks_of(campus_seen, campus, 25.0, settings, confidence=0.9), campus),
-        "tud_campus_truth": score(campus_truth, tracks_of(campus_truth, campus, 25.0, settings), campus),
+        "tud_campus": score(campus_truth, campus_tracks, campus),
+        "tud_campus_truth": score(
+            campus_truth, tracks_of(campus_truth, campus, 25.0, settings, assign=assign), campus
+        ),
         "pets09_s2l1": score(pets_truth, pets_tracks, sorted(pets_truth)),
     }
 
 
-def _crowd_score(fps: float, settings: TrackerSettings) -> Score:
+def crowd_score(fps: float, assign: Assign) -> Score:
     frames = range(1, 401)
     truth, seen = crowd(seed=1, people=14, frames=400, fps=fps)
-    return score(truth, tracks_of(seen, frames, fps, settings), frames)
+    return score(truth, tracks_of(seen, frames, fps, TrackerSettings(), assign=assign), frames)
 
 
-def _marks(result: Score) -> dict[str, float]:
-    return {
-        "mota": round(result.mota, 4),
-        "idf1": round(result.idf1, 4),
-        "switches": result.switches,
-        "precision": round(result.precision, 4),
-        "recall": round(result.recall, 4),
-    }
-
-
-class _Exactness:
-    """While it is open, counts how often the exact assignment would have chosen other pairs."""
+class _Counted:
+    """Greedy assignment that counts how often the exact one would have chosen other pairs."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.differs = 0
-        self._greedy = tracker_module.greedy
 
-    def __enter__(self) -> None:
-        tracker_module.greedy = self._counted
-
-    def __exit__(self, *_: object) -> None:
-        tracker_module.greedy = self._greedy
-
-    def _counted(self, gain: Columns) -> tuple[Indices, Indices]:
+    def __call__(self, gain: Columns) -> tuple[Indices, Indices]:
         exact = best_pairs(gain)
-        rows, columns = self._greedy(gain)
+        rows, columns = greedy(gain)
         self.calls += 1
         self.differs += sorted(zip(rows.tolist(), columns.tolist(), strict=True)) != exact
         return rows, columns

@@ -7,12 +7,17 @@ one grows with the cube of the crowd.
 `benchmarks.mot.best_pairs` is the exact one, for comparison.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.track.boxes import Columns
 
 Indices = NDArray[np.int64]
+
+Assign = Callable[[Columns], tuple[Indices, Indices]]
+"""A way to choose pairs, as `greedy` does."""
 
 _NO = np.zeros(0, np.int64)
 

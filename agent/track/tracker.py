@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.infer.detections import Detections
-from agent.track.assignment import Indices, greedy
+from agent.track.assignment import Assign, Indices, greedy
 from agent.track.boxes import Columns, centres_of, corners_of, iou
 from agent.track.kalman import POSITION, Kalman, State
 from agent.track.settings import TrackerSettings, check_tracker_settings
@@ -40,12 +40,13 @@ class Tracker:
     malformed: detections ignored so far because a coordinate or the confidence was not finite
     """
 
-    def __init__(self, settings: TrackerSettings | None = None) -> None:
+    def __init__(self, settings: TrackerSettings | None = None, assign: Assign = greedy) -> None:
         self.settings = settings or TrackerSettings()
         if mistakes := check_tracker_settings(self.settings):
             raise ConfigError(f"tracker settings: {'; '.join(mistakes)}")
         self.refused = 0
         self.malformed = 0
+        self._assign = assign
         self._kalman = Kalman(self.settings)
         self._thresholds = (-self.settings.high_confidence, -self.settings.low_confidence)
         self._next_id = 1
@@ -132,14 +133,14 @@ class Tracker:
         overlap = iou(corners_of(self._state[POSITION], reach), corners_of(centres, reach))
         if self.settings.class_aware:
             overlap[self._class_id[:, None] != class_id] = 0.0
-        tracks, matched = greedy(overlap[:, :confident] - self.settings.match_iou)
+        tracks, matched = self._assign(overlap[:, :confident] - self.settings.match_iou)
         if confident == detected:
             return tracks, matched
         gain = overlap[:, confident:] - self.settings.low_match_iou
         waiting = self._matched & self._confirmed
         waiting[tracks] = False
         gain[~waiting] = 0.0
-        more_tracks, more = greedy(gain)
+        more_tracks, more = self._assign(gain)
         return np.concatenate((tracks, more_tracks)), np.concatenate((matched, more + confident))
 
     def _match(self, tracks: Indices, centres: Columns, class_id: Columns, confidence: Columns) -> None:
