@@ -246,15 +246,15 @@ def _crack(rng: np.random.Generator, part: Part, scale: float) -> tuple[FloatArr
     heading = rng.uniform(0.9, 2.2) if across else rng.uniform(-0.3, 0.3)
     n = max(4, int(length / (9 * scale)))
     along = np.linspace(-length / 2, length / 2, n)
-    jag = scale * rng.uniform(1.5, 4.0) * rng.standard_normal(n)
+    jag = scale * rng.uniform(1.8, 4.5) * rng.standard_normal(n)
     u0 = rng.uniform(-0.8, 0.8) * part.half[0]
     v0 = float(part.seam_centre_v(np.float32([u0]))[0]) + rng.uniform(-0.25, 0.25) * part.bead_half_width
     u = u0 + along * np.cos(heading) - jag * np.sin(heading)
     v = v0 + along * np.sin(heading) + jag * np.cos(heading)
     taper = 0.55 + 0.45 * np.sin(np.linspace(0.15, np.pi - 0.15, n))
-    width = scale * rng.uniform(1.1, 1.9) * taper
+    width = scale * rng.uniform(1.4, 2.4) * taper
     u = np.clip(u, -0.96 * part.half[0], 0.96 * part.half[0])
-    return _placed(part, u.astype(np.float32), v.astype(np.float32), width.astype(np.float32)), 2.0
+    return _placed(part, u.astype(np.float32), v.astype(np.float32), width.astype(np.float32)), 2.5
 
 
 def _undercut(rng: np.random.Generator, part: Part, scale: float) -> tuple[FloatArray, float]:

@@ -142,7 +142,8 @@ Finds `pore`, `crack`, `undercut` and `spatter` on welded plates under a camera 
 - Input: uint8 RGB, {width} x {height}, the whole frame stretched to it; pixels go in as they are.
 - Outputs, int8, at stride 8: `heatmap` (one map a class, probabilities), `offset` (x, y within the cell),
   `size` (width, height as fractions of the input). Zhou et al. 2019, "Objects as Points".
-- A MobileNetV2-like network (Sandler et al. 2018) of {parameters:,} parameters, full-integer int8 after training.
+- Plain convolutions at first, MobileNetV2's inverted residuals (Sandler et al. 2018) behind; {parameters:,} parameters;
+  full-integer int8, quantised after training.
 - File: {kib:.0f} KiB, sha256 `{sha256}`.
 - One invoke: {invoke_ms:.2f} ms (median, LiteRT, one thread, on the machine that trained it).
 - Licence: Apache-2.0, as the project.
