@@ -95,6 +95,9 @@ class InferenceWorker:
     def start(self) -> None:
         self._thread.start()
 
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def stop(self, timeout_s: float) -> bool:
         """Ends after the frame in hand and closes the hosts. False when that took longer than `timeout_s`."""
         self._stopping.set()

@@ -112,7 +112,7 @@ class Link:
             self.birth_hash = document_hash(message.payload)
             self._publish_now(message)
 
-    # ---- one session ----------------------------------------------------------------------------------------------
+    # ---- one session ----------------------------------------------------------------------------
 
     async def _one_session(self) -> str:
         self._session += 1
@@ -162,7 +162,7 @@ class Link:
             jitter = 1.0 + HEARTBEAT_JITTER * (2.0 * self._random.random() - 1.0)
             await asyncio.sleep(self._heartbeat_s * jitter)
 
-    # ---- what arrives ---------------------------------------------------------------------------------------------
+    # ---- what arrives ---------------------------------------------------------------------------
 
     def _receive(self, delivery: Delivery) -> None:
         connection = self._connection
@@ -205,7 +205,7 @@ class Link:
         self._sender.puback(mid, accepted)
         self._dispatcher.puback(mid)
 
-    # ---- what leaves ----------------------------------------------------------------------------------------------
+    # ---- what leaves ----------------------------------------------------------------------------
 
     def _publish_status(self, state: Presence, reason: str = "") -> None:
         self._draining = state is not Presence.ONLINE
@@ -223,7 +223,7 @@ class Link:
     def _identity(self) -> Identity:
         return Identity(self._node, self._boot, self._session, self._space)
 
-    # ---- waiting --------------------------------------------------------------------------------------------------
+    # ---- waiting --------------------------------------------------------------------------------
 
     def _complain(self, text: str) -> None:
         """Once when lost; silence until it is back."""

@@ -57,7 +57,7 @@ class Sender:
         self.resent_total = 0
         self.on_refused: Callable[[int], None] = lambda count: None
 
-    # ---- told by others -----------------------------------------------------------------------------------------
+    # ---- told by others -------------------------------------------------------------------------
 
     def committed(self, rows: list[Row]) -> None:
         """Rows just committed, in order: sent in this very turn of the loop when nothing waits before them."""
@@ -117,7 +117,7 @@ class Sender:
         unsent = any(map(self._is_behind, LANES))
         return unsent or bool(self._window.inflight) or (self._coordinator_online and bool(self._window.unanswered))
 
-    # ---- one connection -------------------------------------------------------------------------------------------
+    # ---- one connection -------------------------------------------------------------------------
 
     async def run(self, connection: Connection) -> None:
         """Sends until cancelled or the connection is gone."""

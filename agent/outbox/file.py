@@ -141,16 +141,7 @@ class OutboxFile:
     def account(self) -> list[LaneAccount]:
         """The account of every lane, read in one moment."""
         with self._reading:
-            found = self._reader.execute(
-                "SELECT lane, produced, stored, quarantined,"
-                " (SELECT count(*) FROM rows WHERE rows.lane = lanes.lane) FROM lanes"
-            ).fetchall()
-        by_lane = {row[0]: row for row in found}
-        return [
-            LaneAccount(lane.value, row[1], row[2], row[4], row[3])
-            for lane in LANES
-            if (row := by_lane.get(lane.value)) is not None
-        ]
+            return _account(self._reader)
 
     def close(self) -> None:
         """Writes what waits, then closes."""
@@ -186,6 +177,28 @@ class OutboxFile:
 def sync_row(row: Row) -> SyncRow:
     """A batched row as it was appended."""
     return read(SyncRow, msgpack.unpackb(row.payload), strict=False)
+
+
+def account(path: Path) -> list[LaneAccount]:
+    """The account of an outbox file, for people; the file may be in use."""
+    db = connect(path, read_only=True)
+    try:
+        return _account(db)
+    finally:
+        db.close()
+
+
+def _account(db: sqlite3.Connection) -> list[LaneAccount]:
+    found = db.execute(
+        "SELECT lane, produced, stored, quarantined,"
+        " (SELECT count(*) FROM rows WHERE rows.lane = lanes.lane) FROM lanes"
+    ).fetchall()
+    by_lane = {row[0]: row for row in found}
+    return [
+        LaneAccount(lane.value, row[1], row[2], row[4], row[3])
+        for lane in LANES
+        if (row := by_lane.get(lane.value)) is not None
+    ]
 
 
 def export(path: Path) -> Iterable[str]:
