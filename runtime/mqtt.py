@@ -1,0 +1,396 @@
+"""One MQTT 5 connection on the event loop: the only file of the two processes that imports paho.
+
+A `Connection` lives once: connect, use, close; whoever wants another makes another, with a will of its own. Sessions
+expire with the connection (expiry 0): what must survive is in the outbox and the journal, not in the broker.
+Incoming QoS 1 messages are acknowledged by `acknowledge`, after the caller has made them durable, never before.
+
+No thread: paho reads when the socket is readable and writes when `publish` is called.
+"""
+
+import asyncio
+import logging
+import select
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from runtime.errors import AuthError, PermanentError, TemporaryError
+
+log = logging.getLogger(__name__)
+
+READ_PACKETS_MAX = 64  # per turn of the loop, so that a flood cannot starve the other tasks
+RECEIVE_MAXIMUM = 1000  # what we let the broker have in flight towards us
+PACKET_BYTES_MAX = 1024 * 1024
+_AUTH_REASONS = {0x86, 0x87, 0x8A, 0x8C}  # bad user name or password, not authorized, banned, bad method
+
+
+class BrokerUnreachableError(TemporaryError):
+    """No connection to the broker, or it was lost."""
+
+
+class BrokerAuthError(AuthError):
+    """The broker refuses our name, password or certificate."""
+
+
+class BrokerRefusedError(PermanentError):
+    """The broker speaks with us and refuses what we ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is and how to prove who we are. `password` is never shown."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    username: str = ""
+    password: str = field(default="", repr=False)
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive_s: int = 20
+
+    def __str__(self) -> str:
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something to publish."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    content_type: str = ""
+    correlation: bytes = b""
+    expiry_s: int | None = None
+    response_topic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Something received; `mid` is for `acknowledge`."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    mid: int
+    response_topic: str = ""
+    correlation: bytes = b""
+    expiry_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the broker allows on this connection."""
+
+    receive_max: int = 65535
+    packet_bytes_max: int = 268_435_455
+
+
+class Connection:
+    """One connection's life. All methods run on the loop that called `connect`."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        *,
+        client_id: str,
+        will: Message | None = None,
+        on_message: Callable[[Delivery], None],
+        on_puback: Callable[[int, bool], None] | None = None,
+        receive_maximum: int = RECEIVE_MAXIMUM,
+    ) -> None:
+        """`on_puback(mid, accepted)` reports each QoS 1 publish the broker answered."""
+        self.address = address
+        self.limits = Limits()
+        self.closed: asyncio.Future[str] | None = None  # set with the reason when the connection has ended
+        self._client_id = client_id
+        self._will = will
+        self._on_message = on_message
+        self._on_puback = on_puback
+        self._receive_maximum = receive_maximum
+        self._subscriptions: dict[int, asyncio.Future[list[ReasonCode]]] = {}
+        self._connack: asyncio.Future[tuple[ReasonCode, Properties | None]] | None = None
+        self._poller = select.poll()
+        self._misc: asyncio.Task[None] | None = None
+        self._fd = -1
+        self._writing = False
+        self._client = self._make_client()
+
+    # ---- life -----------------------------------------------------------------------------------
+
+    async def connect(self, timeout_s: float = 10.0) -> Limits:
+        """Connected and accepted, or BrokerUnreachableError / BrokerAuthError / BrokerRefusedError."""
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self.closed = loop.create_future()
+        self._connack = loop.create_future()
+        try:
+            await loop.run_in_executor(None, self._connect_blocking, timeout_s)
+        except ssl.SSLCertVerificationError as error:
+            raise BrokerAuthError(
+                f"{self.address}: the broker's certificate is not trusted: {error.verify_message}",
+                hint="check broker.ca_file and that broker.host is the name in the certificate",
+            ) from error
+        except (OSError, ValueError) as error:
+            raise BrokerUnreachableError(
+                f"{self.address}: cannot connect: {error}", hint="is the broker running, and the address right?"
+            ) from error
+        self._attach()
+        try:
+            reason, properties = await asyncio.wait_for(asyncio.shield(self._connack), timeout_s)
+        except TimeoutError as error:
+            self._drop("no answer")
+            raise BrokerUnreachableError(f"{self.address}: no answer within {timeout_s:g} s") from error
+        if reason.is_failure:
+            self._drop(str(reason))
+            if reason.value in _AUTH_REASONS:
+                raise BrokerAuthError(
+                    f"{self.address}: refused as {self._client_id}: {reason}",
+                    hint="check broker.username and its password, or the certificate",
+                )
+            raise BrokerRefusedError(f"{self.address}: refused: {reason}")
+        self.limits = _limits(properties)
+        return self.limits
+
+    async def close(self) -> None:
+        """Says goodbye (the broker then drops the will) and lets go of the socket."""
+        if self.closed is not None and not self.closed.done():
+            self._client.disconnect()
+            self._flush()
+        self._drop("closed")
+
+    @property
+    def is_open(self) -> bool:
+        return self.closed is not None and not self.closed.done()
+
+    async def wait_closed(self) -> str:
+        """Returns the reason once the connection has ended."""
+        assert self.closed is not None, "connect first"
+        return await asyncio.shield(self.closed)
+
+    # ---- traffic --------------------------------------------------------------------------------
+
+    def publish(self, message: Message) -> int:
+        """Hands the message to the socket and returns its packet id. Raises BrokerUnreachableError.
+
+        The caller keeps to `limits`; the broker's answer comes through `on_puback`.
+        """
+        if not self.is_open:
+            raise BrokerUnreachableError(f"{self.address}: not connected")
+        info = self._client.publish(
+            message.topic, message.payload, message.qos, message.retain, _publish_properties(message)
+        )
+        if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_AGAIN):
+            raise BrokerUnreachableError(f"{self.address}: publish failed: {paho.error_string(info.rc)}")
+        self._watch_writes()
+        return int(info.mid)
+
+    async def subscribe(self, filters: Mapping[str, int], *, timeout_s: float = 10.0) -> None:
+        """Subscribes to each filter at its QoS. Raises BrokerRefusedError naming what was refused."""
+        wanted = [(text, SubscribeOptions(qos=qos)) for text, qos in filters.items()]
+        _, mid = self._client.subscribe(wanted)
+        if mid is None:
+            raise BrokerUnreachableError(f"{self.address}: not connected")
+        future: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
+        self._subscriptions[mid] = future
+        self._watch_writes()
+        assert self.closed is not None
+        try:
+            waiting: set[asyncio.Future[Any]] = {future, self.closed}
+            await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._subscriptions.pop(mid, None)
+        if not future.done():
+            raise BrokerUnreachableError(f"{self.address}: no answer to a subscription")
+        refused = [text for text, reason in zip(filters, future.result(), strict=True) if reason.is_failure]
+        if refused:
+            raise BrokerRefusedError(
+                f"{self.address}: subscription refused: {', '.join(refused)}", hint="check the broker's ACL"
+            )
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Tells the broker that a QoS 1 message is ours now. Harmless once the connection has ended."""
+        if delivery.qos and self.is_open:
+            self._client.ack(delivery.mid, delivery.qos)
+            self._watch_writes()
+
+    # ---- paho -----------------------------------------------------------------------------------
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            protocol=paho.MQTTv5,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        address = self.address
+        if address.username:
+            client.username_pw_set(address.username, address.password)
+        client.max_inflight_messages_set(65535)  # the caller's window is the bound, from the broker's own limit
+        if self._will is not None:
+            will = self._will
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
+        client.on_connect = self._handle_connect
+        client.on_disconnect = self._handle_disconnect
+        client.on_message = self._handle_message
+        client.on_publish = self._handle_publish
+        client.on_subscribe = self._handle_subscribe
+        return client
+
+    def _connect_blocking(self, timeout_s: float) -> None:
+        address = self.address
+        if address.tls:
+            context = ssl.create_default_context(cafile=str(address.ca_file) if address.ca_file else None)
+            if address.cert_file:
+                context.load_cert_chain(address.cert_file, address.key_file)
+            self._client.tls_set_context(context)
+        self._client.connect_timeout = timeout_s
+        properties = _properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 0
+        properties.ReceiveMaximum = self._receive_maximum
+        properties.MaximumPacketSize = PACKET_BYTES_MAX
+        self._client.connect(address.host, address.port, address.keepalive_s, clean_start=True, properties=properties)
+
+    def _attach(self) -> None:
+        sock = self._client.socket()
+        if sock is None:
+            raise BrokerUnreachableError(f"{self.address}: the connection was closed at once")
+        self._fd = sock.fileno()
+        self._poller.register(self._fd, select.POLLIN)
+        self._loop.add_reader(self._fd, self._readable)
+        self._watch_writes()
+        self._misc = asyncio.create_task(self._keep_alive(), name=f"mqtt[{self._client_id}].keep-alive")
+
+    async def _keep_alive(self) -> None:
+        """paho's own timer work: pings, and noticing that an answer to one is overdue."""
+        while self.is_open:
+            await asyncio.sleep(1.0)
+            self._client.loop_misc()
+            self._watch_writes()
+
+    def _readable(self) -> None:
+        for _ in range(READ_PACKETS_MAX):
+            self._client.loop_read()
+            if self._fd < 0 or not (self._poller.poll(0) or self._tls_pending()):
+                break
+        self._watch_writes()
+
+    def _tls_pending(self) -> bool:
+        sock = self._client.socket()
+        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+    def _flush(self) -> None:
+        self._client.loop_write()
+        self._watch_writes()
+
+    def _watch_writes(self) -> None:
+        """paho writes what it can at once; a packet queued from a callback or a full socket waits for us."""
+        if self._fd < 0:
+            return
+        wanted = self._client.want_write()
+        if wanted and not self._writing:
+            self._loop.add_writer(self._fd, self._flush)
+        elif not wanted and self._writing:
+            self._loop.remove_writer(self._fd)
+        self._writing = wanted
+
+    def _drop(self, reason: str) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+            self._poller.unregister(fd)
+        if self._misc is not None:
+            self._misc.cancel()
+        if self.closed is not None and not self.closed.done():
+            self.closed.set_result(reason)
+        sock = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+    def _handle_connect(
+        self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if self._connack is not None and not self._connack.done():
+            self._connack.set_result((reason, properties))
+
+    def _handle_disconnect(
+        self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if self._connack is not None and not self._connack.done():
+            self._connack.set_result((reason, properties))
+        self._drop(str(reason))
+
+    def _handle_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        properties = message.properties
+        expiry_s: int | None = getattr(properties, "MessageExpiryInterval", None)
+        self._on_message(
+            Delivery(
+                message.topic,
+                bytes(message.payload),
+                message.qos,
+                message.retain,
+                message.mid,
+                getattr(properties, "ResponseTopic", ""),
+                getattr(properties, "CorrelationData", b""),
+                expiry_s,
+            )
+        )
+
+    def _handle_publish(
+        self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if self._on_puback is not None:
+            self._on_puback(mid, not reason.is_failure)
+
+    def _handle_subscribe(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        mid: int,
+        reasons: list[ReasonCode],
+        properties: Properties | None,
+    ) -> None:
+        future = self._subscriptions.get(mid)
+        if future is not None and not future.done():
+            future.set_result(reasons)
+
+
+def _publish_properties(message: Message) -> Properties | None:
+    if not (message.content_type or message.correlation or message.expiry_s is not None or message.response_topic):
+        return None
+    properties = _properties(PacketTypes.PUBLISH)
+    if message.content_type:
+        properties.ContentType = message.content_type
+    if message.correlation:
+        properties.CorrelationData = message.correlation
+    if message.expiry_s is not None:
+        properties.MessageExpiryInterval = message.expiry_s
+    if message.response_topic:
+        properties.ResponseTopic = message.response_topic
+    return properties
+
+
+def _properties(packet_type: int) -> Properties:
+    return Properties(packet_type)  # type: ignore[no-untyped-call]
+
+
+def _limits(properties: Properties | None) -> Limits:
+    return Limits(
+        receive_max=getattr(properties, "ReceiveMaximum", 65535),
+        packet_bytes_max=getattr(properties, "MaximumPacketSize", 268_435_455),
+    )

@@ -1,0 +1,205 @@
+"""SQLite files in the manner both processes need: WAL, one writer thread, migrations recorded with their effect."""
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runtime.errors import PermanentError, TemporaryError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Job = Callable[[sqlite3.Connection], T]
+QUEUE_MAX = 10_000  # jobs waiting for the writer; beyond that callers are refused, not delayed without end
+
+
+class StorageError(TemporaryError):
+    """The disk refused: full, read-only, failing. Nothing was committed."""
+
+
+class StorageFormatError(PermanentError):
+    """The file is damaged, or of a version this program does not know."""
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode: transactions are begun by `transaction` alone."""
+    target = f"file:{path}?mode=ro" if read_only else f"file:{path}"
+    try:
+        db = sqlite3.connect(target, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+        db.execute("PRAGMA foreign_keys = ON")
+        if not read_only:
+            db.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            f"cannot open {path}: {error}", hint="check that the folder exists and is writable"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise StorageFormatError(
+            f"{path} is no SQLite file: {error}", hint="move it aside; it is not deleted"
+        ) from error
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """One `BEGIN IMMEDIATE … COMMIT`; rolled back on any error, which passes on."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+Migration = tuple[str, str]
+"""(name, SQL script): applied once, in order, each recorded in the same transaction."""
+
+
+def migrate(db: sqlite3.Connection, migrations: Sequence[Migration], *, what: str) -> None:
+    """Brings the file up to the newest schema. Raises StorageFormatError for a file of a newer program."""
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_utc TEXT DEFAULT CURRENT_TIMESTAMP)"
+    )
+    applied = {name for (name,) in db.execute("SELECT name FROM migrations")}
+    unknown = applied - {name for name, _ in migrations}
+    if unknown:
+        raise StorageFormatError(
+            f"{what} was written by a newer version (it knows {', '.join(sorted(unknown))})",
+            hint="install that version again, or give this one a folder of its own",
+        )
+    for name, script in migrations:
+        if name in applied:
+            continue
+        with transaction(db):
+            for statement in _statements(script):
+                db.execute(statement)
+            db.execute("INSERT INTO migrations (name) VALUES (?)", (name,))
+        log.info("%s: applied migration %s", what, name)
+
+
+def _statements(script: str) -> list[str]:
+    found: list[str] = []
+    rest = ""
+    for line in script.splitlines(keepends=True):
+        rest += line
+        if sqlite3.complete_statement(rest):
+            found.append(rest)
+            rest = ""
+    if rest.strip():
+        found.append(rest)
+    return found
+
+
+class Writer:
+    """The one thread that writes a file. Callers send it functions of the connection and get a future.
+
+    Jobs waiting at the same time share one transaction (group commit): each still succeeds or fails alone, in a
+    savepoint, and no future is resolved before the commit is on disk. What cannot be committed fails all of them.
+    """
+
+    BATCH_MAX = 256
+
+    def __init__(self, db: sqlite3.Connection, *, name: str) -> None:
+        self._db = db
+        self._name = name
+        self._jobs: queue.Queue[tuple[Job[Any], Future[Any]] | None] = queue.Queue(QUEUE_MAX)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job[T]) -> "Future[T]":
+        """Runs `job` in the writer's transaction. Raises StorageError when too many jobs wait."""
+        future: Future[T] = Future()
+        try:
+            self._jobs.put_nowait((job, future))
+        except queue.Full as error:
+            raise StorageError(
+                f"{self._name}: {QUEUE_MAX} writes wait already", hint="the disk is too slow for this load"
+            ) from error
+        return future
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Writes what waits, then ends the thread and closes the file."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            self._db.close()
+
+    def _run(self) -> None:
+        while True:
+            first = self._jobs.get()
+            if first is None:
+                return
+            batch = [first]
+            last = False
+            while len(batch) < self.BATCH_MAX:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    last = True
+                    break
+                batch.append(job)
+            self._commit(batch)
+            if last:
+                return
+
+    def _commit(self, batch: list[tuple[Job[Any], Future[Any]]]) -> None:
+        done: list[tuple[Future[Any], Any]] = []
+        failed: list[tuple[Future[Any], BaseException]] = []
+        try:
+            with transaction(self._db):
+                for job, future in batch:
+                    try:
+                        done.append((future, self._one(job, alone=len(batch) == 1)))
+                    except Exception as error:
+                        if not self._db.in_transaction:
+                            raise
+                        failed.append((future, _storage(error, self._name)))
+        except Exception as error:  # noqa: BLE001 - supervision boundary: the thread must live, all callers are told
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(_storage(error, self._name))
+            return
+        for future, value in done:
+            future.set_result(value)
+        for future, problem in failed:
+            future.set_exception(problem)
+
+    def _one(self, job: Job[T], *, alone: bool) -> T:
+        if alone:
+            return job(self._db)
+        self._db.execute("SAVEPOINT job")
+        try:
+            value = job(self._db)
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO job")
+                self._db.execute("RELEASE job")
+            raise
+        self._db.execute("RELEASE job")
+        return value
+
+
+def _storage(error: BaseException, name: str) -> BaseException:
+    if isinstance(error, sqlite3.OperationalError):
+        text = str(error)
+        hint = "free space on the disk" if "full" in text else "check the disk and the folder's permissions"
+        wrapped: BaseException = StorageError(f"{name}: write failed: {text}", hint=hint)
+    elif isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
+        wrapped = StorageFormatError(
+            f"{name}: the file is damaged: {error}", hint="stop and keep the file; salvage it"
+        )
+    else:
+        return error
+    wrapped.__cause__ = error
+    return wrapped

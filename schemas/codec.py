@@ -1,0 +1,245 @@
+"""Messages to bytes and back, with a size cap for each kind.
+
+Documents, events and alerts are JSON, so that every subscriber reads them; events follow CloudEvents 1.0 in JSON
+(structured mode). Heartbeats, batches and acknowledgements are msgpack. Unknown fields are tolerated.
+Decoding raises RemoteWireError, encoding LocalWireError; both say what is wrong and where.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgpack
+
+from schemas.errors import LocalWireError, RemoteWireError
+from schemas.identity import Identity
+from schemas.messages import Ack, Command, Event, Heartbeat, Result, Severity, SyncBatch
+from schemas.shape import ShapeError, fields_of, read
+from schemas.topics import ROOT, RULES, Kind
+
+T = TypeVar("T")
+
+NESTING_MAX = 32
+_ALERT_TYPES = {"raised": "AlertRaised", "updated": "AlertUpdated", "cleared": "AlertCleared"}
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+def check_size(kind: Kind, payload: bytes) -> None:
+    """Raises RemoteWireError when a payload is larger than its kind allows."""
+    limit = RULES[kind].payload_bytes_max
+    if len(payload) > limit:
+        raise RemoteWireError(f"{kind.value} of {len(payload)} bytes; at most {limit} are allowed")
+
+
+def encode_document(message: object) -> bytes:
+    """A status, birth, desired, reported or result document as JSON."""
+    return _to_json(fields_of(message))
+
+
+def decode_document(cls: type[T], kind: Kind, payload: bytes) -> T:
+    """A JSON document of `cls`."""
+    check_size(kind, payload)
+    return _shaped(cls, kind, _from_json(payload))
+
+
+def encode_packed(message: Heartbeat | SyncBatch | Ack) -> bytes:
+    """A heartbeat, batch or acknowledgement as msgpack."""
+    packed: bytes = msgpack.packb(fields_of(message))
+    return packed
+
+
+def decode_packed(cls: type[T], kind: Kind, payload: bytes) -> T:
+    """A msgpack message of `cls`."""
+    check_size(kind, payload)
+    return _shaped(cls, kind, _from_msgpack(payload))
+
+
+# ---- events and alerts: CloudEvents 1.0 --------------------------------------------------------
+
+
+def encode_event(event: Event) -> bytes:
+    """A CloudEvent. `source` is the node's topic prefix and `(source, id)` is unique and never changes."""
+    who = event.identity
+    fields: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": who.id,
+        "source": f"/{ROOT}/{who.node}",
+        "type": event.type,
+        "subject": event.subject,
+        "time": format_utc(event.time_utc_ms),
+        "datacontenttype": "application/json",
+        "edgestream": who.stream,
+        "edgelane": who.lane,
+        "edgeseq": who.seq,
+        "edgeboot": event.boot,
+    }
+    if event.severity is not None:
+        fields["edgeseverity"] = event.severity.value
+    fields["data"] = event.data
+    payload = _to_json(fields)
+    limit = RULES[Kind.ALERT if event.severity else Kind.EVENT].payload_bytes_max
+    if len(payload) > limit:
+        raise LocalWireError(f"event {event.type} of {len(payload)} bytes; at most {limit} are allowed")
+    return payload
+
+
+def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
+    """The event in `payload`, which came on a topic of `node`; its `source` has to name the same node."""
+    check_size(kind, payload)
+    raw = _from_json(payload)
+    if raw.get("specversion") != "1.0":
+        raise RemoteWireError(f"{kind.value}: specversion is {raw.get('specversion')!r}, not '1.0'")
+    source = _text(raw, "source")
+    if source.rsplit("/", 1)[-1] != node:
+        raise RemoteWireError(f"{kind.value}: source {source[:100]!r} is not node {node}, on whose topic it came")
+    seq = raw.get("edgeseq")
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 < seq < 2**63:
+        raise RemoteWireError(f"{kind.value}: edgeseq is {seq!r}, not a positive whole number")
+    boot = raw.get("edgeboot", 0)
+    data = raw.get("data")
+    if not isinstance(boot, int) or not isinstance(data, dict):
+        raise RemoteWireError(f"{kind.value}: edgeboot must be a whole number and data an object")
+    identity = Identity(node, _text(raw, "edgestream"), _text(raw, "edgelane"), seq)
+    severity = raw.get("edgeseverity")
+    try:
+        return Event(
+            identity=identity,
+            type=_text(raw, "type"),
+            subject=str(raw.get("subject", "")),
+            time_utc_ms=parse_utc(_text(raw, "time")),
+            data=data,
+            boot=boot,
+            severity=None if severity is None else Severity(severity),
+        )
+    except ValueError as error:
+        raise RemoteWireError(f"{kind.value}: {error}") from error
+
+
+def alert_type(state: str) -> str:
+    """The event type of a step in an alert's life: raised, updated, cleared."""
+    return _ALERT_TYPES[state]
+
+
+def format_utc(utc_ms: int) -> str:
+    """RFC 3339 with milliseconds: 2026-11-24T10:00:00.123Z."""
+    return datetime.fromtimestamp(utc_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc_ms % 1000:03d}Z"
+
+
+def parse_utc(text: str) -> int:
+    """The UTC milliseconds of an RFC 3339 time. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"time {text!r} has no zone")
+    return round(moment.timestamp() * 1000)
+
+
+# ---- commands ----------------------------------------------------------------------------------
+
+
+def decode_command(function: str, payload: bytes) -> Command:
+    """A call, typed by hand or sent by a program; an empty payload calls without arguments."""
+    check_size(Kind.CMD, payload)
+    packed = bool(payload) and (payload[0] in range(0x80, 0x90) or payload[0] in (0xDE, 0xDF))
+    fields = (_from_msgpack(payload) if packed else _from_json(payload)) if payload.strip() else {}
+    identifier = fields.pop("_id", "")
+    expires_s = fields.pop("_expires_s", None)
+    if not isinstance(identifier, str) or len(identifier) > 128:
+        raise RemoteWireError("cmd: _id must be a text of at most 128 characters")
+    if expires_s is not None and (
+        isinstance(expires_s, bool)
+        or not isinstance(expires_s, int | float)
+        or not math.isfinite(expires_s)
+        or expires_s < 0
+    ):
+        raise RemoteWireError(f"cmd: _expires_s is {expires_s!r}, not a number of seconds")
+    return Command(function, fields, identifier, expires_s, packed)
+
+
+def encode_command(command: Command) -> bytes:
+    """A call as `decode_command` reads it."""
+    fields = dict(command.arguments)
+    if command.id:
+        fields["_id"] = command.id
+    if command.expires_s is not None:
+        fields["_expires_s"] = command.expires_s
+    return _pack(fields) if command.packed else _to_json(fields)
+
+
+def encode_result(result: Result, *, packed: bool) -> bytes:
+    """The answer to a command, in the caller's own encoding."""
+    fields = fields_of(result)
+    return _pack(fields) if packed else _to_json(fields)
+
+
+def decode_result(payload: bytes) -> Result:
+    """An answer, JSON or msgpack."""
+    check_size(Kind.RESULT, payload)
+    raw = _from_json(payload) if payload[:1] == b"{" else _from_msgpack(payload)
+    return _shaped(Result, Kind.RESULT, raw)
+
+
+# ---- shared ------------------------------------------------------------------------------------
+
+
+def _shaped(cls: type[T], kind: Kind, raw: Mapping[str, Any]) -> T:
+    try:
+        return read(cls, raw, strict=False)
+    except ShapeError as error:
+        raise RemoteWireError(f"{kind.value}: {error}") from error
+
+
+def _to_json(fields: Any) -> bytes:
+    try:
+        return _encode_json(fields).encode()
+    except (TypeError, ValueError) as error:
+        raise LocalWireError(f"not JSON: {error}") from error
+
+
+def _pack(fields: Any) -> bytes:
+    packed: bytes = msgpack.packb(fields)
+    return packed
+
+
+def _from_json(payload: bytes) -> dict[str, Any]:
+    try:
+        raw = json.loads(payload, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise RemoteWireError(f"payload is no JSON: {error}; it begins {payload[:40]!r}") from error
+    return _mapping(raw, payload)
+
+
+def _from_msgpack(payload: bytes) -> dict[str, Any]:
+    try:
+        raw = msgpack.unpackb(payload, strict_map_key=True, max_str_len=len(payload), max_bin_len=len(payload))
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise RemoteWireError(f"payload is no msgpack: {error}; it begins {payload[:40]!r}") from error
+    return _mapping(raw, payload)
+
+
+def _mapping(raw: Any, payload: bytes) -> dict[str, Any]:
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise RemoteWireError(f"payload is no object with named fields; it begins {payload[:40]!r}")
+    if _depth_exceeds(raw, NESTING_MAX):
+        raise RemoteWireError(f"payload is nested deeper than {NESTING_MAX} levels")
+    return raw
+
+
+def _depth_exceeds(value: Any, left: int) -> bool:
+    if isinstance(value, dict):
+        return left == 0 or any(_depth_exceeds(item, left - 1) for item in value.values())
+    if isinstance(value, list):
+        return left == 0 or any(_depth_exceeds(item, left - 1) for item in value)
+    return False
+
+
+def _text(raw: Mapping[str, Any], key: str) -> str:
+    value = raw.get(key)
+    if not isinstance(value, str) or not 0 < len(value) <= 200:
+        raise RemoteWireError(f"{key} is {value!r}, not a text of 1 to 200 characters")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
