@@ -24,7 +24,7 @@ class NodeConfig:
     id: str
     data_dir: Path = Path("/var/lib/edgewright/agent")
     name: Annotated[str, Limit(len_max=200)] = ""
-    node_type: Annotated[str, Limit(len_max=100)] = "Edge_Gateway"
+    node_type: Annotated[str, Limit(len_max=100)] = "Industrial_Gateway"
     site: Annotated[str, Limit(len_max=100)] = ""
     labels: dict[str, str] = field(default_factory=dict)
     location: dict[str, float] = field(default_factory=dict)
