@@ -5,7 +5,7 @@ import fcntl
 import logging
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,7 +35,17 @@ log = logging.getLogger(__name__)
 # Python hands the interpreter lock on every 5 ms by default: too late for a loop that promises 2 ms.
 SWITCH_INTERVAL_S = 0.0005
 LIFECYCLE_MAX = 1000  # notes on their way to the outbox; more at once is a defect somewhere and is counted
-ACCOUNT_EVERY_S = 5.0
+FIGURES_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The outbox's account and the machine's figures, as last measured."""
+
+    accounts: list[LaneAccount] = field(default_factory=list)
+    memory_mb: float = 0.0
+    temperature_c: float | None = None
+    disk_free_mb: float = 0.0
 
 
 class Agent:
@@ -53,7 +63,7 @@ class Agent:
         self.boot = self._state.boot
         self._started_mono_s = time.monotonic()
         self._file = OutboxFile(node.data_dir / "outbox.db", node=node.id, boot=self.boot)
-        self._accounts: list[LaneAccount] = []
+        self._figures = Figures()
         self._loop_watch = LoopWatch()
         self._cpu = host.CpuMeter()
         self._beats = 0
@@ -106,7 +116,7 @@ class Agent:
         try:
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
-            supervisor.supervise("account", self._keep_account, stage=2)
+            supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
             supervisor.supervise("watchdog", lambda: feed_watchdog(notifier, self._worker.is_alive), stage=4)
@@ -178,10 +188,19 @@ class Agent:
         while True:
             await self.outbox.append([await self._notes.get()])
 
-    async def _keep_account(self) -> None:
+    async def _keep_figures(self) -> None:
         while True:
-            self._accounts = await self.outbox.account()
-            await asyncio.sleep(ACCOUNT_EVERY_S)
+            self._figures = await asyncio.to_thread(self._measure)
+            await asyncio.sleep(FIGURES_EVERY_S)
+
+    def _measure(self) -> "Figures":
+        """What takes a while to read, so never on the loop."""
+        return Figures(
+            self._file.account(),
+            host.memory_mb(host.children()),
+            host.temperature_c(),
+            host.disk_free_mb(self.config.node.data_dir),
+        )
 
     # ---- what the node says of itself -----------------------------------------------------------
 
@@ -204,6 +223,7 @@ class Agent:
 
     def _heartbeat(self) -> Heartbeat:
         self._beats += 1
+        figures = self._figures
         now_s = time.monotonic()
         return Heartbeat(
             boot=self.boot,
@@ -212,19 +232,19 @@ class Agent:
             uptime_s=round(now_s - self._started_mono_s, 1),
             time_utc_ms=time.time_ns() // 1_000_000,
             cpu_percent=self._cpu.percent(now_s),
-            memory_mb=host.memory_mb(host.children()),
-            temperature_c=host.temperature_c(),
-            disk_free_mb=host.disk_free_mb(self.config.node.data_dir),
+            memory_mb=figures.memory_mb,
+            temperature_c=figures.temperature_c,
+            disk_free_mb=figures.disk_free_mb,
             loop_stall_ms_p99=round(self._loop_watch.lateness().p99_ms, 3),
-            outbox_pending={account.lane: account.pending for account in self._accounts if account.pending},
+            outbox_pending={account.lane: account.pending for account in figures.accounts if account.pending},
             streams=[report for stream in self.streams.values() for report in stream.reports()],
             birth_hash=self._link.birth_hash,
         )
 
     async def status(self) -> dict[str, Any]:
         """What `cmd/status` answers."""
+        self._figures = await asyncio.to_thread(self._measure)
         beat = self._heartbeat()
-        self._accounts = await self.outbox.account()
         return {
             "node": self.config.node.id,
             "boot": self.boot,
@@ -235,7 +255,7 @@ class Agent:
             "temperature_c": beat.temperature_c,
             "disk_free_mb": beat.disk_free_mb,
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
-            "outbox": [asdict(account) for account in self._accounts],
+            "outbox": [asdict(account) for account in self._figures.accounts],
             "published_total": self._sender.published_total,
             "answered_total": self._sender.answered_total,
             "resent_total": self._sender.resent_total,

@@ -198,7 +198,8 @@ class Link:
         if node == COORDINATOR:
             self._sender.coordinator(status.state is Presence.ONLINE)
         elif not self._stopping.is_set() and self._identity().overrules(status) and not self._draining:
-            log.info("a stale status %s stood on our topic; published over", status.state.value)
+            level = logging.INFO if status.boot == self._boot else logging.DEBUG  # after a restart it is expected
+            log.log(level, "a stale status %s stood on our topic; published over", status.state.value)
             self._publish_status(Presence.ONLINE)
 
     def _puback(self, mid: int, accepted: bool) -> None:

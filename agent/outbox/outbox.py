@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from agent.outbox.file import LaneAccount, OutboxFile
+from agent.outbox.file import OutboxFile
 from agent.outbox.rows import Draft, Row
 from runtime.errors import TemporaryError
 
@@ -64,7 +64,3 @@ class Outbox:
 
         self.file.append(drafts).add_done_callback(on_writer)
         return waiter
-
-    async def account(self) -> list[LaneAccount]:
-        """The account of every lane."""
-        return await asyncio.to_thread(self.file.account)
