@@ -146,12 +146,13 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 def _tree(pid: int) -> Iterable[int]:
     yield pid
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-    except OSError:
-        return
-    for child in text.split():
-        yield from _tree(int(child))
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):  # each thread lists the children it started
+        try:
+            started = task.read_text(encoding="ascii").split()
+        except OSError:
+            continue
+        for child in started:
+            yield from _tree(int(child))
 
 
 def _pss_kb(pid: int) -> int:

@@ -36,11 +36,13 @@ def memory_mb(pids: Iterable[int] = ()) -> float:
 
 def children() -> list[int]:
     """The processes this one has started and that still run."""
-    try:
-        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
-    except OSError:
-        return []
-    return [int(pid) for pid in text.split()]
+    found: list[int] = []
+    for task in Path("/proc/self/task").glob("*/children"):  # each thread lists the children it started
+        try:
+            found += map(int, task.read_text(encoding="ascii").split())
+        except OSError:
+            continue
+    return found
 
 
 def temperature_c() -> float | None:
