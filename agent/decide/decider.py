@@ -108,7 +108,8 @@ class Decider:
         }
 
     def _pass_time(self, until_s: float) -> list[Fact]:
-        return [*self._zones.settle(until_s), *self._alerts.lapse(until_s)]
+        facts: list[Fact] = [*self._zones.settle(until_s), *self._alerts.lapse(until_s)]
+        return sorted(facts, key=lambda fact: fact.time_s)
 
     def _in_camera_time(self, facts: list[Fact]) -> list[Fact]:
         offset_s = self._time.offset_s
