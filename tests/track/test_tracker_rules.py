@@ -182,10 +182,10 @@ def test_shown_values_are_not_changed_by_later_frames() -> None:
 
 
 def test_all_setting_mistakes_come_in_one_report() -> None:
-    wrong = TrackerSettings(high_confidence=0.2, low_confidence=0.3, lost_max_s=-1.0, tracks_max=0, match_iou=2.0)
+    wrong = TrackerSettings(high_confidence=0.2, low_confidence=0.3, lost_max_s=-1.0, tracks_max=0, match_min=2.0)
     with pytest.raises(ConfigError) as report:
         Tracker(wrong)
-    for name in ("low_confidence", "lost_max_s", "tracks_max", "match_iou"):
+    for name in ("low_confidence", "lost_max_s", "tracks_max", "match_min"):
         assert name in str(report.value)
 
 
