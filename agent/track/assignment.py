@@ -1,10 +1,10 @@
 """Which detection continues which track.
 
 Greedy, best pair first, and not the exact optimum. `python -m benchmarks.tracker` measures both on PETS09-S2L1,
-TUD-Campus and rendered crowds at 2 to 12 frames a second: they differ in 70 of 2,584 calls, most of them at 2 frames a
-second; the exact one gains 0.002 in MOTA and 0.01 in IDF1 on average, less than either gains or loses from one set to
-the next (on PETS greedy is ahead by 0.05 in IDF1). Greedy costs a few array operations whatever the crowd; the exact
-one grows with the cube of the crowd and would need compiled code.
+TUD-Campus and rendered crowds at 2 to 12 frames a second: they differ in 70 of 2,584 calls, half of them at 2 frames
+a second. The exact one gains 0.002 in MOTA and 0.01 in IDF1 on average, less than either gains or loses from one set
+to the next (on PETS greedy is ahead by 0.05 in IDF1). Greedy costs a few array operations whatever the crowd; the
+exact one grows with the cube of the crowd and would need compiled code.
 `benchmarks.mot.best_pairs` is the exact one, for comparison.
 """
 

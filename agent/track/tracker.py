@@ -116,8 +116,9 @@ class Tracker:
         table[0] = detections.class_id
         table[1:5] = detections.xyxy.T
         np.negative(detections.confidence, out=table[5], casting="unsafe")
-        if not math.isfinite(table.sum()):
-            finite = np.isfinite(table).all(axis=0)
+        finite = np.isfinite(table)
+        if not finite.all():
+            finite = finite.all(axis=0)
             self.malformed += int(np.count_nonzero(~finite))
             table = table[:, finite]
         table = table[:, np.lexsort(table)]

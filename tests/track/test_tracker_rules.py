@@ -166,7 +166,8 @@ def test_what_finds_no_room_is_counted_and_the_most_confident_come_first() -> No
 
 def test_detections_that_are_no_numbers_are_counted_and_left_out() -> None:
     tracker = Tracker()
-    bad = (float("nan"), 0.0, 1.0, 1.0), (0.0, 0.0, float("inf"), 1.0)
+    infinity = float("inf")
+    bad = (float("nan"), 0.0, 1.0, 1.0), (-infinity, 0.0, infinity, 1.0)
     shown = run(tracker, [seen(at(0), *bad)] * 3)
     assert [t.track_id.tolist() for t in shown] == [[], [1], [1]]
     assert tracker.malformed == 6
