@@ -118,9 +118,9 @@ class Tracker:
         np.negative(detections.confidence, out=table[5], casting="unsafe")
         finite = np.isfinite(table)
         if not finite.all():
-            finite = finite.all(axis=0)
-            self.malformed += int(np.count_nonzero(~finite))
-            table = table[:, finite]
+            usable_columns = np.logical_and.reduce(finite)
+            self.malformed += int(np.count_nonzero(~usable_columns))
+            table = table[:, usable_columns]
         table = table[:, np.lexsort(table)]
         confident, usable = table[5].searchsorted(self._thresholds, side="right").tolist()
         return table[:, :usable], confident
