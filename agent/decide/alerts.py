@@ -67,7 +67,7 @@ class Alerts:
         return [fact for rule in self._rules for fact in rule.observe(view, located)]
 
     def lapse(self, until_s: float) -> list[AlertFact]:
-        """What ended before `until_s`; a deadline on `until_s` itself has not passed."""
+        """What ended before `until_s`, and the cool-downs that end with it."""
         return [fact for rule in self._rules for fact in rule.lapse(until_s)]
 
     def wake_at(self) -> float | None:
@@ -135,7 +135,7 @@ class _Rule:
 
     def lapse(self, until_s: float) -> list[AlertFact]:
         facts = []
-        while (deadline_s := self.deadline_s()) < until_s:
+        while self._is_over(deadline_s := self.deadline_s(), until_s):
             if self.phase is Phase.RAISED:
                 reason = ABSENT if self._frame_s > self._present_s else NO_FRAMES
                 facts.append(self._clear(deadline_s, reason))
@@ -146,6 +146,10 @@ class _Rule:
         facts = [self._clear(time_s, reason)] if self.phase is Phase.RAISED else []
         self.phase = Phase.IDLE
         return facts
+
+    def _is_over(self, deadline_s: float, until_s: float) -> bool:
+        """A frame on the deadline itself can still prolong a fulfilled condition, but is held up by no cool-down."""
+        return deadline_s <= until_s if self.phase is Phase.COOLING else deadline_s < until_s
 
     def _fulfilling(self, view: View, located: Located) -> list[Sighting]:
         settings = self._settings

@@ -21,6 +21,10 @@ from agent.decide.zones import Zones
 from agent.track.tracks import Tracks
 from runtime.errors import ConfigError
 
+_TICK_SLACK_S = 1e-6
+"""A tick settles what is due now and this much later: without it, a deadline that rounding moved could ask to be
+woken for again and again. A frame has no such slack, so a deadline on its own time is the frame's to decide."""
+
 
 class Decider:
     """Turns the tracks of one camera into facts.
@@ -69,8 +73,7 @@ class Decider:
     def tick(self, time_s: float) -> list[Fact]:
         """What the mere passing of time until `time_s` means; call it at `wake_at` if no frame came before."""
         now_s = self._time.steady_s(time_s)
-        # A deadline that falls on a frame's own time is the frame's to decide; a tick decides for itself.
-        return self._in_camera_time(self._pass_time(math.nextafter(now_s, math.inf)))
+        return self._in_camera_time(self._pass_time(now_s + _TICK_SLACK_S))
 
     def wake_at(self) -> float | None:
         """The capture time at which `tick` should be called next; None: no need."""
@@ -108,7 +111,8 @@ class Decider:
         }
 
     def _pass_time(self, until_s: float) -> list[Fact]:
-        return [*self._zones.settle(until_s), *self._alerts.lapse(until_s)]
+        facts: list[Fact] = [*self._zones.settle(until_s), *self._alerts.lapse(until_s)]
+        return sorted(facts, key=lambda fact: fact.time_s)
 
     def _in_camera_time(self, facts: list[Fact]) -> list[Fact]:
         offset_s = self._time.offset_s
