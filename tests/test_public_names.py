@@ -11,14 +11,22 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("schemas", "runtime", "platforms", "agent", "coordinator", "benchmarks")
+
+# Each layer, and the heavy libraries that its modules must import without: the coordinator's machine has none of the
+# vision stack, and the agent must not pay their memory for what it rarely needs.
+_RARE = ("cv2", "ai_edge_litert", "tflite_runtime", "tensorflow")
+_VISION = ("numpy", "av", *_RARE)
+LAYERS: dict[str, tuple[str, ...]] = {
+    "schemas": _VISION,
+    "runtime": _VISION,
+    "platforms": (),
+    "agent": _RARE,
+    "coordinator": _VISION,
+    "benchmarks": (),
+}
 
 # Modules that need a library outside the shared environment, and say so by its name when they are imported.
 NEEDS_EXTRA = {"platforms.*.training.*": "tensorflow", "benchmarks.*": "trackers"}
-
-# Heavy libraries that a process must be able to start without: not installed, or not worth their memory.
-VISION = ("numpy", "av", "cv2", "ai_edge_litert", "tflite_runtime", "tensorflow")
-RARE = ("cv2", "ai_edge_litert", "tflite_runtime", "tensorflow")
 
 # Imports each module named in argv[3:] in a forked child of a fresh interpreter that has imported nothing of ours,
 # and prints one JSON object per module. argv[1]: the root; argv[2]: libraries that are refused, as JSON.
@@ -116,15 +124,7 @@ def test_every_module_imports_alone_and_without_side_effects(layer: str) -> None
     names = modules(ROOT, [layer])
     if not names:
         pytest.skip(f"{layer} has no module")
-    assert import_alone(ROOT, names) == {}
-
-
-def test_the_coordinator_starts_without_the_vision_libraries() -> None:
-    assert import_alone(ROOT, modules(ROOT, ["schemas", "runtime", "coordinator"]), VISION) == {}
-
-
-def test_the_agent_starts_without_the_libraries_it_rarely_needs() -> None:
-    assert import_alone(ROOT, modules(ROOT, ["agent"]), RARE) == {}
+    assert import_alone(ROOT, names, LAYERS[layer]) == {}
 
 
 IDLE_THREAD = """
