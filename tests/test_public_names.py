@@ -1,6 +1,7 @@
 """Every module of ours imports alone, quietly and without side effects, and its `__all__` names what is there."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
@@ -31,7 +32,7 @@ NEEDS_EXTRA = {"platforms.*.training.*": "tensorflow", "benchmarks.*": "trackers
 # Imports each module named in argv[3:] in a forked child of a fresh interpreter that has imported nothing of ours,
 # and prints one JSON object per module. argv[1]: the root; argv[2]: libraries that are refused, as JSON.
 PROBE = r"""
-import ast, json, os, sys, threading
+import json, os, sys, threading
 sys.path.insert(0, sys.argv[1])
 refused = set(json.loads(sys.argv[2]))
 
@@ -65,6 +66,13 @@ def check(name):
     problems += [f"__all__ names {public}, which is not there" for public in names if not hasattr(module, public)]
     problems += [f"__all__ names {public} twice" for public in set(names) if list(names).count(public) > 1]
     return {"problems": problems}
+
+# Once for all, or each child would spend its time on them.
+for library in {"asyncio", "numpy", "av", "paho.mqtt.client", "aiomqtt"} - refused:
+    try:
+        __import__(library)
+    except ModuleNotFoundError:
+        pass
 
 for name in sys.argv[3:]:
     answers, answer_to = os.pipe()
@@ -105,6 +113,7 @@ def import_alone(root: Path, names: Collection[str], refused: Collection[str] = 
         text=True,
         timeout=110,
         check=False,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # threads and fork do not go together
     )
     results: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     assert [result["module"] for result in results] == list(names), done.stderr
