@@ -2,9 +2,9 @@
 
 import argparse
 import asyncio
+import faulthandler
 import json
 import logging
-import sqlite3
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    faulthandler.enable()  # systemd's watchdog ends a hung process with SIGABRT: the journal then shows where it hung
     config = load_config(arguments.config)
     setup_logging(config.log.level, form=config.log.form, secrets=_secrets(config))
 
@@ -94,8 +95,6 @@ def _outbox(arguments: argparse.Namespace) -> int:
         else:
             for line in export(path):
                 print(line)  # noqa: T201
-    except sqlite3.OperationalError as error:
-        raise EdgewrightError(f"{path}: {error}") from error
     except BrokenPipeError:
         return 0
     return 0

@@ -114,6 +114,7 @@ class Agent:
         supervisor = Supervisor()
         self._worker.start()
         try:
+            supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
             supervisor.supervise("figures", self._keep_figures, stage=2)
@@ -124,7 +125,6 @@ class Agent:
             log.info("node %s runs, boot %d, %d cameras", self.config.node.id, self.boot, len(self.streams))
             await run_until_signalled(supervisor)
         finally:
-            notifier.stopping()
             await asyncio.to_thread(self._close)
             notifier.close()
 
@@ -263,6 +263,14 @@ class Agent:
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }
+
+
+async def _until_stopped(notifier: Notifier) -> None:
+    """The first to be stopped: tells the service manager that the others follow."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        notifier.stopping()
 
 
 def _only_one(folder: Path) -> IO[str]:

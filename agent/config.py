@@ -22,7 +22,7 @@ class NodeConfig:
     """The `[node]` table: who this gateway is."""
 
     id: str
-    data_dir: Path = Path("/var/lib/edgewright/agent")
+    data_dir: Path = Path("/var/lib/edgewright-agent")
     name: Annotated[str, Limit(len_max=200)] = ""
     node_type: Annotated[str, Limit(len_max=100)] = "Industrial_Gateway"
     site: Annotated[str, Limit(len_max=100)] = ""
