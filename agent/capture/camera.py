@@ -18,7 +18,7 @@ from agent.capture.picture import fingerprint
 from agent.capture.settings import CameraConfig
 from agent.capture.source import Captured, FrameSource, open_source
 from agent.capture.watchdog import Watchdog
-from runtime.errors import AuthError, EdgewrightError, PermanentError
+from runtime.errors import AuthError, ConfigError, EdgewrightError, PermanentError
 
 log = logging.getLogger(__name__)
 
@@ -295,7 +295,7 @@ class Camera:
         log.debug("camera %s: %s", self.config.id, error)
         if isinstance(error, AuthError):
             state = CameraState.AUTH_FAILED
-        elif isinstance(error, PermanentError) and not live:
+        elif isinstance(error, ConfigError) or (isinstance(error, PermanentError) and not live):
             state = CameraState.FAILED
         elif isinstance(error, CameraStalledError):
             state = CameraState.STALLED

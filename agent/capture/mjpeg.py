@@ -59,8 +59,8 @@ class MjpegSource:
         try:
             response = self._opener().open(self._url, timeout=self._config.open_timeout_s)
         except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error.code) from None
+            error.close()
+            raise self._refused(error.code) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._lost("connecting to", error) from None
         self._response = response
