@@ -23,15 +23,20 @@ _CAUSES: tuple[tuple[re.Pattern[str], type[EdgewrightError], str, str], ...] = t
             "refused the credentials",
             "check username and password",
         ),
-        (r"\b404 |\b410 |stream not found", StreamNotFoundError, "has no such stream", "check the address's path"),
         (
-            r"unrecognized option|option \S+ not found|unknown hwaccel|protocol not found",
+            r"\b404 not found|\b410 gone|stream not found",
+            StreamNotFoundError,
+            "has no such stream",
+            "check the address's path",
+        ),
+        (
+            r"unrecognized option|option \S+ not found|supported hwaccels:|protocol not found",
             CaptureToolError,
             "needs something this ffmpeg lacks",
             "ffmpeg 5.1 or newer is needed, with the hwaccel asked for",
         ),
         (
-            r"device creation failed|no device available for decoder|hwaccel initiali[sz]ation returned error",
+            r"device setup failed for decoder|hwaccel initiali[sz]ation returned error",
             CaptureToolError,
             "cannot use the hardware decoder",
             "clear hwaccel, or give the service access to the device",

@@ -24,9 +24,11 @@ from runtime.errors import EdgewrightError
         ("Failed to resolve hostname cam: Name or service not known", CameraUnreachableError),
         ("rtsp://cam/x: Connection timed out", CameraStalledError),
         ("Unrecognized option 'fps_mode'.", CaptureToolError),
-        ("Device creation failed: -22.", CaptureToolError),
+        ("Device setup failed for decoder on input stream #0:0 : Bad address", CaptureToolError),
         ("Stream map '0:v:0' matches no streams.", UnreadableVideoError),
         ("something nobody has seen before", CameraUnreachableError),
+        ("  Stream #0:0: Video: rawvideo, yuv420p, 404 kb/s, 25 fps", CameraUnreachableError),
+        ("Device creation failed: -22.", CameraUnreachableError),  # hwaccel auto tries one after the other
     ],
 )
 def test_messages_are_told_apart(said: str, error: type[EdgewrightError]) -> None:
