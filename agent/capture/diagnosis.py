@@ -67,6 +67,8 @@ _CAUSES: tuple[tuple[re.Pattern[str], type[EdgewrightError], str, str], ...] = t
 
 _INPUT_VIDEO = re.compile(r"Stream #0:\d+.*?: Video: (\w+).*?\b(\d{2,5}x\d{2,5})\b")
 
+_DAMAGE = re.compile(r"concealing \d+|corrupt decoded frame|could not find ref with poc", re.IGNORECASE)
+
 
 def diagnose(lines: Iterable[str], shown: str) -> EdgewrightError:
     """The error behind the end of an ffmpeg child. `shown` is the redacted address; `lines` are redacted as well."""
@@ -77,6 +79,11 @@ def diagnose(lines: Iterable[str], shown: str) -> EdgewrightError:
             return error(f"{shown} {what}", hint=hint)
     last = said[-1] if said else "without a word"
     return CameraUnreachableError(f"{shown}: the stream ended ({last})", hint="check camera and network")
+
+
+def is_damage(line: str) -> bool:
+    """Whether `line` tells of a picture that was shown damaged or dropped."""
+    return _DAMAGE.search(line) is not None
 
 
 def input_format(line: str) -> str | None:

@@ -28,7 +28,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from agent.capture.address import redact, scrub, with_credentials, without_credentials
-from agent.capture.diagnosis import diagnose, input_format
+from agent.capture.diagnosis import diagnose, input_format, is_damage
 from agent.capture.errors import CaptureInterruptedError, CaptureToolError
 from agent.capture.pacing import StreamClock
 from agent.capture.pyav import AvPicture, describe
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _PIPE_BYTES = 1 << 20
 _LINES_MAX = 40
-_LINE_CHARS_MAX = 500
+_LINE_BYTES_MAX = 2000
 _EXIT_WAIT_S = 2.0
 
 
@@ -47,9 +47,9 @@ class FfmpegSource:
     """An RTSP stream. time_s follows the stream's own stamps, held to the monotonic clock (`pacing.StreamClock`)."""
 
     live = True
-    broken = 0  # the child hides damaged pictures or drops them
 
     def __init__(self, config: CameraConfig) -> None:
+        self.broken = 0  # pictures that the child said it concealed or dropped
         self.format = ""
         self.clock = StreamClock()
         self._config = config
@@ -142,8 +142,9 @@ class FfmpegSource:
     def _listen(self, pipe: IO[bytes]) -> None:
         """Keep the child's last lines, scrubbed, until its pipe ends."""
         secrets = {self._config.password, without_credentials(self._url)[2]}
-        for raw in pipe:
-            line = scrub(raw[:_LINE_CHARS_MAX].decode("utf-8", "replace").strip(), *secrets)
+        while raw := pipe.readline(_LINE_BYTES_MAX):
+            line = scrub(raw.decode("utf-8", "replace").strip(), *secrets)
+            self.broken += is_damage(line)
             # ffmpeg describes its input before its output; only the input's codec is news.
             if not self.format:
                 self.format = input_format(line) or ""

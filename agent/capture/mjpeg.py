@@ -71,6 +71,9 @@ class MjpegSource:
             raise UnreadableVideoError(
                 f"{self._shown} sends {kind}, not an MJPEG stream", hint="use the camera's MJPEG address"
             )
+        # A second net: the camera's watchdog interrupts earlier.
+        if self._socket is not None:
+            self._socket.settimeout(max(self._config.open_timeout_s, self._config.stall_after_s) + 1)
         # Some cameras put the leading dashes into the parameter.
         self._boundary = b"--" + boundary.strip('"').removeprefix("--").encode()
 

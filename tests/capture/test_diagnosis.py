@@ -1,6 +1,6 @@
 import pytest
 
-from agent.capture.diagnosis import diagnose, input_format
+from agent.capture.diagnosis import diagnose, input_format, is_damage
 from agent.capture.errors import (
     CameraAuthError,
     CameraStalledError,
@@ -61,3 +61,16 @@ def test_silence_is_diagnosed_as_well() -> None:
 )
 def test_input_format(line: str, described: str | None) -> None:
     assert input_format(line) == described
+
+
+@pytest.mark.parametrize(
+    ("line", "damage"),
+    [
+        ("[h264 @ 0x55] concealing 40 DC, 40 AC, 40 MV errors in P frame", True),
+        ("rtsp://cam/x: corrupt decoded frame in stream 0", True),
+        ("[hevc @ 0x55] Could not find ref with POC 12", True),
+        ("  Stream #0:0: Video: h264, yuv420p, 320x240", False),
+    ],
+)
+def test_damaged_pictures_are_noticed(line: str, damage: bool) -> None:
+    assert is_damage(line) is damage
