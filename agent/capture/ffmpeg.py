@@ -5,7 +5,7 @@ stamps and size come along, a frame is one copy out of the pipe, and Python touc
 as reading bare planes with readv into a fresh buffer (0.11 ms for 640x352 with a pipe of 1 MiB; 0.23 ms with the
 system's default of 64 KiB). A picture size that changes in mid-stream is scaled to the first one by the child.
 
-Credentials: an address with a user name goes to the child through its standard input, as a one-line concat list, so
+Credentials: an address that carries any goes to the child through its standard input, as a one-line concat list, so
 that it appears neither in the process list nor in a file. ffmpeg repeats addresses in its messages: each line is
 scrubbed before anything looks at it.
 """
@@ -100,9 +100,12 @@ class FfmpegSource:
         child = self._child
         if child is not None:
             child.kill()
-            child.wait()
+            try:
+                child.wait(_EXIT_WAIT_S)
+            except subprocess.TimeoutExpired:  # stuck in a driver; Popen reaps it when it gets free
+                log.error("camera %s: ffmpeg process %d cannot be killed", self._config.id, child.pid)
         if self._listener is not None:
-            self._listener.join()  # its pipe has ended with the child
+            self._listener.join(_EXIT_WAIT_S)  # its pipe ends with the child
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -173,7 +176,7 @@ def _arguments(config: CameraConfig, url: str) -> tuple[list[str], bytes]:
     before += ["-threads", str(config.decode_threads)]
     if config.hwaccel:
         before += ["-hwaccel", config.hwaccel]
-    if without_credentials(url)[1]:
+    if redact(url) != url:
         lines = ["ffconcat version 1.0", "file '" + url.replace("'", "%27") + "'"]
         lines += [f"option {key} {value}" for key, value in connect.items()]
         script = "\n".join(lines).encode() + b"\n"

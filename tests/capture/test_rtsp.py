@@ -88,6 +88,7 @@ def serving(*options: str) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def server(moving_clip: Path, freezing_clip: Path) -> Iterator[Server]:
     mounts = [f"/cam={moving_clip}", f"/freezing={freezing_clip}", f"/stalling={moving_clip}@1.5"]
+    mounts.append(f"/user=admin&password=hid-den={moving_clip}")
     with serving(*(word for mount in mounts for word in ("--mount", mount))) as running:
         yield running
 
@@ -257,12 +258,7 @@ def test_the_right_password_opens_the_stream_and_is_seen_nowhere(
     camera = camera_on(locked.url(), heard, username=USER, password=PASSWORD)
     camera.start()
     wait_until(lambda: len(heard.frames) >= 3)
-    shown = "".join(
-        Path(f"/proc/{pid}/{what}").read_text()
-        for pid in children_of(os.getpid()) - {locked.process.pid}
-        for what in ("cmdline", "environ")
-        if running(pid) and pid in camera_children(camera)
-    )
+    shown = shown_by_children(camera)
     assert camera.stop(30)
     assert "ffmpeg" in shown
     said = shown + caplog.text + repr(heard.statuses) + repr(camera.stats()) + repr(camera.config)
@@ -270,10 +266,24 @@ def test_the_right_password_opens_the_stream_and_is_seen_nowhere(
         assert secret not in said
 
 
-def camera_children(camera: Camera) -> set[int]:
-    """Children started by the camera's thread."""
+def shown_by_children(camera: Camera) -> str:
+    """Arguments and environment of the processes that the camera's thread has started, as everybody can see them."""
     thread = next(thread for thread in threading.enumerate() if thread.name == f"camera-{camera.config.id}")
-    return {int(pid) for pid in Path(f"/proc/self/task/{thread.native_id}/children").read_text().split()}
+    pids = Path(f"/proc/self/task/{thread.native_id}/children").read_text().split()
+    return "".join(Path(f"/proc/{pid}/{what}").read_text() for pid in pids for what in ("cmdline", "environ"))
+
+
+def test_a_password_among_the_parameters_is_seen_nowhere(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    heard = Heard()
+    camera = camera_on(server.url("/user=admin&password=hid-den"), heard)
+    camera.start()
+    wait_until(lambda: len(heard.frames) >= 3)
+    said = shown_by_children(camera)
+    assert camera.stop(30)
+    said += caplog.text + repr(heard.statuses) + repr(camera.stats()) + repr(camera.config)
+    assert "password=***" in said
+    assert "hid-den" not in said
 
 
 def test_credentials_within_the_address_work_as_well(locked: Server) -> None:
