@@ -59,8 +59,8 @@ def scale(frame: VideoFrame, width: int, height: int, pixel_format: str) -> Vide
     """`frame` in another size and pixel format.
 
     RGB from the usual YUV is made in two steps, size first and colours second, because swscale has fast code for each
-    and slow code for both at once. AREA, because it averages what it leaves out. CPU time for 640x352 to 300x300 on the
-    reference machine, and how well coco_ssd's boxes agree with those of an exactly averaged picture (mean IoU):
+    and slow code for both at once. AREA, because it averages what it leaves out. CPU time for 640x352 to 300x300 on
+    the reference machine, and how well coco_ssd's boxes agree with those of an exactly averaged picture (mean IoU):
 
         one step   FAST_BILINEAR 0.18 ms 0.81   BILINEAR 0.32 ms 0.91   AREA 0.29 ms 0.94
         two steps  FAST_BILINEAR 0.10 ms 0.82   BILINEAR 0.14 ms 0.90   AREA 0.10 ms 0.94
@@ -92,7 +92,7 @@ def scale_rgb(rgb: Rgb, width: int, height: int) -> Rgb:
 
 
 def _contiguous(frame: VideoFrame) -> Rgb:
-    # Rows of the frame are padded for SIMD; consumers want them without gaps (10 us for 300x300).
+    # Rows of the frame are padded for SIMD; consumers want them without gaps (10 us for 300x300, if `malloc` helps).
     return np.ascontiguousarray(frame.to_ndarray(), dtype=np.uint8)
 
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,8 @@ from agent.capture.frame import Picture, Rgb
 from agent.capture.picture import RgbPicture, fingerprint
 from agent.capture.pyav import AvPicture, jpeg
 from tests.capture.helpers import moving, plain
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def yuv(rgb: Rgb, pixel_format: str = "yuv420p") -> AvPicture:
@@ -122,3 +126,24 @@ def test_jpeg_quality_out_of_range_is_refused(quality: int) -> None:
 
 def test_tiny_pictures_have_fingerprints_too() -> None:
     assert fingerprint(RgbPicture(plain(1, 2, 3, 5, 3))).shape == (576,)
+
+
+def test_freed_pictures_are_not_given_back_to_the_system() -> None:
+    """Counted in page faults, in a process of its own, because the switch is for the whole process."""
+    script = """
+import resource
+from agent.capture.malloc import keep_freed_memory
+from tests.capture.test_pictures import moving, yuv
+print(keep_freed_memory())
+picture = yuv(moving(1))
+def faults():
+    for _ in range(100):
+        picture.rgb(300, 300)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(-faults() + faults())
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    switched, faults = ran.stdout.split()
+    if switched == "False":
+        pytest.skip("this C library has no mallopt")
+    assert int(faults) < 1000  # they were 4800
