@@ -18,11 +18,11 @@ class ArrayPicture:
 
     @property
     def width(self) -> int:
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
-        return self.pixels.shape[0]
+        return int(self.pixels.shape[0])
 
     def rgb(self, width: int | None = None, height: int | None = None) -> Rgb:
         size = width or self.width, height or self.height
