@@ -78,6 +78,7 @@ class EngineHost:
         self._reasons: dict[int, str] = {}
         self._engine: Engine | None = None
         self._specs: tuple[TensorSpec, tuple[TensorSpec, ...]] | None = None
+        self._same_format = True  # the engine's tensors are stored as those of the first one
         self._opening: _Opening | None = None
         self._latencies_ms = np.zeros(LATENCY_WINDOW, np.float32)
         self._invokes = self._failures = 0
@@ -151,10 +152,10 @@ class EngineHost:
         self.last_invoke_ms = latency_ms
 
     def _run(self, engine: Engine, tensor: Tensor) -> list[Tensor]:
-        given, returned = self._reference()
-        if engine.input == given and engine.outputs == returned:
+        if self._same_format:
             return engine.infer(tensor)
         # A twin of another number format: through real values and back.
+        given, returned = self._reference()
         outputs = engine.infer(convert(tensor, given, engine.input))
         return [convert(o, a, b) for o, a, b in zip(outputs, engine.outputs, returned, strict=True)]
 
@@ -223,6 +224,10 @@ class EngineHost:
         self._engine = engine
         if self._specs is None:
             self._specs = (engine.input, engine.outputs)
+        given, returned = self._specs
+        self._same_format = all(
+            _format(a) == _format(b) for a, b in zip((given, *returned), (engine.input, *engine.outputs), strict=True)
+        )
         self._reasons.pop(index, None)
         self._policy.opened(index, self._clock())
 
@@ -273,9 +278,13 @@ class EngineHost:
 
 def convert(tensor: Tensor, given: TensorSpec, wanted: TensorSpec) -> Tensor:
     """The same real values in another tensor's storage."""
-    if (given.dtype, given.scale, given.zero_point) == (wanted.dtype, wanted.scale, wanted.zero_point):
+    if _format(given) == _format(wanted):
         return tensor
     return quantise(dequantise(tensor, given), wanted)
+
+
+def _format(spec: TensorSpec) -> tuple[str, float, int]:
+    return spec.dtype.str, spec.scale, spec.zero_point
 
 
 class _Opening:

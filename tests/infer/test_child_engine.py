@@ -28,6 +28,8 @@ from agent.infer.child_protocol import (
     unpack,
 )
 from agent.infer.engine import EngineError, EngineLostError, EngineUnavailableError, ModelError, TensorSpec
+from agent.infer.litert import LiteRtEngine
+from tests.assets import ASSETS, needs_assets
 from tests.infer.fickle import Fickle, needs_gcc
 from tests.infer.tiny_models import write_echo
 
@@ -130,6 +132,28 @@ def test_a_compiled_model_without_its_hardware_is_unavailable(tmp_path: Path, ac
         pytest.skip("this machine has a GPU")
     with pytest.raises(EngineUnavailableError, match=said):
         start(EngineRequest(accelerator, str(model), accelerator=accelerator), load_s=60)
+
+
+def test_a_compiled_model_answers_as_the_interpreter(tmp_path: Path) -> None:
+    model = write_echo(tmp_path / "echo.tflite", dtype="int8", scale=0.5, zero_point=-3)
+    engine = start(EngineRequest("compiled", str(model), accelerator="cpu"), load_s=60)
+    assert (engine.input.scale, engine.input.zero_point) == (0.5, -3)
+    assert [s.shape for s in engine.outputs] == [(1, 48)]
+    tensor = np.arange(-24, 24, dtype=np.int8).reshape(1, 4, 4, 3)
+    assert engine.infer(tensor)[0].ravel().tolist() == list(range(-24, 24))
+    engine.close()
+
+
+@needs_assets
+def test_a_compiled_detector_keeps_the_order_and_shapes_of_its_outputs() -> None:
+    model = ASSETS / "models/coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
+    tensor = np.random.default_rng(1).integers(0, 256, (1, 300, 300, 3)).astype(np.uint8)
+    engine = start(EngineRequest("compiled", str(model), accelerator="cpu"), load_s=60)
+    reference = LiteRtEngine.open(model, warmup_runs=0)
+    assert engine.outputs == reference.outputs
+    for ours, theirs in zip(engine.infer(tensor), reference.infer(tensor), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=0.02)
+    engine.close()
 
 
 @needs_gcc

@@ -360,3 +360,17 @@ def test_an_edge_tpu_bundle_without_the_tpu_falls_back_or_says_what_is_missing(b
         alone.open()
     assert "edgetpu: delegate library libedgetpu.so.1 cannot be loaded" in str(caught.value)
     assert "cpu: the bundle has no cpu variant to fall back to" in str(caught.value)
+
+
+@needs_gcc
+def test_an_edge_tpu_library_without_its_device_is_told_from_a_missing_one(
+    bundle: Bundle, told: list[EngineChanged], fickle: Fickle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FICKLE_MODE_FILE", str(fickle.mode_file))
+    fickle.become("refuse")
+    settings = InferSettings(edgetpu_library=str(fickle.library), edgetpu_device="usb:0")
+    host = EngineHost(with_target(bundle, "cpu", "edgetpu"), settings, told.append)
+    host.open()
+    assert "refused to start with device=usb:0: " in told[0].reason
+    assert "no device answers on the bus" in told[0].reason
+    host.close()

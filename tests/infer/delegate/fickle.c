@@ -1,6 +1,6 @@
 /* An external TFLite delegate that behaves as a file tells it, to test what happens when an accelerator fails.
  *
- * Options: "mode_file" names a file that holds one word, read again whenever it matters:
+ * The option "mode_file", or else the environment's FICKLE_MODE_FILE, names a file that holds one word:
  *   ok              claims the whole graph and answers (every output byte is 7)
  *   refuse          tflite_plugin_create_delegate reports a reason and returns NULL
  *   crash-prepare   aborts while it is applied to the graph
@@ -143,6 +143,8 @@ static Status prepare(Context *context, Delegate *delegate) {
 }
 
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) {
+  const char *named = getenv("FICKLE_MODE_FILE");
+  if (named) snprintf(mode_file, sizeof mode_file, "%s", named);
   for (size_t i = 0; i < count; i++)
     if (strcmp(keys[i], "mode_file") == 0) snprintf(mode_file, sizeof mode_file, "%s", values[i]);
   if (mode_is("refuse")) {

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from agent.infer.engine import TensorSpec
 from agent.infer.preprocess import Placement
 from agent.infer.quantised import at_least, dequantise, quantise, stored_threshold
-from agent.infer.select import non_maximum, select, strongest
+from agent.infer.selection import non_maximum, select, strongest
 
 SAME = Placement(1, 1)
 BOXES = st.lists(st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 8)] * 2, st.integers(0, 2)), max_size=25)
