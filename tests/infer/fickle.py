@@ -32,7 +32,7 @@ class Fickle:
 
     def settings(self, **changes: float) -> InferSettings:
         values: dict[str, float] = {
-            "invoke_timeout_s": 1.0, "load_timeout_s": 20.0, "retry_first_s": 0.05, "retry_max_s": 0.5,
+            "invoke_timeout_s": 2.0, "load_timeout_s": 20.0, "retry_first_s": 0.05, "retry_max_s": 0.5,
             "heartbeat_s": 0.05, "warmup_runs": 1, **changes,
         }  # fmt: skip
         return InferSettings(delegate_library=str(self.library), delegate_options=self.options, **values)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from agent.infer.quantised import at_least, dequantise, quantise, stored_thresho
 from agent.infer.selection import non_maximum, select, strongest
 
 SAME = Placement(1, 1)
-BOXES = st.lists(st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 8)] * 2, st.integers(0, 2)), max_size=25)
+BOXES = st.lists(st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 8)] * 2, st.integers(0, 2)), max_size=150)
 
 
 def slow_non_maximum(xyxy: np.ndarray, label: np.ndarray, iou: float, limit: int) -> list[int]:
