@@ -90,6 +90,16 @@ class EngineHost:
         return None if current is None else self.rungs[current]
 
     @property
+    def is_open(self) -> bool:
+        """Whether an engine runs now."""
+        return self._engine is not None
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether a better engine is being opened, or waits to be taken over by the next `infer`."""
+        return self._opening is not None
+
+    @property
     def input(self) -> TensorSpec:
         """The tensor `infer` takes; it stays the same on every rung."""
         return self._reference()[0]
@@ -132,6 +142,7 @@ class EngineHost:
                 return outputs
 
     def close(self) -> None:
+        """Ends the engine; one that is still being opened is closed when it is ready. The host is not used again."""
         if self._opening is not None:
             self._opening.abandon()
             self._opening = None

@@ -48,6 +48,18 @@ def until(what: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def infer_until_settled(host: EngineHost) -> None:
+    """Infers until the attempt that the first inference starts has ended and was taken note of."""
+    host.infer(TENSOR)
+    assert host.is_opening
+
+    def settled() -> bool:
+        host.infer(TENSOR)
+        return not host.is_opening
+
+    until(settled)
+
+
 @dataclass
 class FakeEngine:
     name: str
@@ -136,18 +148,14 @@ def test_a_better_rung_takes_over_when_it_opens_again(bundle: Bundle) -> None:
     stage.refuse["edgetpu"] = EngineUnavailableError("still gone")
     host.infer(TENSOR)
     stage.now_s = 5.0
-    host.infer(TENSOR)  # starts an attempt in the background, which is refused
-    until(lambda: host._opening is None or host._opening.done.is_set())
-    host.infer(TENSOR)
+    infer_until_settled(host)  # an attempt in the background, which is refused
     assert stage.steps() == [("edgetpu", "cpu")]
     del stage.refuse["edgetpu"]
     stage.now_s = 14.0
     host.infer(TENSOR)
-    assert host._opening is None, "the second wait is twice the first"
+    assert not host.is_opening, "the second wait is twice the first"
     stage.now_s = 15.0
-    host.infer(TENSOR)
-    until(lambda: host._opening is None or host._opening.done.is_set())
-    host.infer(TENSOR)
+    infer_until_settled(host)
     assert stage.steps() == [("edgetpu", "cpu"), ("cpu", "edgetpu")]
     assert stage.told[1].up
     assert [e.closed for e in stage.opened] == [True, True, False]
@@ -200,8 +208,16 @@ def test_losing_the_only_rung_is_announced_and_it_is_opened_again(bundle: Bundle
     stage.now_s = 5.0
     with pytest.raises(EngineUnavailableError):
         host.infer(TENSOR)
-    until(lambda: host._opening is not None and host._opening.done.is_set())
-    host.infer(TENSOR)
+    assert host.is_opening
+
+    def back() -> bool:
+        try:
+            host.infer(TENSOR)
+        except EngineUnavailableError:
+            return False
+        return True
+
+    until(back)
     assert stage.steps() == [("edgetpu", ""), ("", "edgetpu")]
 
 

@@ -107,7 +107,7 @@ def test_a_removed_pipeline_is_closed_and_its_frames_are_dropped(line: Line, bun
     line.put("gone")
     line.put("here")
     assert line.get().name == "here"
-    until(lambda: host._engine is None)
+    until(lambda: not host.is_open)
     line.worker.add("gone", open_host(bundle))
     line.put("gone")
     assert line.get().name == "gone"
@@ -134,4 +134,4 @@ def test_stopping_closes_the_hosts_even_if_never_started(line: Line, bundle: Bun
     host = open_host(bundle)
     line.worker.add("cam", host)
     assert line.worker.stop(30)
-    assert host._engine is None
+    assert not host.is_open
