@@ -153,7 +153,7 @@ class _Process:
         path = os.pathsep.join(p for p in (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")) if p)
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "agent.infer.child_main", str(theirs.fileno()), str(lifeline_read)],
+                [sys.executable, "-P", "-m", "agent.infer.child_main", str(theirs.fileno()), str(lifeline_read)],
                 pass_fds=(theirs.fileno(), lifeline_read),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
