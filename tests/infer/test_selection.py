@@ -25,7 +25,8 @@ def slow_non_maximum(xyxy: np.ndarray, label: np.ndarray, iou: float, limit: int
     return kept[:limit]
 
 
-@given(BOXES, st.sampled_from([0.0, 0.3, 0.45, 0.7, 1.0]), st.integers(1, 30))
+# Limits that no ratio of these small areas meets exactly: there rounding may decide either way.
+@given(BOXES, st.sampled_from([0.0, 0.3003, 0.4503, 0.7003, 1.0]), st.integers(1, 30))
 def test_overlap_removal_equals_the_textbook(boxes: list[tuple[int, ...]], iou: float, limit: int) -> None:
     xyxy = np.array([(x, y, x + w, y + h) for x, y, w, h, _ in boxes], np.float32).reshape(-1, 4)
     label = np.array([b[4] for b in boxes], np.int32)
