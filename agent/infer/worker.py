@@ -95,6 +95,11 @@ class InferenceWorker:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """False before `start`, after `stop`, and when `take` itself raised: a defect that a supervisor must see."""
+        return self._thread.is_alive()
+
     def stop(self, timeout_s: float) -> bool:
         """Ends after the frame in hand and closes the hosts. False when that took longer than `timeout_s`."""
         self._stopping.set()

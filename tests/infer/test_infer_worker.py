@@ -74,7 +74,9 @@ def until(what: Callable[[], bool]) -> None:
 def test_one_thread_serves_several_pipelines_in_order(line: Line, bundle: Bundle) -> None:
     for name in ("north", "south"):
         line.worker.add(name, open_host(bundle))
+    assert not line.worker.is_alive
     line.worker.start()
+    assert line.worker.is_alive
     assert [t.name for t in threading.enumerate()].count("infer") == 1
     for name in ("north", "south", "south", "north"):
         line.put(name)
