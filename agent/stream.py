@@ -16,10 +16,9 @@ from agent.capture.source import open_source
 from agent.config import PipelineConfig
 from agent.decide.decider import Decider
 from agent.infer.bundle_files import load_bundle
-from agent.infer.decode import build_decoder
 from agent.infer.engine import EngineUnavailableError
+from agent.infer.fitting import fit
 from agent.infer.host import EngineChanged, EngineHost
-from agent.infer.preprocess import Preprocessor
 from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
 from agent.outbox.outbox import Outbox
@@ -159,15 +158,7 @@ class Stream:
         host = EngineHost(bundle, self._infer, self._on_engine(config.title))
         await asyncio.to_thread(host.open)
         try:
-            preprocessor = Preprocessor(bundle.input, host.input)
-            decoder = build_decoder(
-                bundle.output,
-                host.outputs,
-                preprocessor.geometry,
-                bundle.labels,
-                bundle.label_offset,
-                bundle.thresholds,
-            )
+            fitted = fit(bundle, host.input, host.outputs)
             decider = Decider(self.id, bundle.labels, config.decide)
         except EdgewrightError:
             host.close()
@@ -177,8 +168,8 @@ class Stream:
         part.pipeline = Pipeline(
             config.title,
             slot=self._slots.add(config.title, Keep.EVERY if lossless else Keep.NEWEST),
-            preprocessor=preprocessor,
-            decoder=decoder,
+            preprocessor=fitted.preprocessor,
+            decoder=fitted.decoder,
             tracker=Tracker(config.tracker),
             decider=decider,
             outbox=self._outbox,
