@@ -69,6 +69,7 @@ class Stream:
         worker: InferenceWorker,
         outbox: Outbox,
         announce: Announce,
+        boot: int,
     ) -> None:
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
@@ -77,6 +78,8 @@ class Stream:
         self._worker = worker
         self._outbox = outbox
         self._announce = announce
+        self._boot = boot
+        self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -107,6 +110,7 @@ class Stream:
             if self.is_running:
                 return False
             self._ended.clear()
+            self._starts += 1
             self._recorded = not open_source(self.camera_config).live
             self._camera = Camera(self.camera_config, self._on_frame, self._on_state)
             await asyncio.gather(*(self._open(part) for part in self._parts))
@@ -159,7 +163,9 @@ class Stream:
         await asyncio.to_thread(host.open)
         try:
             fitted = fit(bundle, host.input, host.outputs)
-            decider = Decider(self.id, bundle.labels, config.decide)
+            decider = Decider(
+                self.id, bundle.labels, config.decide, prefix=f"{config.title}-{self._boot}.{self._starts}"
+            )
         except EdgewrightError:
             host.close()
             raise
