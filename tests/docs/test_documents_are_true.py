@@ -1,4 +1,4 @@
-"""What the documents say is run: configurations load, commands exist, paths are there, examples give what they show."""
+"""What the documents say is run: configurations load, commands exist, links lead somewhere, examples hold."""
 
 import doctest
 import importlib
