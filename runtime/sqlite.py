@@ -153,17 +153,20 @@ class Writer:
             if last:
                 return
 
-    def _commit(self, batch: list[tuple[Job[Any], Future[Any]]]) -> None:
+    def _commit(self, waiting: list[tuple[Job[Any], Future[Any]]]) -> None:
+        # Whoever was cancelled while waiting does not want it any more; from here on nobody can cancel.
+        batch = [(job, future) for job, future in waiting if future.set_running_or_notify_cancel()]
+        alone = len(batch) == 1
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], BaseException]] = []
         try:
             with transaction(self._db):
                 for job, future in batch:
                     try:
-                        done.append((future, self._one(job, alone=len(batch) == 1)))
+                        done.append((future, self._one(job, alone=alone)))
                     except Exception as error:
-                        if not self._db.in_transaction:
-                            raise
+                        if alone or not self._db.in_transaction:
+                            raise  # without a savepoint the whole transaction takes it back
                         failed.append((future, _storage(error, self._name)))
         except Exception as error:  # noqa: BLE001 - supervision boundary: the thread must live, all callers are told
             for _, future in batch:
