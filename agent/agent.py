@@ -259,6 +259,7 @@ class Agent:
             "published_total": self._sender.published_total,
             "answered_total": self._sender.answered_total,
             "resent_total": self._sender.resent_total,
+            "refused_total": self._sender.refused_total,
             "commands_refused_total": self._dispatcher.refused_total,
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
