@@ -56,6 +56,8 @@ class StateFile:
         with transaction(db):
             self.boot = int(db.execute("INSERT INTO boots DEFAULT VALUES RETURNING boot").fetchone()[0])
             db.execute("DELETE FROM boots WHERE boot < ?", (self.boot - 100,))
+            # Accepted by an earlier boot and without a result: cut off.
+            self.cut_off = frozenset(str(i) for (i,) in db.execute("SELECT id FROM commands WHERE result IS NULL"))
         self._writer = Writer(db, name="state")
 
     def accept(self, identifier: str, function: str, *, packed: bool) -> "Future[Journalled | None]":
