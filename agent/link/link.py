@@ -93,6 +93,7 @@ class Link:
 
     async def stop(self) -> None:
         """Says `draining`, waits for what is on its way, says `offline`, closes."""
+        self._stopping.set()
         connection = self._connection
         if connection is not None and connection.is_open:
             self._publish_status(Presence.DRAINING, "stopping")
@@ -101,7 +102,6 @@ class Link:
                 await asyncio.sleep(0.02)
             self._publish_status(Presence.OFFLINE, "stopped")
             await asyncio.sleep(0.05)
-        self._stopping.set()
         if connection is not None:
             await connection.close()
 
