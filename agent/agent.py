@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
 from agent.commands.dispatcher import Dispatcher
 from agent.commands.functions import Functions
@@ -113,6 +114,7 @@ class Agent:
     async def run(self) -> None:
         """Runs until SIGTERM or SIGINT. Raises TaskGaveUpError when a part cannot be kept alive."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        keep_freed_memory()
         notifier = Notifier.from_environment()
         supervisor = Supervisor()
         self._worker.start()

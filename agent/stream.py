@@ -227,6 +227,8 @@ class Stream:
         if not self._ended.is_set():
             await self._finish(part)
         name = part.config.title
+        stats = part.pipeline.stats()
+        totals = {"frames_total": stats.frames_total, "detections_total": stats.detections_total}
         self._active = tuple(p for p in self._active if p.name != name)
         self._slots.remove(name)
         self._worker.remove(name)
@@ -235,7 +237,7 @@ class Stream:
             await asyncio.gather(part.task, return_exceptions=True)
         part.pipeline = part.host = part.task = None
         part.state = PipelineState.STOPPED
-        self._announce("PipelineStopped", name, {"camera_id": self.id})
+        self._announce("PipelineStopped", name, {"camera_id": self.id, **totals})
 
     # ---- told by the threads --------------------------------------------------------------------
 
