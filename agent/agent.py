@@ -125,7 +125,7 @@ class Agent:
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
-            supervisor.supervise("watchdog", lambda: feed_watchdog(notifier, self._worker.is_alive), stage=4)
+            supervisor.supervise("watchdog", lambda: feed_watchdog(notifier, lambda: self._worker.is_alive), stage=4)
             notifier.ready(f"node {self.config.node.id}, boot {self.boot}")
             log.info("node %s runs, boot %d, %d cameras", self.config.node.id, self.boot, len(self.streams))
             await run_until_signalled(supervisor)

@@ -17,10 +17,9 @@ from agent.config import PipelineConfig
 from agent.decide.decider import Decider
 from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
-from agent.infer.decode import build_decoder
 from agent.infer.engine import EngineUnavailableError
+from agent.infer.fitting import fit
 from agent.infer.host import EngineChanged, EngineHost
-from agent.infer.preprocess import Preprocessor
 from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
 from agent.outbox.outbox import Outbox
@@ -191,22 +190,14 @@ class Stream:
 
     def _pipeline(self, config: PipelineConfig, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
         """Raises an EdgewrightError where model, settings and decisions do not fit together."""
-        preprocessor = Preprocessor(bundle.input, host.input)
-        decoder = build_decoder(
-            bundle.output,
-            host.outputs,
-            preprocessor.geometry,
-            bundle.labels,
-            bundle.label_offset,
-            bundle.thresholds,
-        )
+        fitted = fit(bundle, host.input, host.outputs)
         decider = Decider(self.id, bundle.labels, config.decide)
         lossless = self._recorded and not self.camera_config.realtime
         return Pipeline(
             config.title,
             slot=self._slots.add(config.title, Keep.EVERY if lossless else Keep.NEWEST),
-            preprocessor=preprocessor,
-            decoder=decoder,
+            preprocessor=fitted.preprocessor,
+            decoder=fitted.decoder,
             tracker=Tracker(config.tracker),
             decider=decider,
             outbox=self._outbox,

@@ -59,6 +59,15 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Errors of SQLite inside become StorageError or StorageFormatError that name `what`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _storage(error, what) from error
+
+
 Migration = tuple[str, str]
 """(name, SQL script): applied once, in order, each recorded in the same transaction."""
 

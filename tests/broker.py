@@ -60,7 +60,7 @@ class Broker:
 
 
 def start_broker(tmp_path: Path, port: int | None = None, extra_conf: str = "") -> Broker:
-    """Listens when this returns. `extra_conf` is appended to the settings, `allow_anonymous true` unless it says so."""
+    """Listens when this returns. `extra_conf` is appended to the settings, anonymous unless it says so."""
     port = port or free_port()
     lines = [(ROOT / "mosquitto.conf").read_text(encoding="utf-8"), f"listener {port} 127.0.0.1"]
     if "allow_anonymous" not in extra_conf:

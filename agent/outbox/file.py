@@ -16,7 +16,7 @@ from pathlib import Path
 import msgpack
 
 from agent.outbox.rows import BATCHED_LANES, LANES, Draft, Row, event_of
-from runtime.sqlite import Migration, Writer, connect, migrate, transaction
+from runtime.sqlite import Migration, Writer, connect, migrate, storage_errors, transaction
 from schemas.codec import encode_event
 from schemas.errors import LocalWireError
 from schemas.identity import Identity, Lane
@@ -76,10 +76,11 @@ class OutboxFile:
         """Opens or creates the file. Raises StorageError or StorageFormatError; a damaged file is left as it is."""
         path.parent.mkdir(parents=True, exist_ok=True)
         db = connect(path)
-        # A crash of the process loses nothing at NORMAL in WAL mode; a power cut may lose the last moments.
-        db.execute("PRAGMA synchronous = NORMAL")
-        migrate(db, MIGRATIONS, what=str(path))
-        self.stream = _stream_id(db)
+        with storage_errors(str(path)):
+            # A crash of the process loses nothing at NORMAL in WAL mode; a power cut may lose the last moments.
+            db.execute("PRAGMA synchronous = NORMAL")
+            migrate(db, MIGRATIONS, what=str(path))
+            self.stream = _stream_id(db)
         self._node = node
         self._boot = boot
         self._reader = connect(path, read_only=True)
@@ -92,7 +93,7 @@ class OutboxFile:
 
     def take(self, lane: Lane, after_seq: int, count_max: int) -> list[Row]:
         """Up to `count_max` pending rows of a lane with a sequence above `after_seq`, oldest first."""
-        with self._reading:
+        with self._reading, storage_errors("outbox"):
             found = self._reader.execute(
                 "SELECT seq, type, severity, payload FROM rows WHERE lane = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (lane.value, after_seq, count_max),
@@ -140,7 +141,7 @@ class OutboxFile:
 
     def account(self) -> list[LaneAccount]:
         """The account of every lane, read in one moment."""
-        with self._reading:
+        with self._reading, storage_errors("outbox"):
             return _account(self._reader)
 
     def close(self) -> None:

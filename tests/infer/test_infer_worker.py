@@ -75,6 +75,7 @@ def test_one_thread_serves_several_pipelines_in_order(line: Line, bundle: Bundle
     for name in ("north", "south"):
         line.worker.add(name, open_host(bundle))
     line.worker.start()
+    assert line.worker.is_alive
     assert [t.name for t in threading.enumerate()].count("infer") == 1
     for name in ("north", "south", "south", "north"):
         line.put(name)
@@ -134,4 +135,5 @@ def test_stopping_closes_the_hosts_even_if_never_started(line: Line, bundle: Bun
     host = open_host(bundle)
     line.worker.add("cam", host)
     assert line.worker.stop(30)
+    assert not line.worker.is_alive
     assert not host.is_open

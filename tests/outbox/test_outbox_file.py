@@ -1,4 +1,4 @@
-import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -121,13 +121,15 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path)
     assert path.read_bytes() == content
 
 
-def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pages", [1, 3], ids=["one page of noise", "cut short"])
+def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path, pages: int) -> None:
     file = open_file(tmp_path)
     file.append([draft(text="x" * 3000) for _ in range(100)]).result(WAIT_S)
     file.close()
     path = tmp_path / "outbox.db"
     whole = path.read_bytes()
-    path.write_bytes(whole[:4096] + os.urandom(4096 * 3) + whole[4096 * 4 : 4096 * 20])
+    noise = random.Random(7).randbytes(4096)
+    path.write_bytes(whole[: 4096 * 2] + noise + whole[4096 * 3 :] if pages == 1 else whole[: 4096 * pages])
     damaged = path.read_bytes()
     with pytest.raises(EdgewrightError, match=r"outbox\.db"):
         open_file(tmp_path)
@@ -190,7 +192,7 @@ def test_every_reported_row_survives_kill_9(tmp_path: Path) -> None:
             highest[found.lane] = max(highest.get(found.lane, 0), found.produced)
             assert found.produced == found.pending >= highest[found.lane]
     file = open_file(tmp_path)
-    for lane in (Lane.EVENT, Lane.ALERT, Lane.SAMPLE):
-        seqs = [row.seq for row in file.take(lane, 0, 10**6)]
-        assert seqs == list(range(1, highest[lane.value] + 1))
+    for name in highest:
+        seqs = [row.seq for row in file.take(Lane(name), 0, 10**6)]
+        assert seqs == list(range(1, highest[name] + 1))
     file.close()

@@ -10,10 +10,9 @@ from agent.decide.decider import Decider
 from agent.decide.facts import Fact
 from agent.decide.settings import DecideSettings
 from agent.infer.bundle_files import load_bundle
-from agent.infer.decode import build_decoder
 from agent.infer.detections import Detections
+from agent.infer.fitting import fit
 from agent.infer.host import EngineHost
-from agent.infer.preprocess import Preprocessor
 from agent.infer.settings import InferSettings
 from agent.track.settings import TrackerSettings
 from agent.track.tracker import Tracker
@@ -47,10 +46,7 @@ def replay(
     bundle = load_bundle(bundle_folder)
     host = EngineHost(bundle, InferSettings(threads=2), lambda change: None)
     host.open()
-    preprocessor = Preprocessor(bundle.input, host.input)
-    decoder = build_decoder(
-        bundle.output, host.outputs, preprocessor.geometry, bundle.labels, bundle.label_offset, bundle.thresholds
-    )
+    fitted = fit(bundle, host.input, host.outputs)
     follow = Tracker(tracker or TrackerSettings())
     decider = Decider("cam", bundle.labels, settings or DecideSettings())
     result = Replay(bundle.labels)
@@ -63,8 +59,8 @@ def replay(
             if (index - 1) % every:
                 continue
             picture = captured.picture
-            tensor, placement = preprocessor.prepare(picture)
-            found = decoder.decode(host.infer(tensor), placement, picture.width, picture.height)
+            tensor, placement = fitted.preprocessor.prepare(picture)
+            found = fitted.decoder.decode(host.infer(tensor), placement, picture.width, picture.height)
             tracks = follow.update(found, captured.time_s)
             result.detections.append(found)
             result.tracks.append(tracks)
