@@ -27,6 +27,7 @@ from agent.stream import Stream
 from runtime.errors import ConfigError, EdgewrightError
 from runtime.sdnotify import Notifier
 from runtime.supervision import LoopWatch, Supervisor, feed_watchdog, run_until_signalled
+from schemas.errors import LocalWireError
 from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
 from schemas.topics import TopicSpace
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 SWITCH_INTERVAL_S = 0.0005
 LIFECYCLE_MAX = 1000  # notes on their way to the outbox; more at once is a defect somewhere and is counted
 FIGURES_EVERY_S = 5.0
+LAST_NOTES_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Agent:
         self._figures = Figures()
         self._loop_watch = LoopWatch()
         self._cpu = host.CpuMeter()
+        self._cpu_percent = 0.0  # since the last heartbeat
         self._beats = 0
         self._notes: asyncio.Queue[Draft] = asyncio.Queue(LIFECYCLE_MAX)
         self._loop = asyncio.get_running_loop()
@@ -151,8 +154,13 @@ class Agent:
         self._stopping = asyncio.create_task(self._stop_talking(), name="link.stop")
 
     async def _stop_talking(self) -> None:
-        while not self._notes.empty():
-            await self.outbox.append([self._notes.get_nowait()])
+        try:
+            # A disk that refuses would hold us for ever; what is not stored by then is lost with the process anyway.
+            async with asyncio.timeout(LAST_NOTES_S):
+                while not self._notes.empty():
+                    await self._keep_note(self._notes.get_nowait())
+        except TimeoutError:
+            log.error("%d life-cycle notes not kept: the outbox does not take them", self._notes.qsize() + 1)
         await self._dispatcher.stop()
         await self._link.stop()
 
@@ -189,7 +197,14 @@ class Agent:
 
     async def _keep_notes(self) -> None:
         while True:
-            await self.outbox.append([await self._notes.get()])
+            await self._keep_note(await self._notes.get())
+
+    async def _keep_note(self, note: Draft) -> None:
+        try:
+            await self.outbox.append([note])
+        except LocalWireError as error:
+            self.notes_dropped_total += 1
+            log.error("life-cycle note %s of %s not kept: %s", note.type, note.subject, error)
 
     async def _keep_figures(self) -> None:
         while True:
@@ -226,6 +241,10 @@ class Agent:
 
     def _heartbeat(self) -> Heartbeat:
         self._beats += 1
+        self._cpu_percent = self._cpu.percent(time.monotonic(), host.children())
+        return self._report()
+
+    def _report(self) -> Heartbeat:
         figures = self._figures
         now_s = time.monotonic()
         return Heartbeat(
@@ -234,7 +253,7 @@ class Agent:
             seq=self._beats,
             uptime_s=round(now_s - self._started_mono_s, 1),
             time_utc_ms=time.time_ns() // 1_000_000,
-            cpu_percent=self._cpu.percent(now_s),
+            cpu_percent=self._cpu_percent,
             memory_mb=figures.memory_mb,
             temperature_c=figures.temperature_c,
             disk_free_mb=figures.disk_free_mb,
@@ -247,7 +266,7 @@ class Agent:
     async def status(self) -> dict[str, Any]:
         """What `cmd/status` answers."""
         self._figures = await asyncio.to_thread(self._measure)
-        beat = self._heartbeat()
+        beat = self._report()
         return {
             "node": self.config.node.id,
             "boot": self.boot,
@@ -262,6 +281,7 @@ class Agent:
             "published_total": self._sender.published_total,
             "answered_total": self._sender.answered_total,
             "resent_total": self._sender.resent_total,
+            "refused_total": self._sender.refused_total,
             "commands_refused_total": self._dispatcher.refused_total,
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,

@@ -82,6 +82,7 @@ class Pipeline:
         self._sample_due_s: float | None = None
         self._frames = self._detections = self._refused = 0
         self._offered = self._delivered = 0
+        self._given_up = 0  # results the loop had no room for when the camera was stopped
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
 
     # ---- camera thread --------------------------------------------------------------------------
@@ -98,6 +99,7 @@ class Pipeline:
         """Hands a raw result to the loop; waits while the loop is RESULTS_MAX behind."""
         while not self._room.acquire(timeout=0.1):
             if self._stopped():
+                self._given_up += 1
                 return
         self._delivered += 1
         self._loop.call_soon_threadsafe(self._results.put_nowait, result)
@@ -199,7 +201,7 @@ class Pipeline:
         """
         until_s = time.monotonic() + deadline_s
         while time.monotonic() < until_s:
-            under_way = self._offered - self._slot.replaced - failed() - self._delivered
+            under_way = self._offered - self._slot.replaced - failed() - self._delivered - self._given_up
             if under_way <= 0 and self._results.empty() and self._frames >= self._delivered:
                 break
             await asyncio.sleep(0.02)

@@ -164,6 +164,9 @@ class Connection:
                 )
             raise BrokerRefusedError(f"{self.address}: refused: {reason}")
         self.limits = _limits(properties)
+        # The callers' windows stay well below; a burst of small answers beyond the limit waits in paho's queue. Its
+        # setter refuses an open connection, but only after the CONNACK the limit is known, and nothing is in flight.
+        self._client._max_inflight_messages = self.limits.receive_max
         return self.limits
 
     async def close(self) -> None:
@@ -241,7 +244,6 @@ class Connection:
         address = self.address
         if address.username:
             client.username_pw_set(address.username, address.password)
-        client.max_inflight_messages_set(65535)  # the caller's window is the bound, from the broker's own limit
         if self._will is not None:
             will = self._will
             client.will_set(will.topic, will.payload, will.qos, will.retain)

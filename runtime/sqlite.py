@@ -59,6 +59,15 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Errors of SQLite inside become StorageError or StorageFormatError that name `what`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _storage(error, what) from error
+
+
 Migration = tuple[str, str]
 """(name, SQL script): applied once, in order, each recorded in the same transaction."""
 
@@ -153,17 +162,20 @@ class Writer:
             if last:
                 return
 
-    def _commit(self, batch: list[tuple[Job[Any], Future[Any]]]) -> None:
+    def _commit(self, waiting: list[tuple[Job[Any], Future[Any]]]) -> None:
+        # Whoever was cancelled while waiting does not want it any more; from here on nobody can cancel.
+        batch = [(job, future) for job, future in waiting if future.set_running_or_notify_cancel()]
+        alone = len(batch) == 1
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], BaseException]] = []
         try:
             with transaction(self._db):
                 for job, future in batch:
                     try:
-                        done.append((future, self._one(job, alone=len(batch) == 1)))
+                        done.append((future, self._one(job, alone=alone)))
                     except Exception as error:
-                        if not self._db.in_transaction:
-                            raise
+                        if alone or not self._db.in_transaction:
+                            raise  # without a savepoint the whole transaction takes it back
                         failed.append((future, _storage(error, self._name)))
         except Exception as error:  # noqa: BLE001 - supervision boundary: the thread must live, all callers are told
             for _, future in batch:

@@ -46,14 +46,15 @@ class Outbox:
 
         def on_loop(done: "Future[list[Row]]") -> None:
             error = done.exception()
-            if error is None:
-                self.on_committed(done.result())
-            if waiter.done():
+            if error is not None:
+                if not waiter.done():
+                    waiter.set_exception(error)
                 return
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
+            try:
+                self.on_committed(done.result())
+            finally:  # whatever the listener does, the facts are on disk
+                if not waiter.done():
+                    waiter.set_result(None)
 
         # Runs in the writer's thread; the loop may be gone when the process is stopping.
         def on_writer(done: "Future[list[Row]]") -> None:
