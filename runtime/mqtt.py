@@ -274,7 +274,8 @@ class Connection:
         if sock is None:
             raise BrokerUnreachableError(f"{self.address}: the connection was closed at once")
         # Without it an event waits for the network's acknowledgement of the packet before it: up to 40 ms.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(sock, socket.socket):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._fd = sock.fileno()
         self._poller.register(self._fd, select.POLLIN)
         self._loop.add_reader(self._fd, self._readable)
