@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Trains the weld defect model on rendered scenes and writes its bundle. Needs the `train` extra (TensorFlow).
 
-    python scripts/train_weld.py                      # the shipped model
-    python scripts/train_weld.py --quick              # the same way in a minute, for a try; writes elsewhere
+python scripts/train_weld.py                      # the shipped model
+python scripts/train_weld.py --quick              # the same way in a minute, for a try; writes elsewhere
 """
 
 import argparse
@@ -28,7 +28,9 @@ SHIPPED = ROOT / "platforms" / "manufacturing" / "models" / "weld_defects"
 def main() -> int:
     parser = argparse.ArgumentParser(description="Train the weld defect model.")
     parser.add_argument("--quick", action="store_true", help="few pictures, 2 epochs; the model is poor")
-    parser.add_argument("--out", type=Path, help="folder of the bundle (default: the shipped one, or a temporary one)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the bundle (default: the shipped one, or a temporary one)"
+    )
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "edgewright-weld")
     parser.add_argument("--scenes", type=int, default=1000, help="training scenes of 6 pictures (default 1000)")
     parser.add_argument("--epochs", type=int, default=18)

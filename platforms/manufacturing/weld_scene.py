@@ -100,10 +100,9 @@ class WeldScene:
         if not self._defects:
             return []
         left = self._left(index)
-        width, height = self.size
         seen = (
             self._seen(defect, left)
-            for number in self._cells(left, left + width)
+            for number in self._cells(left, left + self.size[0])
             if (part := self._part(number)) is not None
             for defect in part.defects
         )

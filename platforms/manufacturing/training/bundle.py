@@ -142,17 +142,17 @@ Finds `pore`, `crack`, `undercut` and `spatter` on welded plates under a camera 
 - Input: uint8 RGB, {width} x {height}, the whole frame stretched to it; pixels go in as they are.
 - Outputs, int8, at stride 8: `heatmap` (one map a class, probabilities), `offset` (x, y within the cell),
   `size` (width, height as fractions of the input). Zhou et al. 2019, "Objects as Points".
-- Plain convolutions at first, MobileNetV2's inverted residuals (Sandler et al. 2018) behind; {parameters:,} parameters;
-  full-integer int8, quantised after training.
+- Plain convolutions at first, MobileNetV2's inverted residuals (Sandler et al. 2018) behind; {parameters:,}
+  parameters; full-integer int8, quantised after training.
 - File: {kib:.0f} KiB, sha256 `{sha256}`.
 - One invoke: {invoke_ms:.2f} ms (median, LiteRT, one thread, on the machine that trained it).
 - Licence: Apache-2.0, as the project.
 
 ## Data
 
-Rendered by `platforms/manufacturing/weld_scene.py`: each scene is a random line (`random_line` in `weld_samples.py`) with
-its own metal, belt, light direction, colour, exposure, vignette, focus, motion blur, noise and flicker, and plates of
-its own. {pictures} training pictures of {scenes} scenes. Scene seeds never meet:
+Rendered by `platforms/manufacturing/weld_scene.py`: each scene is a random line (`random_line` in
+`weld_samples.py`) with its own metal, belt, light direction, colour, exposure, vignette, focus, motion blur, noise
+and flicker, and plates of its own. {pictures} training pictures of {scenes} scenes. Scene seeds never meet:
 
 | split | first scene seed | used for |
 | --- | ---: | --- |
@@ -166,9 +166,9 @@ Trained for {epochs} epochs (seed {seed}) in {minutes:.0f} minutes on two cores,
 
 ## Results: the shipped int8 file on the held-out pictures
 
-Average precision as COCO counts it, from detections down to a confidence of {confidence_min}; recall and precision at IoU 0.5
-and the shipped confidence of {confidence}. Defects less than {visible:.0%} inside the picture are neither demanded nor counted
-against the model.
+Average precision as COCO counts it, from detections down to a confidence of {confidence_min}; recall and precision
+at IoU 0.5 and the shipped confidence of {confidence}. Defects less than {visible:.0%} inside the picture are neither
+demanded nor counted against the model.
 
 {results}
 {demo}
