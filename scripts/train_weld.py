@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the renderers are as many processes as there are cores
 
 from platforms.manufacturing.training import bundle, network  # noqa: E402
 from platforms.manufacturing.training.dataset import rendered  # noqa: E402
@@ -53,6 +54,7 @@ def main() -> int:
     minutes = (time.monotonic() - started) / 60
     training = bundle.Training(options.scenes, options.epochs, options.seed, minutes, int(model.count_params()))
     report = bundle.write(out, tflite, training, test_scenes=20 if options.quick else 100)
+    bundle.write_golden(out, network.jpeg)
     print(report)
     print(f"written to {out}")
     return 0

@@ -1,8 +1,14 @@
 """Writes the model's bundle: the file, its labels, its manifest and a card with measured numbers. Driver."""
 
 import hashlib
+import json
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from platforms.manufacturing.training.measure import CONFIDENCE_MIN, Int8Model, found_in
 from platforms.manufacturing.weld_parts import KINDS, LINES
@@ -13,9 +19,13 @@ from platforms.manufacturing.weld_samples import (
     Sample,
     Split,
     demo_samples,
+    sample_of,
     scene_samples,
 )
+from platforms.manufacturing.weld_scene import WeldScene
 from platforms.manufacturing.weld_score import VISIBLE_MIN, Score, score
+
+log = logging.getLogger(__name__)
 
 MODEL_FILE = "weld_defects_int8.tflite"
 CONFIDENCE = 0.4
@@ -69,6 +79,37 @@ def write(folder: Path, tflite: bytes, training: Training, test_scenes: int) -> 
     )
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     return f"{results}\n{demo}"
+
+
+def write_golden(folder: Path, encode: Callable[[NDArray[np.uint8]], bytes]) -> None:
+    """A whole frame of the demo as `golden.jpg`, and in `golden.json` what the shipped file finds in it.
+
+    The frame is the first that shows at least three kinds, all found with some margin, and nothing near the
+    threshold: another JPEG decoder or scaler must come to the same answer.
+    """
+    model = Int8Model(folder / MODEL_FILE)
+    scene = WeldScene(int(Split.TEST) + 70_000)
+    for index in range(0, 20_000, 40):
+        if len({defect.label for defect in scene.truth(index)}) < 3:
+            continue
+        found = model.find(sample_of(scene, index, antialias=True).image)
+        shown = found.confidence >= CONFIDENCE
+        if (np.abs(found.confidence - CONFIDENCE) < 0.2).any() or int(shown.sum()) != len(scene.truth(index)):
+            continue
+        rows = zip(found.class_id[shown], found.confidence[shown], found.boxes[shown], strict=True)
+        golden = [
+            {
+                "label": str(KINDS[int(label)]),
+                "confidence": round(float(confidence), 3),
+                "box": [round(float(v), 4) for v in box],
+            }
+            for label, confidence, box in rows
+        ]
+        (folder / "golden.jpg").write_bytes(encode(scene.render(index)))
+        lines = ",\n".join(f"  {json.dumps(row)}" for row in golden)
+        (folder / "golden.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        return
+    log.warning("no frame is found clearly enough to be golden: golden.jpg is not written")
 
 
 def _scored(model: Int8Model, samples: list[Sample]) -> Score:

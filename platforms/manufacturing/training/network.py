@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow.lite.tools import flatbuffer_utils
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -188,6 +189,11 @@ def to_int8(model: Any, calibration: DataSet) -> bytes:
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.int8
     return _with_named_outputs(bytes(converter.convert()))
+
+
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    """A JPEG file of an RGB picture."""
+    return bytes(tf.io.encode_jpeg(image, quality=92, chroma_downsampling=False).numpy())
 
 
 def _with_named_outputs(tflite: bytes) -> bytes:
