@@ -50,8 +50,11 @@ def make_textures(seed: int) -> Textures:
 
 @dataclass(slots=True)
 class _Canvas:
-    """The strip while it is painted. x: (1, w), y: (h, 1) world pixels; height: (h, w); rgb: (h, w, 3), 0..1;
-    gloss: (h, w), weight of the specular term."""
+    """A strip, or a plate on it, while it is painted.
+
+    x: (1, w), y: (h, 1) world pixels; height: (h, w) pixels; rgb: (h, w, 3), 0..1;
+    gloss: (h, w), weight of the specular term
+    """
 
     x: FloatArray
     y: FloatArray
@@ -73,10 +76,8 @@ def paint_strip(
     """The belt from world column x0, shaded and not yet blurred: (height, width, 3) float32, 0..1 and above."""
     x = np.arange(x0, x0 + width, dtype=np.float32)[None, :]
     y = np.arange(height, dtype=np.float32)[:, None]
-    canvas = _Canvas(
-        x, y, np.zeros((height, width), np.float32), np.empty((height, width, 3), np.float32),
-        np.zeros((height, width), np.float32),
-    )  # fmt: skip
+    level = np.zeros((height, width), np.float32)
+    canvas = _Canvas(x, y, level, np.empty((height, width, 3), np.float32), np.zeros_like(level))
     _paint_belt(canvas, line, textures, scale)
     for part in parts:
         low, high = part.x_range()
@@ -119,24 +120,26 @@ def _paint_part(canvas: _Canvas, part: Part, line: Line, textures: Textures, sca
     canvas.rgb *= (1 - 0.65 * np.clip(1 - outside / (12 * scale), 0, 1))[:, :, None]
     on_plate = np.clip(0.5 - outside, 0, 1).astype(np.float32)
 
-    brushed = _tile(textures.brushed, canvas, part.texture_at)
-    cloudy = _tile(textures.cloudy, canvas, part.texture_at)
-    grainy = _tile(textures.grainy, canvas, part.texture_at)
-    tone = part.tone * (1.0 + 0.055 * brushed + 0.05 * cloudy + 0.02 * grainy)
+    noise = Textures(
+        brushed=_tile(textures.brushed, canvas, part.texture_at),
+        cloudy=_tile(textures.cloudy, canvas, part.texture_at),
+        grainy=_tile(textures.grainy, canvas, part.texture_at),
+    )
+    tone = part.tone * (1.0 + 0.055 * noise.brushed + 0.05 * noise.cloudy + 0.02 * noise.grainy)
     rgb = tone[:, :, None] * f32(line.plate_rgb)
-    height = 4.0 * scale * np.clip(-outside / (3.5 * scale), 0, 1) + 0.10 * brushed
-    gloss = np.full_like(height, 0.22)
+    height = 4.0 * scale * np.clip(-outside / (3.5 * scale), 0, 1) + 0.10 * noise.brushed
+    plate = _Canvas(canvas.x, canvas.y, height, rgb, np.full_like(height, 0.22))
 
     across = (v - part.seam_centre_v(u)) / np.float32(part.bead_half_width)
     ends = f32(np.clip((part.half[0] - 9 * scale - np.abs(u)) / (9 * scale), 0, 1))
-    _tint(rgb, across, part.tint * ends * (1 + 0.25 * cloudy))
-    _paint_bead(rgb, height, gloss, u, across, ends, part, cloudy, grainy, scale)
+    _tint(rgb, across, part.tint * ends * (1 + 0.25 * noise.cloudy))
+    _paint_bead(plate, part, noise, u, across, ends, scale)
     for x, y, radius, depth in part.stains:
         rgb *= (1 - depth * np.exp(-((canvas.x - x) ** 2 + (canvas.y - y) ** 2) / radius**2))[:, :, None]
 
     canvas.rgb += on_plate[:, :, None] * (rgb - canvas.rgb)
     canvas.height += on_plate * (height - canvas.height)
-    canvas.gloss += on_plate * (gloss - canvas.gloss)
+    canvas.gloss += on_plate * (plate.gloss - canvas.gloss)
     for scratch in part.scratches:
         _stroke(canvas, scratch, light=0.16, dig=0.25)
 
@@ -176,20 +179,22 @@ def _tint(rgb: FloatArray, across: FloatArray, weight: FloatArray) -> None:
 
 
 def _paint_bead(
-    rgb: FloatArray, height: FloatArray, gloss: FloatArray, u: FloatArray, across: FloatArray, ends: FloatArray,
-    part: Part, cloudy: FloatArray, grainy: FloatArray, scale: float,
-) -> None:  # fmt: skip
-    """A convex bead whose solidification ripples are arcs, like fish scales."""
+    plate: _Canvas, part: Part, noise: Textures, u: FloatArray, across: FloatArray, ends: FloatArray, scale: float
+) -> None:
+    """A convex bead whose solidification ripples are arcs, like fish scales.
+
+    across: distance from the seam's centre in half widths; ends: 1 along the seam, 0 beyond its ends. Both (h, w).
+    """
     cap = np.maximum(1 - across**2, 0) * ends
     on_bead = np.clip(cap * 6, 0, 1)
     bend = part.ripple_bend * part.bead_half_width * across**2
-    phase = (u + bend + 0.9 * scale * cloudy) * np.float32(2 * np.pi / part.ripple_pitch)
+    phase = (u + bend + 0.9 * scale * noise.cloudy) * np.float32(2 * np.pi / part.ripple_pitch)
     ripple = np.sin(phase) + 0.4 * np.sin(2 * phase + 0.8)
-    height += 0.42 * part.bead_half_width * cap
-    height += on_bead * (0.085 * part.ripple_pitch * ripple + 0.25 * grainy + 0.3 * cloudy)
-    tone = 1 + on_bead * (0.05 * ripple - 0.06 + 0.03 * grainy)
-    rgb *= tone[:, :, None]
-    gloss += on_bead * 0.28
+    plate.height += 0.42 * part.bead_half_width * cap
+    plate.height += on_bead * (0.085 * part.ripple_pitch * ripple + 0.25 * noise.grainy + 0.3 * noise.cloudy)
+    tone = 1 + on_bead * (0.05 * ripple - 0.06 + 0.03 * noise.grainy)
+    plate.rgb *= tone[:, :, None]
+    plate.gloss += on_bead * 0.28
 
 
 def _distance(canvas_x: FloatArray, canvas_y: FloatArray, points: FloatArray) -> FloatArray:
