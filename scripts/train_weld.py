@@ -34,7 +34,7 @@ def main() -> int:
     )
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "edgewright-weld")
     parser.add_argument("--scenes", type=int, default=1000, help="training scenes of 6 pictures (default 1000)")
-    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
     options = parser.parse_args()
