@@ -43,10 +43,10 @@ def main() -> int:
         options.scenes, options.epochs = min(options.scenes, 80), min(options.epochs, 2)
     out = options.out or (Path(tempfile.mkdtemp(prefix="weld-")) if options.quick else SHIPPED)
 
-    started = time.monotonic()
     data = rendered(Split.TRAIN, options.scenes, options.cache, options.workers)
     check = rendered(Split.VALIDATION, 16, options.cache, options.workers)
     calibration = rendered(Split.CALIBRATION, 32, options.cache, options.workers)
+    started = time.monotonic()
     model = network.build(options.seed)
     logging.info("%d parameters", model.count_params())
     network.train(model, data, check, options.epochs, options.seed)

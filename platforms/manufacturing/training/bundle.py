@@ -84,17 +84,20 @@ def write(folder: Path, tflite: bytes, training: Training, test_scenes: int) -> 
 def write_golden(folder: Path, encode: Callable[[NDArray[np.uint8]], bytes]) -> None:
     """A whole frame of the demo as `golden.jpg`, and in `golden.json` what the shipped file finds in it.
 
-    The frame is the first that shows at least three kinds, all found with some margin, and nothing near the
-    threshold: another JPEG decoder or scaler must come to the same answer.
+    The frame is the first that shows at least three kinds, each defect whole and found with some margin, and nothing
+    near the threshold: another JPEG decoder or scaler must come to the same answer.
     """
     model = Int8Model(folder / MODEL_FILE)
     scene = WeldScene(int(Split.TEST) + 70_000)
     for index in range(0, 20_000, 40):
-        if len({defect.label for defect in scene.truth(index)}) < 3:
+        sample = sample_of(scene, index, antialias=True)
+        if len(set(sample.class_id)) < 3 or (sample.visible < 1).any():
             continue
-        found = model.find(sample_of(scene, index, antialias=True).image)
+        found = model.find(sample.image)
         shown = found.confidence >= CONFIDENCE
-        if (np.abs(found.confidence - CONFIDENCE) < 0.2).any() or int(shown.sum()) != len(scene.truth(index)):
+        if (np.abs(found.confidence - CONFIDENCE) < 0.15).any():
+            continue
+        if sorted(found.class_id[shown]) != sorted(sample.class_id):
             continue
         rows = zip(found.class_id[shown], found.confidence[shown], found.boxes[shown], strict=True)
         golden = [
@@ -202,8 +205,9 @@ and flicker, and plates of its own. {pictures} training pictures of {scenes} sce
 | calibration | {calibration} | ranges of the int8 activations |
 | test | {test} | the numbers below, and nothing else |
 
-Trained for {epochs} epochs (seed {seed}) in {minutes:.0f} minutes on two cores, from nothing:
-`python scripts/train_weld.py`.
+Trained for {epochs} epochs (seed {seed}) in {minutes:.0f} minutes on two cores, rendering aside, from random weights:
+`python scripts/train_weld.py`. Seeds are fixed, but the order in which threads add is not: another run gives another
+file, with numbers that differ a little.
 
 ## Results: the shipped int8 file on the held-out pictures
 

@@ -193,7 +193,7 @@ def to_int8(model: Any, calibration: DataSet) -> bytes:
 
 def jpeg(image: NDArray[np.uint8]) -> bytes:
     """A JPEG file of an RGB picture."""
-    return bytes(tf.io.encode_jpeg(image, quality=92, chroma_downsampling=False).numpy())
+    return bytes(tf.io.encode_jpeg(image, quality=80, chroma_downsampling=True).numpy())
 
 
 def _with_named_outputs(tflite: bytes) -> bytes:
