@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""Trains the weld defect model on rendered scenes and writes its bundle. Needs the `train` extra (TensorFlow).
+"""Trains the weld defect model on rendered scenes and writes its bundle.
+
+Needs the extras `agent` and `train` (LiteRT and TensorFlow, 2 GB), best in an environment of its own:
+
+    pip install -e ".[agent,train]"
 
 python scripts/train_weld.py                      # the shipped model
 python scripts/train_weld.py --quick              # the same way in a minute, for a try; writes elsewhere
