@@ -5,8 +5,8 @@ Needs the extras `agent` and `train` (LiteRT and TensorFlow, 2 GB), best in an e
 
     pip install -e ".[agent,train]"
 
-python scripts/train_weld.py                      # the shipped model
-python scripts/train_weld.py --quick              # the same way in a minute, for a try; writes elsewhere
+    python scripts/train_weld.py            # the shipped model: about half an hour on two cores
+    python scripts/train_weld.py --quick    # the same way in two minutes, for a try; a poor model, written elsewhere
 """
 
 import argparse
