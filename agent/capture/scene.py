@@ -101,21 +101,20 @@ def open_scene(address: str) -> SceneSource:
         raise ConfigError(f"there is no scene {name!r}", hint="known scenes: " + ", ".join(sorted(SCENES)))
     module, class_name = SCENES[name]
     make: Callable[..., Renderer] = getattr(importlib.import_module(module), class_name)
-    parameters = {key: _number(address, key, value) for key, value in parse_qsl(parts.query)}
-    pace = bool(parameters.pop("pace", 1))
-    frames = int(parameters.pop("frames", 0))
+    parameters = {key: _value(value) for key, value in parse_qsl(parts.query)}
     try:
+        pace = bool(int(parameters.pop("pace", 1)))
+        frames = int(parameters.pop("frames", 0))
         return SceneSource(make(**parameters), pace=pace, frames=frames)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"scene {address!r}: {error}", hint="check its parameters") from None
 
 
-def _number(address: str, key: str, value: str) -> Any:
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        return float(value)
-    except ValueError:
-        raise ConfigError(f"scene {address!r}: {key} is no number: {value!r}") from None
+def _value(text: str) -> Any:
+    """A number where it is one; what a renderer cannot use it refuses itself."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from platforms.manufacturing.weld_parts import STEEL, Box, Defect, DefectKind, FloatArray, Line, Part, f32, part_at
+from platforms.manufacturing.weld_parts import (
+    LINES,
+    STEEL,
+    Box,
+    Defect,
+    DefectKind,
+    FloatArray,
+    Line,
+    Part,
+    f32,
+    part_at,
+)
 from platforms.manufacturing.weld_surface import MARGIN, make_textures, paint_strip
 
 STRIP = 32
@@ -47,11 +58,15 @@ class WeldScene:
         height: int = 360,
         fps: float = 30.0,
         *,
-        line: Line = STEEL,
+        line: Line | str = STEEL,
         defects: bool = True,
     ) -> None:
         if seed < 0 or width < 64 or height < 48 or not fps > 0:
             raise ValueError(f"no scene of {width}x{height} at {fps} frames/s with seed {seed}")
+        if isinstance(line, str):
+            if line not in LINES:
+                raise ValueError(f"there is no line {line!r}, only {', '.join(sorted(LINES))}")
+            line = LINES[line]
         self.size = (width, height)
         self.fps = fps
         self.line = line
