@@ -129,7 +129,7 @@ class Connection:
         self._writing = False
         self._client = self._make_client()
 
-    # ---- life ---------------------------------------------------------------------------------------------------
+    # ---- life -----------------------------------------------------------------------------------
 
     async def connect(self, timeout_s: float = 10.0) -> Limits:
         """Connected and accepted, or BrokerUnreachableError / BrokerAuthError / BrokerRefusedError."""
@@ -181,7 +181,7 @@ class Connection:
         assert self.closed is not None, "connect first"
         return await asyncio.shield(self.closed)
 
-    # ---- traffic --------------------------------------------------------------------------------------------------
+    # ---- traffic --------------------------------------------------------------------------------
 
     def publish(self, message: Message) -> int:
         """Hands the message to the socket and returns its packet id. Raises BrokerUnreachableError.
@@ -227,7 +227,7 @@ class Connection:
             self._client.ack(delivery.mid, delivery.qos)
             self._watch_writes()
 
-    # ---- paho ---------------------------------------------------------------------------------------------------
+    # ---- paho -----------------------------------------------------------------------------------
 
     def _make_client(self) -> paho.Client:
         client = paho.Client(

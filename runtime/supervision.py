@@ -126,9 +126,8 @@ class Supervisor:
 
     async def stop(self, name: str) -> None:
         """Stop one task and forget it, so that its name is free again. Unknown names are an error."""
-        task = self._tasks[name]
-        await self._stop_one(task)
-        del self._tasks[name]
+        await self._stop_one(self._tasks[name])
+        self._tasks.pop(name, None)
 
     async def run(self, stop_asked: asyncio.Event) -> None:
         """Wait for `stop_asked` or for a task that gives up, then stop every task in path order.
@@ -144,8 +143,7 @@ class Supervisor:
         finally:
             for wait in waits:
                 wait.cancel()
-            for task in sorted(self._tasks.values(), key=lambda task: task.stage):
-                await self._stop_one(task)
+            await self._stop_all()
         if self._failure is not None:
             raise self._failure
 
@@ -198,6 +196,14 @@ class Supervisor:
             return
         self._failure = self._failure or failure
         self._over.set()
+
+    async def _stop_all(self) -> None:
+        met: set[str] = set()
+        # Looked up anew each time: a task may still arrive while the others stop.
+        while left := [task for task in self._tasks.values() if task.name not in met]:
+            task = min(left, key=lambda task: task.stage)
+            met.add(task.name)
+            await self._stop_one(task)
 
     async def _stop_one(self, task: _Supervised) -> None:
         runner = task.runner

@@ -56,7 +56,7 @@ def decode_packed(cls: type[T], kind: Kind, payload: bytes) -> T:
     return _shaped(cls, kind, _from_msgpack(payload))
 
 
-# ---- events and alerts: CloudEvents 1.0 -----------------------------------------------------------------------
+# ---- events and alerts: CloudEvents 1.0 --------------------------------------------------------
 
 
 def encode_event(event: Event) -> bytes:
@@ -135,7 +135,7 @@ def parse_utc(text: str) -> int:
     return round(moment.timestamp() * 1000)
 
 
-# ---- commands -------------------------------------------------------------------------------------------------
+# ---- commands ----------------------------------------------------------------------------------
 
 
 def decode_command(function: str, payload: bytes) -> Command:
@@ -180,7 +180,7 @@ def decode_result(payload: bytes) -> Result:
     return _shaped(Result, Kind.RESULT, raw)
 
 
-# ---- shared ---------------------------------------------------------------------------------------------------
+# ---- shared ------------------------------------------------------------------------------------
 
 
 def _shaped(cls: type[T], kind: Kind, raw: Mapping[str, Any]) -> T:

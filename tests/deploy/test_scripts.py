@@ -71,6 +71,8 @@ def checkout(tmp_path: Path) -> Path:
     python.write_text('#!/bin/bash\necho "ran $*"\ncase " $FAILING " in *" $2 "*) exit 3 ;; esac\n')
     python.chmod(0o755)
     (tmp_path / "runtime").mkdir()
+    (tmp_path / "runtime" / "logs.py").touch()
+    (tmp_path / "schemas").mkdir()  # nothing to check in it
     return tmp_path
 
 

@@ -144,6 +144,24 @@ def test_tasks_stop_by_stage_and_then_in_order_of_registration() -> None:
     run(main())
 
 
+def test_a_task_that_arrives_during_the_stop_is_stopped_too() -> None:
+    async def main() -> None:
+        supervisor, stop = Supervisor(), asyncio.Event()
+
+        async def starts_another() -> None:
+            try:
+                await forever()
+            finally:
+                supervisor.supervise("late", forever)
+
+        supervisor.supervise("commands", starts_another)
+        asyncio.get_running_loop().call_later(0.02, stop.set)
+        await supervisor.run(stop)
+        assert supervisor.states() == {"commands": TaskState.STOPPED, "late": TaskState.STOPPED}
+
+    run(main())
+
+
 def test_a_stop_request_lets_the_task_drain() -> None:
     async def main() -> None:
         supervisor, stop = Supervisor(), asyncio.Event()

@@ -1,0 +1,129 @@
+"""`edge-agent`: run the gateway's process, check its configuration, look into its outbox, make a model bundle."""
+
+import argparse
+import asyncio
+import json
+import logging
+import sqlite3
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from agent.config import AgentConfig, load_config
+from runtime.errors import ConfigError, EdgewrightError
+from runtime.logs import setup_logging
+
+log = logging.getLogger(__name__)
+
+EXIT_USAGE = 2  # wrong arguments or configuration: restarting cannot help
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status; errors that a person can mend are one message, not a traceback."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except ConfigError as error:
+        print(f"edge-agent: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    except EdgewrightError as error:
+        print(f"edge-agent: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-agent", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, config: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        if config:
+            command.add_argument("--config", type=Path, required=True, metavar="FILE", help="agent.toml")
+        return command
+
+    add("run", "run the agent until it is told to stop").set_defaults(run=_run)
+    add("check", "check a configuration, with its models, and report every mistake").set_defaults(run=_check)
+    outbox = add("outbox", "look into the outbox; the agent may be running")
+    outbox.add_argument("what", choices=("account", "export"), help="the exact account by lane, or the pending rows")
+    outbox.set_defaults(run=_outbox)
+    bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
+    bundle.add_argument("model", type=Path, help="the .tflite file")
+    bundle.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle to make")
+    bundle.add_argument("--labels", type=Path, metavar="FILE", help="one label a line; else those inside the model")
+    bundle.add_argument("--decoder", help="how to read its outputs; else guessed from their shapes")
+    bundle.add_argument("--name", help="the bundle's name; else the file's")
+    bundle.add_argument(
+        "--more", type=Path, action="append", default=[], help="another variant, e.g. *_edgetpu.tflite"
+    )
+    bundle.set_defaults(run=_bundle)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config)
+    setup_logging(config.log.level, form=config.log.form, secrets=_secrets(config))
+
+    async def run() -> None:
+        # Imported here: the other commands need none of it.
+        from agent.agent import Agent
+
+        await Agent(config).run()
+
+    asyncio.run(run())
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config)
+    from agent.check import check_models
+
+    mistakes = check_models(config)
+    if mistakes:
+        raise ConfigError(f"{arguments.config}: {len(mistakes)} mistakes\n" + "\n".join(f"  {m}" for m in mistakes))
+    print(f"{arguments.config}: {len(config.cameras)} cameras, {len(config.pipelines)} pipelines: well")  # noqa: T201
+    return 0
+
+
+def _outbox(arguments: argparse.Namespace) -> int:
+    from agent.outbox.file import account, export
+
+    path = load_config(arguments.config).node.data_dir / "outbox.db"
+    try:
+        if arguments.what == "account":
+            print(json.dumps([asdict(lane) for lane in account(path)], indent=2))  # noqa: T201
+        else:
+            for line in export(path):
+                print(line)  # noqa: T201
+    except sqlite3.OperationalError as error:
+        raise EdgewrightError(f"{path}: {error}") from error
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    from agent.infer.bundle_maker import make_bundle
+
+    made = make_bundle(
+        arguments.model,
+        arguments.out,
+        labels=arguments.labels,
+        decoder=arguments.decoder,
+        name=arguments.name or "",
+        more_files=arguments.more,
+    )
+    print(f"{arguments.out}: model {made.bundle.name}, {len(made.bundle.labels)} labels")  # noqa: T201
+    for note in made.notes:
+        print(f"  guessed: {note}")  # noqa: T201
+    return 0
+
+
+def _secrets(config: AgentConfig) -> list[str]:
+    """What must never be in a log."""
+    found = [camera.resolved().password for camera in config.cameras]
+    found.append(config.broker.address().password)
+    return [secret for secret in found if secret]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

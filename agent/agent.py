@@ -1,0 +1,262 @@
+"""The composition root of the gateway's process: every part is made and wired here, in the order a frame travels."""
+
+import asyncio
+import fcntl
+import logging
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from agent.capture.slot import Slots
+from agent.commands.dispatcher import Dispatcher
+from agent.commands.functions import Functions
+from agent.config import AgentConfig
+from agent.health import host
+from agent.infer.worker import InferenceWorker, Result, Work
+from agent.link.link import Link
+from agent.link.sender import Sender
+from agent.node_functions import node_functions
+from agent.outbox.file import LaneAccount, OutboxFile
+from agent.outbox.outbox import Outbox
+from agent.outbox.rows import Draft
+from agent.state import StateFile
+from agent.stream import Stream
+from runtime.errors import ConfigError, EdgewrightError
+from runtime.sdnotify import Notifier
+from runtime.supervision import LoopWatch, Supervisor, feed_watchdog, run_until_signalled
+from schemas.identity import Lane
+from schemas.messages import Birth, Heartbeat
+from schemas.topics import TopicSpace
+
+log = logging.getLogger(__name__)
+
+# Python hands the interpreter lock on every 5 ms by default: too late for a loop that promises 2 ms.
+SWITCH_INTERVAL_S = 0.0005
+LIFECYCLE_MAX = 1000  # notes on their way to the outbox; more at once is a defect somewhere and is counted
+ACCOUNT_EVERY_S = 5.0
+
+
+class Agent:
+    """One gateway. `run` until a signal, then stop in path order: cameras, pipelines, outbox, link."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        """Opens the files and wires the parts; nothing runs yet. Raises ConfigError or a storage error."""
+        node = config.node
+        self.config = config
+        self._address = config.broker.address()
+        cameras = [camera.resolved() for camera in config.cameras]
+        self._lock = _only_one(node.data_dir)
+        self._space = TopicSpace(config.broker.topic_root)
+        self._state = StateFile(node.data_dir / "state.db")
+        self.boot = self._state.boot
+        self._started_mono_s = time.monotonic()
+        self._file = OutboxFile(node.data_dir / "outbox.db", node=node.id, boot=self.boot)
+        self._accounts: list[LaneAccount] = []
+        self._loop_watch = LoopWatch()
+        self._cpu = host.CpuMeter()
+        self._beats = 0
+        self._notes: asyncio.Queue[Draft] = asyncio.Queue(LIFECYCLE_MAX)
+        self._loop = asyncio.get_running_loop()
+        self.notes_dropped_total = 0
+
+        # camera ─► slots ─► worker ─► pipeline ─► outbox ─► sender ─► link
+        self._slots: Slots[Work] = Slots()
+        self._worker = InferenceWorker(self._take, self._deliver)
+        self.outbox = Outbox(self._file)
+        self.streams = {
+            camera.id: Stream(
+                camera,
+                [pipeline for pipeline in config.pipelines if pipeline.camera == camera.id],
+                infer=config.inference,
+                slots=self._slots,
+                worker=self._worker,
+                outbox=self.outbox,
+                announce=self.announce,
+            )
+            for camera in cameras
+        }
+        self._functions = Functions(node_functions(self.streams, self.status))
+        self._sender = Sender(
+            self._file, node=node.id, boot=self.boot, space=self._space, resend_after_s=node.resend_after_s
+        )
+        self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
+        self._link = Link(
+            self._address,
+            self._sender,
+            self._dispatcher,
+            node=node.id,
+            boot=self.boot,
+            space=self._space,
+            birth=self._birth,
+            heartbeat=self._heartbeat,
+            heartbeat_s=node.heartbeat_s,
+        )
+        self.outbox.on_committed = self._sender.committed
+
+    # ---- life -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs until SIGTERM or SIGINT. Raises TaskGaveUpError when a part cannot be kept alive."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        notifier = Notifier.from_environment()
+        supervisor = Supervisor()
+        self._worker.start()
+        try:
+            supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
+            supervisor.supervise("notes", self._keep_notes, stage=1)
+            supervisor.supervise("account", self._keep_account, stage=2)
+            supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
+            supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
+            supervisor.supervise("watchdog", lambda: feed_watchdog(notifier, self._worker.is_alive), stage=4)
+            notifier.ready(f"node {self.config.node.id}, boot {self.boot}")
+            log.info("node %s runs, boot %d, %d cameras", self.config.node.id, self.boot, len(self.streams))
+            await run_until_signalled(supervisor)
+        finally:
+            notifier.stopping()
+            await asyncio.to_thread(self._close)
+            notifier.close()
+
+    async def _run_streams(self) -> None:
+        """Starts every enabled camera; a camera that cannot start does not hold back the others."""
+        enabled = {table.id for table in self.config.cameras if table.enabled}
+        try:
+            await asyncio.gather(*(self._start(stream) for stream in self.streams.values() if stream.id in enabled))
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.gather(*(stream.stop() for stream in self.streams.values()))
+
+    async def _start(self, stream: Stream) -> None:
+        try:
+            await stream.start()
+        except EdgewrightError as error:
+            log.error("camera %s does not start: %s", stream.id, error)
+            self.announce("CameraStateChanged", stream.id, {"state": "failed", "reason": str(error)})
+
+    def _stop_link(self) -> None:
+        self._stopping = asyncio.create_task(self._stop_talking(), name="link.stop")
+
+    async def _stop_talking(self) -> None:
+        while not self._notes.empty():
+            await self.outbox.append([self._notes.get_nowait()])
+        await self._dispatcher.stop()
+        await self._link.stop()
+
+    def _close(self) -> None:
+        self._slots.close()
+        self._worker.stop(5.0)
+        self._file.close()
+        self._state.close()
+        self._lock.close()
+
+    # ---- between the parts ----------------------------------------------------------------------
+
+    def _take(self, timeout_s: float) -> Work | None:
+        taken = self._slots.take(timeout_s)
+        return None if taken is None else taken[1]
+
+    def _deliver(self, result: Result) -> None:
+        stream = self.streams.get(result.frame.camera_id)
+        pipeline = stream.pipelines.get(result.name) if stream else None
+        if pipeline is not None:
+            pipeline.deliver(result)
+
+    def announce(self, kind: str, subject: str, data: dict[str, Any]) -> None:
+        """Something happened to the node itself: an event of the life-cycle lane. From any thread."""
+        draft = Draft(Lane.LIFECYCLE, kind, subject, time.time_ns() // 1_000_000, data)
+        self._loop.call_soon_threadsafe(self._note, draft)
+
+    def _note(self, draft: Draft) -> None:
+        try:
+            self._notes.put_nowait(draft)
+        except asyncio.QueueFull:
+            self.notes_dropped_total += 1
+            log.error("life-cycle note dropped, %d wait already: %s %s", LIFECYCLE_MAX, draft.type, draft.subject)
+
+    async def _keep_notes(self) -> None:
+        while True:
+            await self.outbox.append([await self._notes.get()])
+
+    async def _keep_account(self) -> None:
+        while True:
+            self._accounts = await self.outbox.account()
+            await asyncio.sleep(ACCOUNT_EVERY_S)
+
+    # ---- what the node says of itself -----------------------------------------------------------
+
+    def _birth(self) -> Birth:
+        node = self.config.node
+        return Birth(
+            name=node.name or node.id,
+            node_type=node.node_type,
+            site=node.site,
+            labels=dict(node.labels),
+            location=dict(node.location),
+            hardware=host.hardware(),
+            resources=host.resources(node.data_dir),
+            versions=host.versions(),
+            platforms=["core"],
+            functions=self._functions.names,
+            cameras=sorted(self.streams),
+            stream=self._file.stream,
+        )
+
+    def _heartbeat(self) -> Heartbeat:
+        self._beats += 1
+        now_s = time.monotonic()
+        return Heartbeat(
+            boot=self.boot,
+            session=self._link.session,
+            seq=self._beats,
+            uptime_s=round(now_s - self._started_mono_s, 1),
+            time_utc_ms=time.time_ns() // 1_000_000,
+            cpu_percent=self._cpu.percent(now_s),
+            memory_mb=host.memory_mb(host.children()),
+            temperature_c=host.temperature_c(),
+            disk_free_mb=host.disk_free_mb(self.config.node.data_dir),
+            loop_stall_ms_p99=round(self._loop_watch.lateness().p99_ms, 3),
+            outbox_pending={account.lane: account.pending for account in self._accounts if account.pending},
+            streams=[report for stream in self.streams.values() for report in stream.reports()],
+            birth_hash=self._link.birth_hash,
+        )
+
+    async def status(self) -> dict[str, Any]:
+        """What `cmd/status` answers."""
+        beat = self._heartbeat()
+        self._accounts = await self.outbox.account()
+        return {
+            "node": self.config.node.id,
+            "boot": self.boot,
+            "session": self._link.session,
+            "uptime_s": beat.uptime_s,
+            "cpu_percent": beat.cpu_percent,
+            "memory_mb": beat.memory_mb,
+            "temperature_c": beat.temperature_c,
+            "disk_free_mb": beat.disk_free_mb,
+            "loop_stall_ms_p99": beat.loop_stall_ms_p99,
+            "outbox": [asdict(account) for account in self._accounts],
+            "published_total": self._sender.published_total,
+            "answered_total": self._sender.answered_total,
+            "resent_total": self._sender.resent_total,
+            "commands_refused_total": self._dispatcher.refused_total,
+            "streams": [asdict(report) for report in beat.streams],
+            "functions": self._functions.names,
+        }
+
+
+def _only_one(folder: Path) -> IO[str]:
+    """Holds the folder for this process; two agents on one outbox would mix their sequence numbers."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w", encoding="ascii")
+    except OSError as error:
+        raise ConfigError(f"node.data_dir: {folder} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise ConfigError(
+            f"node.data_dir: {folder} is in use by another agent", hint="give each agent a folder of its own"
+        ) from error
+    return lock

@@ -1,0 +1,180 @@
+"""Commands in, one result each out: journalled before they run, answered from the journal when they repeat."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from agent.commands.functions import CommandFailedError, CommandRejectedError, Functions
+from agent.state import StateFile
+from runtime.errors import EdgewrightError
+from runtime.mqtt import Delivery, Message
+from schemas.codec import decode_command, encode_result
+from schemas.errors import RemoteWireError
+from schemas.messages import Command, CommandError, CommandState, Result
+from schemas.topics import Kind, Topic, TopicSpace
+
+log = logging.getLogger(__name__)
+
+RUNNING_MAX = 16  # calls at a time; one more is rejected, so that a flood of commands cannot pile up
+Publish = Callable[[Message], int | None]
+"""Publishes now and returns the packet id, or None when there is no connection."""
+
+
+class Dispatcher:
+    """Owns the running calls. `acknowledge` tells the broker that a command is ours now."""
+
+    def __init__(self, functions: Functions, state: StateFile, *, node: str, space: TopicSpace) -> None:
+        self._functions = functions
+        self._state = state
+        self._node = node
+        self._space = space
+        self._running: set[asyncio.Task[None]] = set()
+        self._delivering: dict[int, str] = {}  # packet id of a result -> command id
+        self.publish: Publish = lambda message: None
+        self.refused_total = 0
+
+    def receive(self, delivery: Delivery, function: str, acknowledge: Callable[[Delivery], None]) -> None:
+        """Takes a command off the wire; everything else happens in a task of its own."""
+        task = asyncio.create_task(self._handle(delivery, function, acknowledge), name=f"command[{function}]")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def connected(self) -> None:
+        """Delivers the answers that were not: commands cut off by a crash are reported as interrupted."""
+        self._delivering.clear()
+        for known in await asyncio.wrap_future(self._state.unfinished()):
+            if known.result is None and not self._is_running(known.id):
+                error = CommandError("interrupted", "the agent stopped while the command ran; it is not repeated")
+                result = self._result(known.function, CommandState.FAILED, known.id, error=error)
+                payload = encode_result(result, packed=known.packed)
+                await asyncio.wrap_future(self._state.finish(known.id, CommandState.FAILED, payload))
+            else:
+                payload = known.result or b""
+            if payload:
+                self._deliver(known.function, known.id, payload)
+
+    def puback(self, mid: int) -> None:
+        """The broker has a result: the command is done with."""
+        identifier = self._delivering.pop(mid, None)
+        if identifier is not None:
+            self._state.answered(identifier)
+
+    async def stop(self) -> None:
+        """Cancels what runs; each is answered as interrupted after the next start."""
+        for task in list(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _is_running(self, identifier: str) -> bool:
+        return any(task.get_name() == f"command[{identifier}]" for task in self._running)
+
+    async def _handle(self, delivery: Delivery, function: str, acknowledge: Callable[[Delivery], None]) -> None:
+        try:
+            command = self._accept(delivery, function)
+        except (RemoteWireError, CommandRejectedError) as error:
+            self.refused_total += 1
+            acknowledge(delivery)
+            log.warning("command %s refused: %s", function, error)
+            code = error.code if isinstance(error, CommandRejectedError) else "bad_message"
+            refusal = self._result(function, CommandState.REJECTED, error=CommandError(code, str(error)))
+            self._reply(delivery, function, encode_result(refusal, packed=False))
+            return
+        identifier = command.id or delivery.correlation.hex()
+        if identifier:
+            task = asyncio.current_task()
+            if task is not None:
+                task.set_name(f"command[{identifier}]")
+            known = await asyncio.wrap_future(self._state.accept(identifier, function, packed=command.packed))
+            acknowledge(delivery)
+            if known is not None:
+                # A repetition: answered from the journal; while it still runs, its one answer is on the way.
+                if known.result is not None:
+                    self._reply(delivery, known.function, known.result)
+                return
+        else:
+            acknowledge(delivery)
+        await self._run(delivery, command, identifier)
+
+    def _accept(self, delivery: Delivery, function: str) -> Command:
+        if delivery.retain:
+            raise CommandRejectedError(
+                "retained", "a retained command would run again at every connect; publish it without -r"
+            )
+        command = decode_command(function, delivery.payload)
+        if len(self._running) > RUNNING_MAX:
+            raise CommandRejectedError("busy", f"{RUNNING_MAX} commands are running already; try again later")
+        return command
+
+    async def _run(self, delivery: Delivery, command: Command, identifier: str) -> None:
+        expires_s = command.expires_s if command.expires_s is not None else delivery.expiry_s
+        result = await self._call(command, identifier, expires_s)
+        payload = encode_result(result, packed=command.packed)
+        limit = Topic(Kind.RESULT, self._node, command.function).rule.payload_bytes_max
+        if len(payload) > limit:
+            error = CommandError(
+                "result_too_large", f"the result has {len(payload)} bytes; at most {limit} are allowed"
+            )
+            result = self._result(command.function, CommandState.FAILED, command.id, error=error)
+            payload = encode_result(result, packed=command.packed)
+        if identifier:
+            await asyncio.wrap_future(self._state.finish(identifier, result.state, payload))
+            self._deliver(command.function, identifier, payload, delivery)
+        else:
+            self._reply(delivery, command.function, payload)
+
+    async def _call(self, command: Command, identifier: str, expires_s: float | None) -> Result:
+        name = command.function
+        if expires_s is not None and expires_s <= 0:
+            return self._result(
+                name, CommandState.EXPIRED, command.id, error=CommandError("expired", "the command came too late")
+            )
+        try:
+            function = self._functions.get(name)
+            arguments = function.parse(command.arguments)
+            if identifier:
+                await asyncio.wrap_future(self._state.running(identifier))
+            value = await asyncio.wait_for(function.run(arguments), function.timeout_s)
+        except CommandRejectedError as error:
+            problem = CommandError(error.code, str(error), error.field)
+            return self._result(name, CommandState.REJECTED, command.id, error=problem)
+        except CommandFailedError as error:
+            return self._result(name, CommandState.FAILED, command.id, error=CommandError(error.code, str(error)))
+        except TimeoutError:
+            problem = CommandError("timeout", f"{name} took longer than {function.timeout_s:g} s")
+            return self._result(name, CommandState.FAILED, command.id, error=problem)
+        except EdgewrightError as error:
+            return self._result(name, CommandState.FAILED, command.id, error=CommandError("failed", str(error)))
+        except Exception as error:
+            # Supervision boundary: a defect in one function must not take the agent down, nor stay without answer.
+            log.exception("command %s failed", name)
+            problem = CommandError("defect", f"{type(error).__name__}: {error}")
+            return self._result(name, CommandState.FAILED, command.id, error=problem)
+        return self._result(name, CommandState.SUCCEEDED, command.id, value=value)
+
+    def _result(
+        self,
+        function: str,
+        state: CommandState,
+        identifier: str = "",
+        *,
+        value: object = None,
+        error: CommandError | None = None,
+    ) -> Result:
+        return Result(function, state, identifier, self._node, time.time_ns() // 1_000_000, value, error)
+
+    def _deliver(self, function: str, identifier: str, payload: bytes, delivery: Delivery | None = None) -> None:
+        mid = self._reply(delivery, function, payload)
+        if mid is not None:
+            self._delivering[mid] = identifier
+
+    def _reply(self, delivery: Delivery | None, function: str, payload: bytes) -> int | None:
+        """To `result/<function>`, and to the caller's own response topic where that lies beneath our results."""
+        correlation = delivery.correlation if delivery else b""
+        topic = self._space.text(Topic(Kind.RESULT, self._node, function))
+        mid = self.publish(Message(topic, payload, correlation=correlation))
+        asked = delivery.response_topic if delivery else ""
+        own = asked.startswith(f"{self._space.root}/{self._node}/result/") and not set("+#") & set(asked)
+        if own and asked != topic:
+            self.publish(Message(asked, payload, correlation=correlation))
+        return mid

@@ -1,0 +1,167 @@
+"""The agent's configuration, `agent.toml`, as frozen dataclasses; `deploy/agent.toml` comments every key."""
+
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import platforms
+from agent.capture.settings import CameraConfig
+from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
+from agent.infer.settings import InferSettings
+from agent.track.settings import TrackerSettings, check_tracker_settings
+from runtime.config import BrokerConfig, load, mistakes_error, secret
+from runtime.logs import LogForm
+from schemas.shape import Limit
+from schemas.topics import check_node_name
+
+NAME = Limit(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", means="1 to 63 letters, digits, . _ -")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """The `[node]` table: who this gateway is."""
+
+    id: str
+    data_dir: Path = Path("/var/lib/edgewright/agent")
+    name: Annotated[str, Limit(len_max=200)] = ""
+    node_type: Annotated[str, Limit(len_max=100)] = "Industrial_Gateway"
+    site: Annotated[str, Limit(len_max=100)] = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    location: dict[str, float] = field(default_factory=dict)
+    heartbeat_s: Annotated[float, Limit(ge=1, le=3600)] = 15.0
+    resend_after_s: Annotated[float, Limit(ge=1, le=3600)] = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraTable(CameraConfig):
+    """A `[[cameras]]` table. The password stands in a file or in the environment."""
+
+    enabled: bool = True
+    password_file: Path | None = None
+    password_env: str = ""
+
+    def resolved(self) -> CameraConfig:
+        """With the password read. Raises ConfigError."""
+        values = {f.name: getattr(self, f.name) for f in fields(CameraConfig)}
+        values["password"] = secret(f"camera {self.id}: password", self.password_file, self.password_env)
+        return CameraConfig(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """A `[[pipelines]]` table: one model on one camera, and what is decided from it."""
+
+    camera: str
+    model: Annotated[str, Limit(len_min=1)]
+    name: str = ""
+    sample_interval_s: Annotated[float, Limit(ge=0, le=86400)] = 10.0
+    tracker: TrackerSettings = TrackerSettings()
+    every_frame: bool = False
+    object_events: bool = True
+    update_interval_s: float = 2.0
+    move_min: float = 0.25
+    lines: tuple[LineSettings, ...] = ()
+    zones: tuple[ZoneSettings, ...] = ()
+    rules: tuple[AlertRuleSettings, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The pipeline's name; the camera's where none is given."""
+        return self.name or self.camera
+
+    @property
+    def decide(self) -> DecideSettings:
+        return DecideSettings(
+            self.every_frame,
+            self.object_events,
+            self.update_interval_s,
+            self.move_min,
+            self.lines,
+            self.zones,
+            self.rules,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """The `[log]` table."""
+
+    level: Annotated[str, Limit(pattern="DEBUG|INFO|WARNING|ERROR", means="DEBUG, INFO, WARNING or ERROR")] = "INFO"
+    form: LogForm = LogForm.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """The whole file."""
+
+    node: NodeConfig
+    broker: BrokerConfig = BrokerConfig()
+    inference: InferSettings = InferSettings()
+    cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
+    pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
+    log: LogConfig = LogConfig()
+
+
+def load_config(path: Path) -> AgentConfig:
+    """The file at `path`, checked as far as that needs no model and no camera. Raises ConfigError with all mistakes.
+
+    Relative paths in it are relative to its folder.
+    """
+    config = load(AgentConfig, path)
+    mistakes = check(config)
+    if mistakes:
+        raise mistakes_error(path, mistakes)
+    folder = path.resolve().parent
+    return replace(
+        config,
+        node=replace(config.node, data_dir=folder / config.node.data_dir),
+        cameras=tuple(replace(camera, source=_beside(folder, camera.source)) for camera in config.cameras),
+        pipelines=tuple(replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
+    )
+
+
+def check(config: AgentConfig) -> list[str]:
+    """Every mistake that the shape alone does not show."""
+    mistakes = []
+    if wrong := check_node_name(config.node.id):
+        mistakes.append(f"node.id: {wrong}")
+    mistakes += [f"inference.{text}" for text in config.inference.mistakes()]
+    ids = [camera.id for camera in config.cameras]
+    for i, camera in enumerate(config.cameras):
+        where = f"cameras[{i}]"
+        mistakes += [f"{where}.{text}" for text in camera.problems()]
+        if camera.password:
+            mistakes.append(f"{where}.password: secrets do not belong here; use password_file or password_env")
+        if wrong_id := NAME.mistake(camera.id):
+            mistakes.append(f"{where}.id: {wrong_id}")
+        if ids.count(camera.id) > 1:
+            mistakes.append(f"{where}.id: {camera.id!r} is given {ids.count(camera.id)} times")
+    titles = [pipeline.title for pipeline in config.pipelines]
+    for i, pipeline in enumerate(config.pipelines):
+        where = f"pipelines[{i}]"
+        if pipeline.camera not in ids:
+            known = ", ".join(ids) or "there is none"
+            mistakes.append(f"{where}.camera: no camera has the id {pipeline.camera!r} ({known})")
+        if titles.count(pipeline.title) > 1:
+            mistakes.append(f"{where}.name: {pipeline.title!r} is given {titles.count(pipeline.title)} times")
+        mistakes += [f"{where}.tracker.{text}" for text in check_tracker_settings(pipeline.tracker)]
+    return mistakes
+
+
+def model_path(folder: Path, model: str) -> Path:
+    """A bundle's folder: a path, or the bare name of a model that ships with a platform."""
+    if "/" not in model and not (folder / model).exists():
+        for root in platforms.__path__:
+            for found in sorted(Path(root).glob(f"*/models/{model}/bundle.toml")):
+                return found.parent
+    return folder / model
+
+
+def _beside(folder: Path, source: str) -> str:
+    """A file source relative to the config's folder; addresses and devices stay as they are."""
+    if "://" in source or source.startswith(("scene:", "v4l2:", "/")):
+        return source
+    for prefix in ("file:", "images:"):
+        if source.startswith(prefix):
+            return prefix + str(folder / source.removeprefix(prefix))
+    return str(folder / source)

@@ -1,0 +1,115 @@
+"""Figures of this machine, read from /proc, /sys and the file system. What a machine does not tell is left out."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+_PACKAGES = ("edgewright", "ai-edge-litert", "av", "numpy", "paho-mqtt")
+
+
+class CpuMeter:
+    """This process and its children's share of one core since the last call, in percent."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+
+    def percent(self, now_mono_s: float) -> float:
+        """0 at the first call."""
+        used = os.times()
+        busy_s = used.user + used.system + used.children_user + used.children_system
+        last, self._last = self._last, (now_mono_s, busy_s)
+        if last is None or now_mono_s <= last[0]:
+            return 0.0
+        return round(100.0 * (busy_s - last[1]) / (now_mono_s - last[0]), 1)
+
+
+def memory_mb(pids: Iterable[int] = ()) -> float:
+    """Proportional set size of this process and of `pids`, in MiB: shared pages count once among their users."""
+    own: list[int | str] = ["self", *pids]
+    return round(sum(map(_pss_kb, own)) / 1024, 1)
+
+
+def children() -> list[int]:
+    """The processes this one has started and that still run."""
+    try:
+        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
+    except OSError:
+        return []
+    return [int(pid) for pid in text.split()]
+
+
+def temperature_c() -> float | None:
+    """The hottest thermal zone in degrees Celsius, None where the machine has none."""
+    found = []
+    for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
+        try:
+            found.append(int(zone.read_text(encoding="ascii")) / 1000.0)
+        except (OSError, ValueError):
+            continue
+    return max(found, default=None)
+
+
+def disk_free_mb(folder: Path) -> float:
+    """Free space where the node keeps its data, in MiB; 0 when the folder is gone."""
+    try:
+        return round(shutil.disk_usage(folder).free / 2**20, 1)
+    except OSError:
+        return 0.0
+
+
+def hardware() -> dict[str, object]:
+    """What the machine is."""
+    return {
+        "arch": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": _cpu_name(),
+        "accelerators": accelerators(),
+    }
+
+
+def accelerators() -> list[str]:
+    """Device files that an inference accelerator shows."""
+    kinds = {"edgetpu-pcie": "apex_*", "gpu": "dri/renderD*", "nvidia": "nvidia[0-9]*"}
+    return [kind for kind, pattern in kinds.items() if any(Path("/dev").glob(pattern))]
+
+
+def resources(folder: Path) -> dict[str, float]:
+    """Cores, memory and storage there are in all."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    try:
+        storage = shutil.disk_usage(folder).total / 2**20
+    except OSError:
+        storage = 0.0
+    return {"cores": float(os.cpu_count() or 1), "memory_mb": round(total), "storage_mb": round(storage)}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that matter here."""
+    found = {"python": sys.version.split()[0]}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _pss_kb(pid: int | str) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -1,0 +1,70 @@
+"""The outbox as the agent sees it: `append` returns when the facts are on disk, then the link hears of them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from agent.outbox.file import LaneAccount, OutboxFile
+from agent.outbox.rows import Draft, Row
+from runtime.errors import TemporaryError
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0  # a full disk is asked again this often; meanwhile the caller waits with its facts in hand
+
+
+class Outbox:
+    """Append from the loop; committed rows are handed on at once, in commit order."""
+
+    def __init__(self, file: OutboxFile) -> None:
+        self.file = file
+        self.on_committed: Callable[[list[Row]], None] = lambda rows: None
+        self.appended_total = 0
+        self._loop = asyncio.get_running_loop()
+        self._failing = False
+
+    async def append(self, drafts: Sequence[Draft]) -> None:
+        """Returns when all drafts are committed together. A disk that refuses is waited for, however long."""
+        while True:
+            try:
+                await self._append(drafts)
+            except TemporaryError as error:
+                if not self._failing:
+                    log.error("outbox: cannot store, holding on until it works: %s", error)
+                self._failing = True
+                await asyncio.sleep(RETRY_S)
+                continue
+            if self._failing:
+                log.warning("outbox: storing again")
+                self._failing = False
+            self.appended_total += len(drafts)
+            return
+
+    def _append(self, drafts: Sequence[Draft]) -> "asyncio.Future[None]":
+        waiter: asyncio.Future[None] = self._loop.create_future()
+
+        def on_loop(done: "Future[list[Row]]") -> None:
+            error = done.exception()
+            if error is None:
+                self.on_committed(done.result())
+            if waiter.done():
+                return
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+        # Runs in the writer's thread; the loop may be gone when the process is stopping.
+        def on_writer(done: "Future[list[Row]]") -> None:
+            try:
+                self._loop.call_soon_threadsafe(on_loop, done)
+            except RuntimeError:
+                log.debug("outbox: committed after the loop had closed")
+
+        self.file.append(drafts).add_done_callback(on_writer)
+        return waiter
+
+    async def account(self) -> list[LaneAccount]:
+        """The account of every lane."""
+        return await asyncio.to_thread(self.file.account)

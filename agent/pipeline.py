@@ -1,0 +1,224 @@
+"""One frame's life, top to bottom. Read this file first.
+
+    camera thread          infer thread             event loop
+    ─────────────          ────────────             ──────────
+    offer(frame)    ─►     (newest frame wins)  ─►  deliver(result)
+      prepare tensor         invoke                   decode ─► track ─► decide ─► outbox.append
+
+A pipeline is one model on one camera. While the loop decides about one frame, the model already runs on the next.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.capture.frame import Frame
+from agent.capture.slot import Slot
+from agent.decide.decider import Decider
+from agent.decide.facts import EventFact, Fact
+from agent.infer.decode import Decoder
+from agent.infer.preprocess import Preprocessor
+from agent.infer.worker import Result, Work
+from agent.outbox.outbox import Outbox
+from agent.outbox.rows import Draft, draft_of
+from agent.track.tracker import Tracker
+from schemas.errors import LocalWireError
+from schemas.identity import Lane
+
+log = logging.getLogger(__name__)
+
+RESULTS_MAX = 4  # results waiting for the loop; then the inference thread waits, and newer frames win before it
+LATENCY_WINDOW = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStats:
+    """Figures since the pipeline began; latencies over the last LATENCY_WINDOW frames."""
+
+    frames_total: int = 0  # decided and committed
+    detections_total: int = 0
+    refused_total: int = 0  # facts that could not be sent, each reported in the log
+    latency_ms_p50: float = 0.0  # captured to committed
+    latency_ms_p99: float = 0.0
+
+
+class Pipeline:
+    """Takes frames from a camera thread and raw results from the inference thread; everything else is on the loop."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        slot: Slot[Work],
+        preprocessor: Preprocessor,
+        decoder: Decoder,
+        tracker: Tracker,
+        decider: Decider,
+        outbox: Outbox,
+        stopped: Callable[[], bool],
+        sample_interval_s: float,
+        live: bool,
+    ) -> None:
+        self.name = name
+        self._slot = slot
+        self._preprocessor = preprocessor
+        self._decoder = decoder
+        self._tracker = tracker
+        self._decider = decider
+        self._outbox = outbox
+        self._stopped = stopped
+        self._sample_interval_s = sample_interval_s
+        self._live = live
+        self._loop = asyncio.get_running_loop()
+        self._results: asyncio.Queue[Result] = asyncio.Queue()
+        self._room = threading.Semaphore(RESULTS_MAX)
+        self._last: Frame | None = None
+        self._sample_due_s: float | None = None
+        self._frames = self._detections = self._refused = 0
+        self._offered = self._delivered = 0
+        self._latencies_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
+
+    # ---- camera thread --------------------------------------------------------------------------
+
+    def offer(self, frame: Frame) -> None:
+        """Prepares the model's input and leaves it for the inference thread."""
+        tensor, placement = self._preprocessor.prepare(frame.picture)
+        if self._slot.put(Work(self.name, frame, tensor, placement), self._stopped):
+            self._offered += 1
+
+    # ---- inference thread -----------------------------------------------------------------------
+
+    def deliver(self, result: Result) -> None:
+        """Hands a raw result to the loop; waits while the loop is RESULTS_MAX behind."""
+        while not self._room.acquire(timeout=0.1):
+            if self._stopped():
+                return
+        self._delivered += 1
+        self._loop.call_soon_threadsafe(self._results.put_nowait, result)
+
+    # ---- event loop -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Decides about one frame after the other until cancelled."""
+        while True:
+            result = await self._next()
+            if result is None:
+                await self._tick()
+                continue
+            try:
+                await self._one(result)
+            finally:
+                self._room.release()
+
+    async def _one(self, result: Result) -> None:
+        frame = result.frame
+        width, height = frame.picture.width, frame.picture.height
+        detections = self._decoder.decode(result.outputs, result.placement, width, height)
+        tracks = self._tracker.update(detections, frame.time_s)
+        facts = self._decider.update(tracks, frame.time_s, width, height)
+        self._last = frame
+        await self._keep(facts, frame, result.invoke_ms)
+        self._frames += 1
+        self._detections += len(detections)
+        self._latencies_ms.append((time.monotonic_ns() - frame.captured_mono_ns) / 1e6)
+
+    async def _keep(self, facts: list[Fact], frame: Frame, invoke_ms: float = 0.0) -> None:
+        """Commits what was decided; returns when it is on disk."""
+        drafts = [self._draft(fact, frame, invoke_ms) for fact in facts]
+        if sample := self._sample(frame):
+            drafts.append(sample)
+        if not drafts:
+            return
+        try:
+            await self._outbox.append(drafts)
+        except LocalWireError as error:
+            self._refused += len(drafts)
+            log.error("pipeline %s: frame %d: %d facts not kept: %s", self.name, frame.index, len(drafts), error)
+
+    def _draft(self, fact: Fact, frame: Frame, invoke_ms: float) -> Draft:
+        late_ms = round((fact.time_s - frame.time_s) * 1000)
+        draft = draft_of(fact, camera_id=frame.camera_id, time_utc_ms=frame.captured_utc_ms + late_ms)
+        if isinstance(fact, EventFact) and fact.type == "FrameAnalyzed":
+            timing = {"captured_mono_ns": frame.captured_mono_ns, "invoke_ms": round(invoke_ms, 3)}
+            return Draft(draft.lane, draft.type, draft.subject, draft.time_utc_ms, {**draft.data, "timing": timing})
+        return draft
+
+    def _sample(self, frame: Frame) -> Draft | None:
+        """The routine figures of this camera, now and then; they travel in batches."""
+        if self._sample_interval_s <= 0:
+            return None
+        if self._sample_due_s is None:
+            self._sample_due_s = frame.time_s + self._sample_interval_s
+        if frame.time_s < self._sample_due_s:
+            return None
+        self._sample_due_s = frame.time_s + self._sample_interval_s
+        data = {
+            "camera_id": frame.camera_id,
+            "pipeline": self.name,
+            "time_s": round(frame.time_s, 3),
+            "frames_total": self._frames + 1,
+            "detections_total": self._detections,
+            "totals": self._decider.counts(),
+            "now": self._decider.occupancy(),
+        }
+        return Draft(Lane.SAMPLE, "StreamSample", frame.camera_id, frame.captured_utc_ms, data)
+
+    # ---- time without frames --------------------------------------------------------------------
+
+    async def _next(self) -> Result | None:
+        """The next result; None when a decision falls due before one comes (live cameras only)."""
+        due_s = self._decider.wake_at() if self._live else None
+        if due_s is None or self._last is None or not self._results.empty():
+            return await self._results.get()
+        try:
+            return await asyncio.wait_for(self._results.get(), max(0.05, due_s - self._camera_time_s(self._last)))
+        except TimeoutError:
+            return None
+
+    async def _tick(self) -> None:
+        assert self._last is not None
+        await self._keep(self._decider.tick(self._camera_time_s(self._last)), self._last)
+
+    @staticmethod
+    def _camera_time_s(last: Frame) -> float:
+        """What the camera's clock shows now, going by its last frame."""
+        return last.time_s + (time.monotonic_ns() - last.captured_mono_ns) / 1e9
+
+    # ---- for the owner --------------------------------------------------------------------------
+
+    async def finish(self, *, failed: Callable[[], int], deadline_s: float = 10.0) -> None:
+        """The camera has ended: waits for the frames on their way, then ends its objects and alerts.
+
+        `failed` counts the frames the inference thread took and gave up.
+        """
+        until_s = time.monotonic() + deadline_s
+        while time.monotonic() < until_s:
+            under_way = self._offered - self._slot.replaced - failed() - self._delivered
+            if under_way <= 0 and self._results.empty() and self._frames >= self._delivered:
+                break
+            await asyncio.sleep(0.02)
+        if self._last is not None:
+            await self._keep(self._decider.finish(self._last.time_s), self._last)
+
+    def stats(self) -> PipelineStats:
+        """Figures for the heartbeat."""
+        p50, p99 = np.percentile(self._latencies_ms, (50, 99)) if self._latencies_ms else (0.0, 0.0)
+        return PipelineStats(self._frames, self._detections, self._refused, float(p50), float(p99))
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Detections by class since the pipeline began."""
+        counts = self._decider.counts()["detections"]
+        assert isinstance(counts, dict)
+        return {name: count for name, count in counts.items() if isinstance(count, int)}
+
+    @property
+    def dropped_total(self) -> int:
+        """Frames replaced by a newer one before the model was free."""
+        return self._slot.replaced

@@ -1,0 +1,302 @@
+"""A camera with its pipelines: started, stopped and started again while the others run on."""
+
+import asyncio
+import enum
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agent.capture.camera import Camera, CameraState, CameraStats, CameraStatus
+from agent.capture.frame import Frame
+from agent.capture.pyav import jpeg
+from agent.capture.settings import CameraConfig
+from agent.capture.slot import Keep, Slots
+from agent.capture.source import open_source
+from agent.config import PipelineConfig
+from agent.decide.decider import Decider
+from agent.infer.bundle_files import load_bundle
+from agent.infer.decode import build_decoder
+from agent.infer.engine import EngineUnavailableError
+from agent.infer.host import EngineChanged, EngineHost
+from agent.infer.preprocess import Preprocessor
+from agent.infer.settings import InferSettings
+from agent.infer.worker import InferenceWorker, Work
+from agent.outbox.outbox import Outbox
+from agent.pipeline import Pipeline
+from agent.track.tracker import Tracker
+from runtime.errors import EdgewrightError, TemporaryError
+from schemas.messages import StreamReport
+
+log = logging.getLogger(__name__)
+
+RETRY_ENGINE_S = 30.0  # a pipeline that no engine could run is tried again this often
+Announce = Callable[[str, str, dict[str, Any]], None]
+"""(event type, subject, data); may be called from any thread."""
+
+
+class PipelineState(enum.Enum):
+    """What is true of a pipeline."""
+
+    STARTING = "starting"  # its model is being loaded
+    RUNNING = "running"
+    WAITING = "waiting"  # no engine can run it now; tried again by itself
+    FAILED = "failed"  # its bundle or its settings are wrong; a person has to act
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class _Slotted:
+    """One pipeline of the stream and what it is made of while it runs."""
+
+    config: PipelineConfig
+    state: PipelineState = PipelineState.STOPPED
+    error: str = ""
+    host: EngineHost | None = None
+    pipeline: Pipeline | None = None
+    task: "asyncio.Task[None] | None" = None
+
+
+class Stream:
+    """One camera. `start` and `stop` may follow each other as often as wished; both are quick to repeat."""
+
+    def __init__(
+        self,
+        camera: CameraConfig,
+        pipelines: list[PipelineConfig],
+        *,
+        infer: InferSettings,
+        slots: Slots[Work],
+        worker: InferenceWorker,
+        outbox: Outbox,
+        announce: Announce,
+    ) -> None:
+        self.camera_config = camera
+        self._parts = [_Slotted(config) for config in pipelines]
+        self._infer = infer
+        self._slots = slots
+        self._worker = worker
+        self._outbox = outbox
+        self._announce = announce
+        self._loop = asyncio.get_running_loop()
+        self._camera: Camera | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._recorded = False  # a file or folder: it has an end, and its time is media time
+        self._latest: Frame | None = None
+        self._active: tuple[Pipeline, ...] = ()
+        self._changing = asyncio.Lock()
+
+    @property
+    def id(self) -> str:
+        return self.camera_config.id
+
+    @property
+    def is_running(self) -> bool:
+        return self._runner is not None and not self._runner.done()
+
+    @property
+    def pipelines(self) -> dict[str, Pipeline]:
+        """The pipelines that run now, by name."""
+        return {pipeline.name: pipeline for pipeline in self._active}
+
+    # ---- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> bool:
+        """Loads the models and starts the camera. False when it runs already."""
+        async with self._changing:
+            if self.is_running:
+                return False
+            self._ended.clear()
+            self._recorded = not open_source(self.camera_config).live
+            self._camera = Camera(self.camera_config, self._on_frame, self._on_state)
+            await asyncio.gather(*(self._open(part) for part in self._parts))
+            self._camera.start()
+            self._runner = asyncio.create_task(self._run(), name=f"stream[{self.id}]")
+            return True
+
+    async def stop(self) -> bool:
+        """Stops the camera, finishes the frames on their way, lets go of the models. False when it does not run."""
+        async with self._changing:
+            if self._camera is None:
+                return False
+            await asyncio.to_thread(self._camera.stop)
+            for part in self._parts:
+                await self._close(part)
+            if self._runner is not None:
+                self._runner.cancel()
+                await asyncio.gather(self._runner, return_exceptions=True)
+            self._camera = self._runner = None
+            return True
+
+    async def _run(self) -> None:
+        """Waits for the end of a file, and tries again what no engine could run."""
+        while not self._ended.is_set():
+            try:
+                await asyncio.wait_for(self._ended.wait(), RETRY_ENGINE_S)
+            except TimeoutError:
+                for part in self._parts:
+                    if part.state is PipelineState.WAITING:
+                        await self._open(part)
+        for part in self._parts:
+            await self._finish(part)
+
+    async def _open(self, part: _Slotted) -> None:
+        part.state = PipelineState.STARTING
+        try:
+            await self._build(part)
+        except (EngineUnavailableError, TemporaryError) as error:
+            self._failed(part, PipelineState.WAITING, str(error))
+        except EdgewrightError as error:
+            self._failed(part, PipelineState.FAILED, str(error))
+        else:
+            part.state, part.error = PipelineState.RUNNING, ""
+
+    async def _build(self, part: _Slotted) -> None:
+        config, camera = part.config, self._camera
+        assert camera is not None
+        bundle = await asyncio.to_thread(load_bundle, config.model)
+        host = EngineHost(bundle, self._infer, self._on_engine(config.title))
+        await asyncio.to_thread(host.open)
+        try:
+            preprocessor = Preprocessor(bundle.input, host.input)
+            decoder = build_decoder(
+                bundle.output,
+                host.outputs,
+                preprocessor.geometry,
+                bundle.labels,
+                bundle.label_offset,
+                bundle.thresholds,
+            )
+            decider = Decider(self.id, bundle.labels, config.decide)
+        except EdgewrightError:
+            host.close()
+            raise
+        lossless = self._recorded and not self.camera_config.realtime
+        part.host = host
+        part.pipeline = Pipeline(
+            config.title,
+            slot=self._slots.add(config.title, Keep.EVERY if lossless else Keep.NEWEST),
+            preprocessor=preprocessor,
+            decoder=decoder,
+            tracker=Tracker(config.tracker),
+            decider=decider,
+            outbox=self._outbox,
+            stopped=camera.stopping,
+            sample_interval_s=config.sample_interval_s,
+            live=not self._recorded,
+        )
+        self._worker.add(config.title, host)
+        part.task = asyncio.create_task(part.pipeline.run(), name=f"pipeline[{config.title}]")
+        part.task.add_done_callback(lambda task: self._pipeline_ended(part, task))
+        self._active = (*self._active, part.pipeline)
+        self._announce("PipelineStarted", config.title, {"camera_id": self.id, "model": bundle.name})
+
+    async def _finish(self, part: _Slotted) -> None:
+        if part.pipeline is not None and part.state is PipelineState.RUNNING:
+            name = part.config.title
+            await part.pipeline.finish(failed=lambda: _given_up(self._worker, name))
+
+    async def _close(self, part: _Slotted) -> None:
+        if part.pipeline is None:
+            part.state = PipelineState.STOPPED
+            return
+        if not self._ended.is_set():
+            await self._finish(part)
+        name = part.config.title
+        self._active = tuple(p for p in self._active if p.name != name)
+        self._slots.remove(name)
+        self._worker.remove(name)
+        if part.task is not None:
+            part.task.cancel()
+            await asyncio.gather(part.task, return_exceptions=True)
+        part.pipeline = part.host = part.task = None
+        part.state = PipelineState.STOPPED
+        self._announce("PipelineStopped", name, {"camera_id": self.id})
+
+    # ---- told by the threads --------------------------------------------------------------------
+
+    def _on_frame(self, frame: Frame) -> None:
+        self._latest = frame
+        for pipeline in self._active:
+            pipeline.offer(frame)
+
+    def _on_state(self, status: CameraStatus) -> None:
+        data = {"camera_id": self.id, "state": status.state.value, "reason": status.reason}
+        self._announce("CameraStateChanged", self.id, data)
+        if status.state in (CameraState.ENDED, CameraState.FAILED):
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _on_engine(self, pipeline: str) -> Callable[[EngineChanged], None]:
+        def changed(change: EngineChanged) -> None:
+            data = {
+                "camera_id": self.id,
+                "pipeline": pipeline,
+                "model": change.bundle,
+                "from": change.rung_from,
+                "to": change.rung_to,
+                "up": change.up,
+                "reason": change.reason,
+            }
+            self._announce("EngineChanged", pipeline, data)
+
+        return changed
+
+    def _failed(self, part: _Slotted, state: PipelineState, reason: str) -> None:
+        if (part.state, part.error) != (state, reason):
+            log.error("pipeline %s is %s: %s", part.config.title, state.value, reason)
+            data = {"camera_id": self.id, "state": state.value, "reason": reason}
+            self._announce("PipelineFailed", part.config.title, data)
+        part.state, part.error = state, reason
+
+    def _pipeline_ended(self, part: _Slotted, task: "asyncio.Task[None]") -> None:
+        """A pipeline runs until it is cancelled: anything else is a defect, reported and kept to this pipeline."""
+        if task.cancelled() or task.exception() is None:
+            return
+        log.error("pipeline %s ended by a defect", part.config.title, exc_info=task.exception())
+        self._active = tuple(p for p in self._active if p is not part.pipeline)
+        self._failed(part, PipelineState.FAILED, f"defect: {task.exception()!r}")
+
+    # ---- asked by others ------------------------------------------------------------------------
+
+    def snapshot(self, *, width_max: int, quality: int) -> tuple[Frame, bytes] | None:
+        """The newest frame and its JPEG; None before the first."""
+        frame = self._latest
+        return None if frame is None else (frame, jpeg(frame.picture, quality, width_max))
+
+    def camera_stats(self) -> CameraStats | None:
+        return None if self._camera is None else self._camera.stats()
+
+    def reports(self) -> list[StreamReport]:
+        """One report a pipeline, for the heartbeat and `status`."""
+        camera = self.camera_stats()
+        state = camera.state.value if camera else "stopped"
+        if not self._parts:
+            fps = camera.fps if camera else 0.0
+            return [StreamReport(self.id, state=state, fps=round(fps, 2), error=camera.last_error if camera else "")]
+        return [self._report(part, camera, state) for part in self._parts]
+
+    def _report(self, part: _Slotted, camera: CameraStats | None, state: str) -> StreamReport:
+        if part.pipeline is None or part.host is None:
+            return StreamReport(self.id, part.config.title, part.state.value, error=part.error)
+        stats, engine = part.pipeline.stats(), part.host.stats()
+        return StreamReport(
+            camera=self.id,
+            pipeline=part.config.title,
+            state=state if part.state is PipelineState.RUNNING else part.state.value,
+            frames_total=stats.frames_total,
+            detections_total=stats.detections_total,
+            dropped_total=part.pipeline.dropped_total,
+            fps=round(camera.fps, 2) if camera else 0.0,
+            infer_ms_p50=round(engine.latency_ms_p50, 3),
+            infer_ms_p99=round(engine.latency_ms_p99, 3),
+            decide_ms_p99=round(stats.latency_ms_p99, 3),
+            engine=engine.rung,
+            counts=part.pipeline.class_counts,
+            error=part.error or (camera.last_error if camera else ""),
+        )
+
+
+def _given_up(worker: InferenceWorker, name: str) -> int:
+    stats = worker.stats(name)
+    return stats.failures + stats.skipped

@@ -1,0 +1,1 @@
+"""One module a figure. `python -m benchmarks.<name> --json` prints one JSON object as its last line."""

@@ -1,0 +1,1 @@
+"""The manufacturing platform: welded parts on a line, watched for defects of the seam."""

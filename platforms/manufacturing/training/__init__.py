@@ -1,0 +1,1 @@
+"""Training of the weld defect model. Needs the `train` extra; nothing of it is imported by an agent."""
