@@ -241,8 +241,10 @@ class Draft:
         node = self._hear(name, heartbeat.boot, heartbeat.session, Word.ALIVE, "", now, live=True)
         if node is None:
             return
-        same_session = (
-            before is not None and (before.boot, before.session, before.word) == (node.boot, node.session, node.word)
+        same_session = before is not None and (before.boot, before.session, before.word) == (
+            node.boot,
+            node.session,
+            node.word,
         )
         if same_session and heartbeat.seq <= node.heartbeat_seq:
             return
@@ -295,9 +297,7 @@ class Draft:
                 self._tell("NodeOffline", node, now, reason)
             elif node.state is NodeState.OFFLINE:
                 self._tell("NodeOnline", node, now, reason)
-            node = replace(
-                node, state=state, reason=reason[:200], since_ms=now.steady_ms, since_utc_ms=now.utc_ms
-            )
+            node = replace(node, state=state, reason=reason[:200], since_ms=now.steady_ms, since_utc_ms=now.utc_ms)
         self.changed[node.name] = node
         return node
 
