@@ -205,7 +205,7 @@ class Fleet:
         return max(node.heard_ms, self._hearing_since_ms) + self.rules.silent_after_ms
 
     def _remind(self, node: Node) -> None:
-        """A deadline that moved later is found out when the earlier one is due; only an earlier one needs an entry."""
+        """Only an earlier deadline needs an entry: one that moved later is found out when the entry is due."""
         deadline_ms = self._deadline_ms(node)
         if deadline_ms is not None and deadline_ms < self._reminders.get(node.name, deadline_ms + 1):
             self._reminders[node.name] = deadline_ms

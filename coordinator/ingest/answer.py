@@ -26,8 +26,8 @@ def acks(stored: Iterable[Row], refused: Iterable[RefusedMessage]) -> list[tuple
             by_node.setdefault(node, []).append(LaneAck(stream, lane, ranges[at : at + RANGES_PER_ACK_MAX]))
     answers = [(node, Ack(group)) for node, parts in by_node.items() for group in _groups(parts)]
     for node, items in refusals.items():
-        for at in range(0, len(items), REFUSALS_PER_ACK_MAX):
-            answers.append((node, Ack(refused=items[at : at + REFUSALS_PER_ACK_MAX])))
+        cuts = range(0, len(items), REFUSALS_PER_ACK_MAX)
+        answers += [(node, Ack(refused=items[at : at + REFUSALS_PER_ACK_MAX])) for at in cuts]
     return answers
 
 

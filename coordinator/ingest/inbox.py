@@ -1,19 +1,23 @@
-"""Between the broker and the transactions: bounded by the receive maximum, oldest first.
+"""Between the broker and the transactions: bounded, oldest first.
 
-QoS 1 messages wait here unacknowledged, so the broker stops at the receive maximum of a connection. A message that
-comes when it is full all the same is dropped unacknowledged and counted: its outbox sends it again.
+QoS 1 messages wait here unacknowledged. When much waits, the connection is asked to stop reading: the broker has to
+hold the rest. What comes when the inbox is full all the same is dropped unacknowledged and counted: its outbox sends
+it again.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from coordinator.counters import Counters
 from runtime.mqtt import RECEIVE_MAXIMUM, Delivery, Message
 
-INBOX_MAX = 4 * RECEIVE_MAXIMUM  # a few connections' worth, for a link that flaps while the disk is slow
-INBOX_BYTES_MAX = 64 * 1024 * 1024
+PRESSURE_AT = 2 * RECEIVE_MAXIMUM
+PRESSURE_BYTES_AT = 32 * 1024 * 1024
+INBOX_MAX = 2 * PRESSURE_AT  # reached only by a link that flaps while the disk is slow
+INBOX_BYTES_MAX = 2 * PRESSURE_BYTES_AT
 
 
 class Wire(Protocol):
@@ -42,6 +46,8 @@ class Inbox:
         self._items: deque[Item] = deque()
         self._bytes = 0
         self._counters = counters
+        self._pressed = False
+        self.on_pressure: Callable[[bool], None] = lambda pressed: None
         self.wake = asyncio.Event()
         self.closed = False
 
@@ -58,6 +64,9 @@ class Inbox:
         self._items.append(item)
         self._bytes += size
         self._counters.received += 1
+        if len(self._items) >= PRESSURE_AT or self._bytes >= PRESSURE_BYTES_AT:
+            self._pressed = True
+            self.on_pressure(True)
         self.wake.set()
 
     def take(self, messages_max: int, bytes_max: int) -> list[Item]:
@@ -71,6 +80,9 @@ class Inbox:
             size += next_bytes
             taken.append(self._items.popleft())
         self._bytes -= size
+        if self._pressed and len(self._items) < PRESSURE_AT // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
+            self._pressed = False
+            self.on_pressure(False)
         return taken
 
     def put_back(self, items: list[Item]) -> None:

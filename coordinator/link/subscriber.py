@@ -110,6 +110,7 @@ class Subscriber:
         self.announced_seq = 0  # every fleet event up to here is with the broker
         self.problem = ""
         self.on_link: Callable[[bool], None] = lambda connected: None
+        inbox.on_pressure = self._pressed
 
     @property
     def is_connected(self) -> bool:
@@ -223,6 +224,10 @@ class Subscriber:
             self._receive_own(channel, delivery)
             return
         self._inbox.put(Item(delivery, channel, time.time_ns() // 1_000_000))
+
+    def _pressed(self, pressed: bool) -> None:
+        if self._connection is not None:
+            (self._connection.pause_reading if pressed else self._connection.resume_reading)()
 
     def _receive_own(self, channel: Channel, delivery: Delivery) -> None:
         """A command to us, or what was said in our name."""

@@ -226,7 +226,9 @@ class SqliteStore:
 
 # ---- rows -------------------------------------------------------------------------------------------
 
-_NODE_COLUMNS = "node, state, boot, session, word, reason, heartbeat_seq, first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth"
+_NODE_COLUMNS = """
+node, state, boot, session, word, reason, heartbeat_seq, first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth
+"""
 
 
 def _node(row: tuple[str, str, int, int, int, str, int, int, int, int, str | None]) -> Node:
@@ -281,7 +283,8 @@ def _write_heartbeat(db: sqlite3.Connection, name: str, row: HeartbeatRow) -> No
 
 def _write_results(db: sqlite3.Connection, results: Iterable[ResultRow]) -> None:
     db.executemany(
-        "INSERT INTO results (node, function, command_id, state, received_utc_ms, document) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO results (node, function, command_id, state, received_utc_ms, document)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
         [(row.node, row.function, row.id, row.state, row.received_utc_ms, row.document) for row in results],
     )
     db.execute("DELETE FROM results WHERE id <= (SELECT max(id) FROM results) - ?", (RESULTS_MAX,))
