@@ -288,7 +288,8 @@ class Connection:
         if sock is None:
             raise BrokerUnreachableError(f"{self.address}: the connection was closed at once")
         # Without it a small packet waits for the peer's delayed acknowledgement of the one before: 40 ms.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(sock, socket.socket):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._fd = sock.fileno()
         self._poller.register(self._fd, select.POLLIN)
         self._loop.add_reader(self._fd, self._readable)
