@@ -81,13 +81,13 @@ def streams(found: Sequence[StreamView], now_utc_ms: int) -> str:
                 str(report.get("dropped_total", 0)),
                 f"{report.get('infer_ms_p50', 0):.1f}",
                 report.get("engine", ""),
-                str(stream.samples),
+                age(stream.last_sample_utc_ms, now_utc_ms),
                 age(stream.received_utc_ms, now_utc_ms),
             )
         )
     titles = (
         "NODE", "CAMERA", "PIPELINE", "STATE", "FRAMES", "FPS", "DETECTIONS", "DROPPED", "INFER ms", "ENGINE",
-        "SAMPLES", "AGE",
+        "SYNCED", "AGE",
     )  # fmt: skip
     return table(titles, rows)
 

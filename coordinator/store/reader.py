@@ -59,8 +59,7 @@ class StreamView:
     pipeline: str
     received_utc_ms: int
     report: dict[str, Any]
-    samples: int  # rows synchronised since then at the coordinator, of this camera
-    last_sample_utc_ms: int
+    last_sample_utc_ms: int  # of the node, whichever camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +161,7 @@ class Reader:
         """Every camera pipeline that a node reported in its newest heartbeat."""
         sql = """
             SELECT r.node, n.state, r.camera, r.pipeline, r.received_utc_ms, r.document,
-                (SELECT count(*) FROM samples s WHERE s.node = r.node AND s.subject = r.camera) AS samples,
-                (SELECT max(s.received_utc_ms) FROM samples s WHERE s.node = r.node AND s.subject = r.camera) AS last
+                (SELECT max(s.received_utc_ms) FROM samples s WHERE s.node = r.node) AS last
             FROM stream_reports r JOIN nodes n ON n.node = r.node WHERE ?1 = '' OR r.node = ?1
             ORDER BY r.node, r.camera, r.pipeline
         """
@@ -175,7 +173,6 @@ class Reader:
                 row["pipeline"],
                 row["received_utc_ms"],
                 json.loads(row["document"]),
-                row["samples"],
                 row["last"] or 0,
             )
             for row in self._db.execute(sql, (node,))
