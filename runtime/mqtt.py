@@ -129,6 +129,7 @@ class Connection:
         self._misc: asyncio.Task[None] | None = None
         self._fd = -1
         self._writing = False
+        self._paused = False
         self._client = self._make_client()
 
     # ---- life -----------------------------------------------------------------------------------
@@ -232,6 +233,22 @@ class Connection:
             self._client.ack(delivery.mid, delivery.qos)
             self._watch_writes()
 
+    def pause_reading(self) -> None:
+        """Leaves what arrives in the socket, so that the broker has to hold it: Mosquitto 2.0.11 sends more than the
+        receive maximum once some of it is acknowledged. Paused for longer than the keep-alive the connection ends.
+        """
+        if not self._paused and self._fd >= 0:
+            self._paused = True
+            self._loop.remove_reader(self._fd)
+
+    def resume_reading(self) -> None:
+        """Undoes `pause_reading`."""
+        if self._paused:
+            self._paused = False
+            if self._fd >= 0:
+                self._loop.add_reader(self._fd, self._readable)
+                self._loop.call_soon(self._read_buffered)
+
     # ---- paho -----------------------------------------------------------------------------------
 
     def _make_client(self) -> paho.Client:
@@ -292,9 +309,14 @@ class Connection:
     def _readable(self) -> None:
         for _ in range(READ_PACKETS_MAX):
             self._client.loop_read()
-            if self._fd < 0 or not (self._poller.poll(0) or self._tls_pending()):
+            if self._fd < 0 or self._paused or not (self._poller.poll(0) or self._tls_pending()):
                 break
         self._watch_writes()
+
+    def _read_buffered(self) -> None:
+        """What TLS has decrypted already makes no socket readable."""
+        if self._fd >= 0 and self._tls_pending():
+            self._readable()
 
     def _tls_pending(self) -> bool:
         sock = self._client.socket()
