@@ -8,6 +8,7 @@ Decoding raises RemoteWireError, encoding LocalWireError; both say what is wrong
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import msgpack
 
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.identity import Identity
-from schemas.messages import Ack, Command, Event, Heartbeat, Result, Severity, SyncBatch
+from schemas.messages import Ack, Command, Event, Heartbeat, Refusal, Result, Severity, SyncBatch, SyncRow
 from schemas.shape import ShapeError, fields_of, read
 from schemas.topics import ROOT, RULES, Kind
 
@@ -99,8 +100,10 @@ def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
         raise RemoteWireError(f"{kind.value}: edgeseq is {seq!r}, not a positive whole number")
     boot = raw.get("edgeboot", 0)
     data = raw.get("data")
-    if not isinstance(boot, int) or not isinstance(data, dict):
-        raise RemoteWireError(f"{kind.value}: edgeboot must be a whole number and data an object")
+    if type(boot) is not int or not 0 <= boot < 2**63:
+        raise RemoteWireError(f"{kind.value}: edgeboot is {boot!r}, not a whole number of at least 0")
+    if not isinstance(data, dict):
+        raise RemoteWireError(f"{kind.value}: data must be an object")
     identity = Identity(node, _text(raw, "edgestream"), _text(raw, "edgelane"), seq)
     severity = raw.get("edgeseverity")
     try:
@@ -115,6 +118,45 @@ def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
         )
     except ValueError as error:
         raise RemoteWireError(f"{kind.value}: {error}") from error
+
+
+def identity_of(node: str, payload: bytes) -> Identity | None:
+    """The identity in an event that `decode_event` refuses, as far as it can be read: whom to tell."""
+    try:
+        raw = _from_json(payload)
+    except RemoteWireError:
+        return None
+    stream, lane, seq = raw.get("edgestream"), raw.get("edgelane"), raw.get("edgeseq")
+    return Identity(node, stream, lane, seq) if _is_identity(stream, lane, seq) else None
+
+
+def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
+    """The rows of a `sync` message that can be read; each that cannot as a refusal with the row as it came.
+
+    Raises RemoteWireError when the whole is unreadable, or a row does not even say which one it is.
+    """
+    check_size(Kind.SYNC, payload)
+    raw = _from_msgpack(payload)
+    stream, items = raw.get("stream"), raw.get("rows")
+    head = _shaped(SyncBatch, Kind.SYNC, {**raw, "rows": []})
+    if not isinstance(items, list):
+        raise RemoteWireError("sync: rows must be a list")
+    rows: list[SyncRow] = []
+    refused: list[tuple[Refusal, Any]] = []
+    for i, item in enumerate(items):
+        try:
+            rows.append(read(SyncRow, item, strict=False))
+        except ShapeError as error:
+            lane, seq = (item.get("lane"), item.get("seq")) if isinstance(item, dict) else (None, None)
+            if not _is_identity(stream, lane, seq):
+                raise RemoteWireError(f"sync: rows[{i}]: {error}") from error
+            refused.append((Refusal(head.stream, lane, seq, str(error)[:200]), item))
+    return replace(head, rows=rows), refused
+
+
+def _is_identity(stream: Any, lane: Any, seq: Any) -> bool:
+    texts = isinstance(stream, str) and isinstance(lane, str) and 0 < len(stream) <= 200 and 0 < len(lane) <= 200
+    return texts and type(seq) is int and 0 < seq < 2**63
 
 
 def alert_type(state: str) -> str:
