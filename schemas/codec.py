@@ -130,7 +130,7 @@ def identity_of(node: str, payload: bytes) -> Identity | None:
     except RemoteWireError:
         return None
     stream, lane, seq = raw.get("edgestream"), raw.get("edgelane"), raw.get("edgeseq")
-    return Identity(node, stream, lane, seq) if _is_identity(stream, lane, seq) else None
+    return _identity(node, stream, lane, seq)
 
 
 def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
@@ -151,15 +151,21 @@ def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
             rows.append(read(SyncRow, item, strict=False))
         except ShapeError as error:
             lane, seq = (item.get("lane"), item.get("seq")) if isinstance(item, dict) else (None, None)
-            if not _is_identity(stream, lane, seq):
+            who = _identity("", stream, lane, seq)
+            if who is None:
                 raise RemoteWireError(f"sync: rows[{i}]: {error}") from error
-            refused.append((Refusal(head.stream, lane, seq, str(error)[:200]), item))
+            refused.append((Refusal(who.stream, who.lane, who.seq, str(error)[:200]), item))
     return replace(head, rows=rows), refused
 
 
-def _is_identity(stream: Any, lane: Any, seq: Any) -> bool:
-    texts = isinstance(stream, str) and isinstance(lane, str) and 0 < len(stream) <= 200 and 0 < len(lane) <= 200
-    return texts and type(seq) is int and 0 < seq < 2**63
+def _identity(node: str, stream: Any, lane: Any, seq: Any) -> Identity | None:
+    if not (isinstance(stream, str) and isinstance(lane, str) and type(seq) is int):
+        return None
+    return (
+        Identity(node, stream, lane, seq)
+        if 0 < len(stream) <= 200 and 0 < len(lane) <= 200 and 0 < seq < 2**63
+        else None
+    )
 
 
 def alert_type(state: str) -> str:
