@@ -267,7 +267,7 @@ def test_the_will_speaks_when_the_connection_breaks_and_not_after_a_goodbye(brok
             broken = Peer(at(broker), "broken", will=Message("will/broken", b"gone"))
             await broken.connection.connect()
             sock = broken.connection._client.socket()
-            assert sock is not None
+            assert isinstance(sock, socket.socket)
             sock.shutdown(socket.SHUT_RDWR)
             assert await broken.connection.wait_closed() == "connection lost"
             await until(lambda: bool(watcher.got))
