@@ -162,8 +162,8 @@ class Writer:
                     try:
                         done.append((future, self._one(job, alone=len(batch) == 1)))
                     except Exception as error:
-                        if not self._db.in_transaction:
-                            raise
+                        if len(batch) == 1 or not self._db.in_transaction:
+                            raise  # a job alone has no savepoint: the transaction takes back what it did
                         failed.append((future, _storage(error, self._name)))
         except Exception as error:  # noqa: BLE001 - supervision boundary: the thread must live, all callers are told
             for _, future in batch:

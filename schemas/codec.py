@@ -123,8 +123,10 @@ def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
 def identity_of(node: str, payload: bytes) -> Identity | None:
     """The identity in an event that `decode_event` refuses, as far as it can be read: whom to tell."""
     try:
-        raw = _from_json(payload)
-    except RemoteWireError:
+        raw = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict):
         return None
     return _identity(node, raw.get("edgestream"), raw.get("edgelane"), raw.get("edgeseq"))
 

@@ -32,8 +32,11 @@ INSERT INTO {table} (node, stream, lane, seq, type, subject, severity, time_utc_
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 _UPSERT_NODE = """
-INSERT OR REPLACE INTO nodes (node, state, boot, session, word, reason, heartbeat_seq,
+INSERT INTO nodes (node, state, boot, session, word, reason, heartbeat_seq,
     first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET state = excluded.state, boot = excluded.boot, session = excluded.session,
+    word = excluded.word, reason = excluded.reason, heartbeat_seq = excluded.heartbeat_seq,
+    last_seen_utc_ms = excluded.last_seen_utc_ms, since_utc_ms = excluded.since_utc_ms, birth = excluded.birth
 """
 _REPEAT_REFUSED = """
 UPDATE refused SET times = times + 1, last_utc_ms = ? WHERE topic = ? AND lane = ? AND seq = ? AND digest = ?
