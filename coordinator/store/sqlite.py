@@ -142,15 +142,15 @@ class SqliteStore:
         return committed, ranges
 
     def _fresh(self, db: sqlite3.Connection, rows: list[Row], ranges: Ranges, committed: Committed) -> list[Row]:
-        """The rows that are not here yet, their ranges written."""
-        by_lane: dict[LaneKey, dict[int, Row]] = {}
-        for row in rows:
+        """The rows that are not here yet, in the order of arrival; their ranges are written."""
+        by_lane: dict[LaneKey, dict[int, int]] = {}
+        for at, row in enumerate(rows):
             lane = by_lane.setdefault((row[0], row[1], row[2]), {})
             if row[3] in lane:
                 committed.duplicates += 1
             else:
-                lane[row[3]] = row
-        fresh: list[Row] = []
+                lane[row[3]] = at
+        fresh: list[int] = []
         for key in sorted(by_lane):  # in one order everywhere, so that two writers could not lock each other out
             lane = by_lane[key]
             received = ranges.get(key)
@@ -158,10 +158,10 @@ class SqliteStore:
                 received = ranges[key] = self._received(db, key)
             done = received.add(lane)
             _write_ranges(db, key, done)
-            fresh += map(lane.__getitem__, done.new)
+            fresh += [lane[seq] for seq in done.new]
             committed.duplicates += len(done.duplicates)
-            committed.overfull += map(lane.__getitem__, done.overfull)
-        return fresh
+            committed.overfull += [rows[lane[seq]] for seq in done.overfull]
+        return [rows[at] for at in sorted(fresh)]
 
     def _received(self, db: sqlite3.Connection, key: LaneKey) -> Received:
         known = self._ranges.get(key)

@@ -20,7 +20,9 @@ class Process:
         self.folder = folder
         self.data_dir = folder / "data"
         self.config = folder / "coordinator.toml"
-        self.config.write_text(f'[coordinator]\ndata_dir = "data"\n{extra}\n[broker]\nhost = "127.0.0.1"\nport = {port}\n')
+        self.config.write_text(
+            f'[coordinator]\ndata_dir = "data"\n{extra}\n[broker]\nhost = "127.0.0.1"\nport = {port}\n'
+        )
         self.log = folder / "coordinator.log"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -129,9 +129,9 @@ def test_a_store_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "coordinator.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(StorageFormatError, match="coordinator.db"):
+    with pytest.raises(StorageFormatError, match=r"coordinator\.db"):
         SqliteStore(tmp_path)
-    with pytest.raises(StorageFormatError, match="coordinator.db"):
+    with pytest.raises(StorageFormatError, match=r"coordinator\.db"):
         Reader(tmp_path)
 
 
