@@ -5,6 +5,8 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,3 +70,13 @@ def start_broker(tmp_path: Path, port: int | None = None, extra_conf: str = "") 
     config = tmp_path / f"mosquitto-{port}.conf"
     config.write_text("\n".join([*lines, extra_conf, ""]), encoding="utf-8")
     return Broker(config, port)
+
+
+@contextmanager
+def broker(folder: Path, extra_conf: str = "") -> Iterator[Broker]:
+    """A broker for the length of a `with`."""
+    running = start_broker(folder, extra_conf=extra_conf)
+    try:
+        yield running
+    finally:
+        running.stop()
