@@ -27,7 +27,7 @@ class Broker:
         self.port = port
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
-        self._start()
+        self.start()
 
     def stop(self) -> None:
         self._end(kill=False)
@@ -37,9 +37,9 @@ class Broker:
 
     def restart(self) -> None:
         self._end(kill=True)
-        self._start()
+        self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
         program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
         assert program is not None, "mosquitto is not installed"
         with self._config.with_suffix(".log").open("ab") as log:
