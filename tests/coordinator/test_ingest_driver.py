@@ -183,7 +183,7 @@ def test_a_batch_holds_one_wire_and_its_bytes(wire: ListWire) -> None:
     ("waiting", "since_ms", "wait_ms"), [(1, 1e9, 0.0), (1, 0.0, 5.0), (1, 4.0, 1.0), (500, 0.0, 0.0)]
 )
 def test_idle_goes_at_once_and_busy_in_groups(waiting: int, since_ms: float, wait_ms: float) -> None:
-    assert BatchLimits().wait_ms(waiting, since_ms) == wait_ms
+    assert BatchLimits(pause_ms=5.0).wait_ms(waiting, since_ms) == wait_ms
 
 
 def test_answers_fit_their_topic_and_name_every_row() -> None:

@@ -109,4 +109,4 @@ def test_certificates_are_checked_before_anything_is_tried(tmp_path: Path) -> No
     [(0, 0, 0.25), (0, 1, 0.5), (1, 1, 1), (3, 0.5, 3), (7, 1, 60), (100000, 1, 60), (100000, 0, 30)],
 )
 def test_back_off_grows_and_is_capped(attempt: int, jitter: float, wait_s: float) -> None:
-    assert Backoff().wait_s(attempt, jitter) == pytest.approx(wait_s)
+    assert Backoff().delay_s(attempt, jitter) == pytest.approx(wait_s)
