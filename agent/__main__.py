@@ -2,9 +2,9 @@
 
 import argparse
 import asyncio
+import faulthandler
 import json
 import logging
-import sqlite3
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     add("run", "run the agent until it is told to stop").set_defaults(run=_run)
     add("check", "check a configuration, with its models, and report every mistake").set_defaults(run=_check)
     outbox = add("outbox", "look into the outbox; the agent may be running")
-    outbox.add_argument("what", choices=("account", "export"), help="the exact account by lane, or the pending rows")
+    outbox.add_argument(
+        "what",
+        choices=("account", "export", "quarantine"),
+        help="the exact account by lane, the pending rows, or those set aside with the reason",
+    )
     outbox.set_defaults(run=_outbox)
     bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
     bundle.add_argument("model", type=Path, help="the .tflite file")
@@ -60,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    faulthandler.enable()  # systemd's watchdog ends a hung process with SIGABRT: the journal then shows where it hung
     config = load_config(arguments.config)
     setup_logging(config.log.level, form=config.log.form, secrets=_secrets(config))
 
@@ -85,17 +90,15 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _outbox(arguments: argparse.Namespace) -> int:
-    from agent.outbox.file import account, export
+    from agent.outbox.file import account, export, quarantined
 
     path = load_config(arguments.config).node.data_dir / "outbox.db"
     try:
         if arguments.what == "account":
             print(json.dumps([asdict(lane) for lane in account(path)], indent=2))  # noqa: T201
         else:
-            for line in export(path):
+            for line in (export if arguments.what == "export" else quarantined)(path):
                 print(line)  # noqa: T201
-    except sqlite3.OperationalError as error:
-        raise EdgewrightError(f"{path}: {error}") from error
     except BrokenPipeError:
         return 0
     return 0

@@ -5,10 +5,11 @@ import fcntl
 import logging
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
 from agent.commands.dispatcher import Dispatcher
 from agent.commands.functions import Functions
@@ -26,6 +27,7 @@ from agent.stream import Stream
 from runtime.errors import ConfigError, EdgewrightError
 from runtime.sdnotify import Notifier
 from runtime.supervision import LoopWatch, Supervisor, feed_watchdog, run_until_signalled
+from schemas.errors import LocalWireError
 from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
 from schemas.topics import TopicSpace
@@ -35,7 +37,18 @@ log = logging.getLogger(__name__)
 # Python hands the interpreter lock on every 5 ms by default: too late for a loop that promises 2 ms.
 SWITCH_INTERVAL_S = 0.0005
 LIFECYCLE_MAX = 1000  # notes on their way to the outbox; more at once is a defect somewhere and is counted
-ACCOUNT_EVERY_S = 5.0
+FIGURES_EVERY_S = 5.0
+LAST_NOTES_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The outbox's account and the machine's figures, as last measured."""
+
+    accounts: list[LaneAccount] = field(default_factory=list)
+    memory_mb: float = 0.0
+    temperature_c: float | None = None
+    disk_free_mb: float = 0.0
 
 
 class Agent:
@@ -53,9 +66,10 @@ class Agent:
         self.boot = self._state.boot
         self._started_mono_s = time.monotonic()
         self._file = OutboxFile(node.data_dir / "outbox.db", node=node.id, boot=self.boot)
-        self._accounts: list[LaneAccount] = []
+        self._figures = Figures()
         self._loop_watch = LoopWatch()
         self._cpu = host.CpuMeter()
+        self._cpu_percent = 0.0  # since the last heartbeat
         self._beats = 0
         self._notes: asyncio.Queue[Draft] = asyncio.Queue(LIFECYCLE_MAX)
         self._loop = asyncio.get_running_loop()
@@ -74,6 +88,7 @@ class Agent:
                 worker=self._worker,
                 outbox=self.outbox,
                 announce=self.announce,
+                boot=self.boot,
             )
             for camera in cameras
         }
@@ -100,21 +115,22 @@ class Agent:
     async def run(self) -> None:
         """Runs until SIGTERM or SIGINT. Raises TaskGaveUpError when a part cannot be kept alive."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        keep_freed_memory()
         notifier = Notifier.from_environment()
         supervisor = Supervisor()
         self._worker.start()
         try:
+            supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
-            supervisor.supervise("account", self._keep_account, stage=2)
+            supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
-            supervisor.supervise("watchdog", lambda: feed_watchdog(notifier, self._worker.is_alive), stage=4)
+            supervisor.supervise("watchdog", lambda: feed_watchdog(notifier, lambda: self._worker.is_alive), stage=4)
             notifier.ready(f"node {self.config.node.id}, boot {self.boot}")
             log.info("node %s runs, boot %d, %d cameras", self.config.node.id, self.boot, len(self.streams))
             await run_until_signalled(supervisor)
         finally:
-            notifier.stopping()
             await asyncio.to_thread(self._close)
             notifier.close()
 
@@ -138,8 +154,13 @@ class Agent:
         self._stopping = asyncio.create_task(self._stop_talking(), name="link.stop")
 
     async def _stop_talking(self) -> None:
-        while not self._notes.empty():
-            await self.outbox.append([self._notes.get_nowait()])
+        try:
+            # A disk that refuses would hold us for ever; what is not stored by then is lost with the process anyway.
+            async with asyncio.timeout(LAST_NOTES_S):
+                while not self._notes.empty():
+                    await self._keep_note(self._notes.get_nowait())
+        except TimeoutError:
+            log.error("%d life-cycle notes not kept: the outbox does not take them", self._notes.qsize() + 1)
         await self._dispatcher.stop()
         await self._link.stop()
 
@@ -176,12 +197,28 @@ class Agent:
 
     async def _keep_notes(self) -> None:
         while True:
-            await self.outbox.append([await self._notes.get()])
+            await self._keep_note(await self._notes.get())
 
-    async def _keep_account(self) -> None:
+    async def _keep_note(self, note: Draft) -> None:
+        try:
+            await self.outbox.append([note])
+        except LocalWireError as error:
+            self.notes_dropped_total += 1
+            log.error("life-cycle note %s of %s not kept: %s", note.type, note.subject, error)
+
+    async def _keep_figures(self) -> None:
         while True:
-            self._accounts = await self.outbox.account()
-            await asyncio.sleep(ACCOUNT_EVERY_S)
+            self._figures = await asyncio.to_thread(self._measure)
+            await asyncio.sleep(FIGURES_EVERY_S)
+
+    def _measure(self) -> "Figures":
+        """What takes a while to read, so never on the loop."""
+        return Figures(
+            self._file.account(),
+            host.memory_mb(host.children()),
+            host.temperature_c(),
+            host.disk_free_mb(self.config.node.data_dir),
+        )
 
     # ---- what the node says of itself -----------------------------------------------------------
 
@@ -204,6 +241,11 @@ class Agent:
 
     def _heartbeat(self) -> Heartbeat:
         self._beats += 1
+        self._cpu_percent = self._cpu.percent(time.monotonic(), host.children())
+        return self._report()
+
+    def _report(self) -> Heartbeat:
+        figures = self._figures
         now_s = time.monotonic()
         return Heartbeat(
             boot=self.boot,
@@ -211,20 +253,20 @@ class Agent:
             seq=self._beats,
             uptime_s=round(now_s - self._started_mono_s, 1),
             time_utc_ms=time.time_ns() // 1_000_000,
-            cpu_percent=self._cpu.percent(now_s),
-            memory_mb=host.memory_mb(host.children()),
-            temperature_c=host.temperature_c(),
-            disk_free_mb=host.disk_free_mb(self.config.node.data_dir),
+            cpu_percent=self._cpu_percent,
+            memory_mb=figures.memory_mb,
+            temperature_c=figures.temperature_c,
+            disk_free_mb=figures.disk_free_mb,
             loop_stall_ms_p99=round(self._loop_watch.lateness().p99_ms, 3),
-            outbox_pending={account.lane: account.pending for account in self._accounts if account.pending},
+            outbox_pending={account.lane: account.pending for account in figures.accounts if account.pending},
             streams=[report for stream in self.streams.values() for report in stream.reports()],
             birth_hash=self._link.birth_hash,
         )
 
     async def status(self) -> dict[str, Any]:
         """What `cmd/status` answers."""
-        beat = self._heartbeat()
-        self._accounts = await self.outbox.account()
+        self._figures = await asyncio.to_thread(self._measure)
+        beat = self._report()
         return {
             "node": self.config.node.id,
             "boot": self.boot,
@@ -235,14 +277,23 @@ class Agent:
             "temperature_c": beat.temperature_c,
             "disk_free_mb": beat.disk_free_mb,
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
-            "outbox": [asdict(account) for account in self._accounts],
+            "outbox": [asdict(account) for account in self._figures.accounts],
             "published_total": self._sender.published_total,
             "answered_total": self._sender.answered_total,
             "resent_total": self._sender.resent_total,
+            "refused_total": self._sender.refused_total,
             "commands_refused_total": self._dispatcher.refused_total,
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }
+
+
+async def _until_stopped(notifier: Notifier) -> None:
+    """The first to be stopped: tells the service manager that the others follow."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        notifier.stopping()
 
 
 def _only_one(folder: Path) -> IO[str]:

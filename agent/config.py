@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import platforms
 from agent.capture.settings import CameraConfig
@@ -14,6 +14,7 @@ from runtime.logs import LogForm
 from schemas.shape import Limit
 from schemas.topics import check_node_name
 
+T = TypeVar("T", BrokerConfig, "CameraTable")
 NAME = Limit(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", means="1 to 63 letters, digits, . _ -")
 
 
@@ -22,7 +23,7 @@ class NodeConfig:
     """The `[node]` table: who this gateway is."""
 
     id: str
-    data_dir: Path = Path("/var/lib/edgewright/agent")
+    data_dir: Path = Path("/var/lib/edgewright-agent")
     name: Annotated[str, Limit(len_max=200)] = ""
     node_type: Annotated[str, Limit(len_max=100)] = "Industrial_Gateway"
     site: Annotated[str, Limit(len_max=100)] = ""
@@ -115,7 +116,11 @@ def load_config(path: Path) -> AgentConfig:
     return replace(
         config,
         node=replace(config.node, data_dir=folder / config.node.data_dir),
-        cameras=tuple(replace(camera, source=_beside(folder, camera.source)) for camera in config.cameras),
+        broker=_files_beside(folder, config.broker, "password_file", "ca_file", "cert_file", "key_file"),
+        cameras=tuple(
+            replace(_files_beside(folder, camera, "password_file"), source=_beside(folder, camera.source))
+            for camera in config.cameras
+        ),
         pipelines=tuple(replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
     )
 
@@ -165,3 +170,9 @@ def _beside(folder: Path, source: str) -> str:
         if source.startswith(prefix):
             return prefix + str(folder / source.removeprefix(prefix))
     return str(folder / source)
+
+
+def _files_beside(folder: Path, table: T, *names: str) -> T:
+    """The table with its files, where they are given, relative to the config's folder."""
+    given = {name: folder / value for name in names if (value := getattr(table, name)) is not None}
+    return replace(table, **given)

@@ -61,6 +61,7 @@ class Pipeline:
         tracker: Tracker,
         decider: Decider,
         outbox: Outbox,
+        labels: tuple[str, ...],
         stopped: Callable[[], bool],
         sample_interval_s: float,
         live: bool,
@@ -72,6 +73,8 @@ class Pipeline:
         self._tracker = tracker
         self._decider = decider
         self._outbox = outbox
+        self._labels = labels
+        self._by_class = np.zeros(len(labels) + 1, np.int64)
         self._stopped = stopped
         self._sample_interval_s = sample_interval_s
         self._live = live
@@ -82,6 +85,7 @@ class Pipeline:
         self._sample_due_s: float | None = None
         self._frames = self._detections = self._refused = 0
         self._offered = self._delivered = 0
+        self._given_up = 0  # results the loop had no room for when the camera was stopped
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
 
     # ---- camera thread --------------------------------------------------------------------------
@@ -98,6 +102,7 @@ class Pipeline:
         """Hands a raw result to the loop; waits while the loop is RESULTS_MAX behind."""
         while not self._room.acquire(timeout=0.1):
             if self._stopped():
+                self._given_up += 1
                 return
         self._delivered += 1
         self._loop.call_soon_threadsafe(self._results.put_nowait, result)
@@ -126,6 +131,7 @@ class Pipeline:
         await self._keep(facts, frame, result.invoke_ms)
         self._frames += 1
         self._detections += len(detections)
+        np.add.at(self._by_class, detections.class_id, 1)
         self._latencies_ms.append((time.monotonic_ns() - frame.captured_mono_ns) / 1e6)
 
     async def _keep(self, facts: list[Fact], frame: Frame, invoke_ms: float = 0.0) -> None:
@@ -199,7 +205,7 @@ class Pipeline:
         """
         until_s = time.monotonic() + deadline_s
         while time.monotonic() < until_s:
-            under_way = self._offered - self._slot.replaced - failed() - self._delivered
+            under_way = self._offered - self._slot.replaced - failed() - self._delivered - self._given_up
             if under_way <= 0 and self._results.empty() and self._frames >= self._delivered:
                 break
             await asyncio.sleep(0.02)
@@ -214,9 +220,11 @@ class Pipeline:
     @property
     def class_counts(self) -> dict[str, int]:
         """Detections by class since the pipeline began."""
-        counts = self._decider.counts()["detections"]
-        assert isinstance(counts, dict)
-        return {name: count for name, count in counts.items() if isinstance(count, int)}
+        return {
+            self._labels[class_id]: count
+            for class_id, count in enumerate(self._by_class.tolist())
+            if count and class_id < len(self._labels)
+        }
 
     @property
     def dropped_total(self) -> int:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.sqlite import Migration, Writer, connect, migrate, transaction
+from runtime.sqlite import Migration, Writer, connect, migrate, storage_errors, transaction
 from schemas.messages import CommandState
 
 JOURNAL_MAX = 10_000  # finished commands remembered, so that a repeated id is answered and not run again
@@ -51,11 +51,16 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = connect(path)
-        db.execute("PRAGMA synchronous = FULL")
-        migrate(db, MIGRATIONS, what=str(path))
-        with transaction(db):
-            self.boot = int(db.execute("INSERT INTO boots DEFAULT VALUES RETURNING boot").fetchone()[0])
-            db.execute("DELETE FROM boots WHERE boot < ?", (self.boot - 100,))
+        with storage_errors(str(path)):
+            db.execute("PRAGMA synchronous = FULL")
+            migrate(db, MIGRATIONS, what=str(path))
+            with transaction(db):
+                self.boot = int(db.execute("INSERT INTO boots DEFAULT VALUES RETURNING boot").fetchone()[0])
+                db.execute("DELETE FROM boots WHERE boot < ?", (self.boot - 100,))
+                # Accepted by an earlier boot and without a result: cut off.
+                self.cut_off = frozenset(
+                    str(i) for (i,) in db.execute("SELECT id FROM commands WHERE result IS NULL")
+                )
         self._writer = Writer(db, name="state")
 
     def accept(self, identifier: str, function: str, *, packed: bool) -> "Future[Journalled | None]":

@@ -15,11 +15,11 @@ from agent.capture.slot import Keep, Slots
 from agent.capture.source import open_source
 from agent.config import PipelineConfig
 from agent.decide.decider import Decider
+from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
-from agent.infer.decode import build_decoder
 from agent.infer.engine import EngineUnavailableError
+from agent.infer.fitting import fit
 from agent.infer.host import EngineChanged, EngineHost
-from agent.infer.preprocess import Preprocessor
 from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
 from agent.outbox.outbox import Outbox
@@ -70,6 +70,7 @@ class Stream:
         worker: InferenceWorker,
         outbox: Outbox,
         announce: Announce,
+        boot: int,
     ) -> None:
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
@@ -78,6 +79,8 @@ class Stream:
         self._worker = worker
         self._outbox = outbox
         self._announce = announce
+        self._boot = boot
+        self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -103,11 +106,13 @@ class Stream:
     # ---- life -----------------------------------------------------------------------------------
 
     async def start(self) -> bool:
-        """Loads the models and starts the camera. False when it runs already."""
+        """Loads the models and starts the camera, again after its end. False when it runs already."""
         async with self._changing:
             if self.is_running:
                 return False
+            await self._shut()
             self._ended.clear()
+            self._starts += 1
             self._recorded = not open_source(self.camera_config).live
             self._camera = Camera(self.camera_config, self._on_frame, self._on_state)
             await asyncio.gather(*(self._open(part) for part in self._parts))
@@ -118,16 +123,23 @@ class Stream:
     async def stop(self) -> bool:
         """Stops the camera, finishes the frames on their way, lets go of the models. False when it does not run."""
         async with self._changing:
-            if self._camera is None:
-                return False
-            await asyncio.to_thread(self._camera.stop)
-            for part in self._parts:
-                await self._close(part)
-            if self._runner is not None:
+            was_running = self.is_running
+            await self._shut()
+            return was_running
+
+    async def _shut(self) -> None:
+        """Undoes `start`, also one that was interrupted half-way, or whose camera has ended since."""
+        if self._camera is None:
+            return
+        await asyncio.to_thread(self._camera.stop)
+        if self._runner is not None:
+            # Before the parts are closed: it must not open one of them again. At the end of a file it finishes them.
+            if not self._ended.is_set():
                 self._runner.cancel()
-                await asyncio.gather(self._runner, return_exceptions=True)
-            self._camera = self._runner = None
-            return True
+            await asyncio.gather(self._runner, return_exceptions=True)
+        for part in self._parts:
+            await self._close(part)
+        self._camera = self._runner = self._latest = None
 
     async def _run(self) -> None:
         """Waits for the end of a file, and tries again what no engine could run."""
@@ -156,41 +168,49 @@ class Stream:
         config, camera = part.config, self._camera
         assert camera is not None
         bundle = await asyncio.to_thread(load_bundle, config.model)
-        host = EngineHost(bundle, self._infer, self._on_engine(config.title))
-        await asyncio.to_thread(host.open)
+        host = await self._opened(config, bundle)
         try:
-            preprocessor = Preprocessor(bundle.input, host.input)
-            decoder = build_decoder(
-                bundle.output,
-                host.outputs,
-                preprocessor.geometry,
-                bundle.labels,
-                bundle.label_offset,
-                bundle.thresholds,
-            )
-            decider = Decider(self.id, bundle.labels, config.decide)
-        except EdgewrightError:
+            part.pipeline = self._pipeline(config, bundle, host, camera)
+        except BaseException:
             host.close()
             raise
-        lossless = self._recorded and not self.camera_config.realtime
         part.host = host
-        part.pipeline = Pipeline(
-            config.title,
-            slot=self._slots.add(config.title, Keep.EVERY if lossless else Keep.NEWEST),
-            preprocessor=preprocessor,
-            decoder=decoder,
-            tracker=Tracker(config.tracker),
-            decider=decider,
-            outbox=self._outbox,
-            stopped=camera.stopping,
-            sample_interval_s=config.sample_interval_s,
-            live=not self._recorded,
-        )
         self._worker.add(config.title, host)
         part.task = asyncio.create_task(part.pipeline.run(), name=f"pipeline[{config.title}]")
         part.task.add_done_callback(lambda task: self._pipeline_ended(part, task))
         self._active = (*self._active, part.pipeline)
         self._announce("PipelineStarted", config.title, {"camera_id": self.id, "model": bundle.name})
+
+    async def _opened(self, config: PipelineConfig, bundle: Bundle) -> EngineHost:
+        """An open host; if cancelled meanwhile, it is closed once it has opened, so that its device becomes free."""
+        host = EngineHost(bundle, self._infer, self._on_engine(config.title))
+        opening = asyncio.ensure_future(asyncio.to_thread(host.open))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(lambda done: host.close() if done.exception() is None else None)
+            raise
+        return host
+
+    def _pipeline(self, config: PipelineConfig, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
+        """Raises an EdgewrightError where model, settings and decisions do not fit together."""
+        fitted = fit(bundle, host.input, host.outputs)
+        run = f"{config.title}-{self._boot}.{self._starts}"
+        decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
+        lossless = self._recorded and not self.camera_config.realtime
+        return Pipeline(
+            config.title,
+            slot=self._slots.add(config.title, Keep.EVERY if lossless else Keep.NEWEST),
+            preprocessor=fitted.preprocessor,
+            decoder=fitted.decoder,
+            tracker=Tracker(config.tracker),
+            decider=decider,
+            outbox=self._outbox,
+            labels=bundle.labels,
+            stopped=camera.stopping,
+            sample_interval_s=config.sample_interval_s,
+            live=not self._recorded,
+        )
 
     async def _finish(self, part: _Slotted) -> None:
         if part.pipeline is not None and part.state is PipelineState.RUNNING:
@@ -198,12 +218,15 @@ class Stream:
             await part.pipeline.finish(failed=lambda: _given_up(self._worker, name))
 
     async def _close(self, part: _Slotted) -> None:
+        part.error = ""
         if part.pipeline is None:
             part.state = PipelineState.STOPPED
             return
         if not self._ended.is_set():
             await self._finish(part)
         name = part.config.title
+        stats = part.pipeline.stats()
+        totals = {"frames_total": stats.frames_total, "detections_total": stats.detections_total}
         self._active = tuple(p for p in self._active if p.name != name)
         self._slots.remove(name)
         self._worker.remove(name)
@@ -212,7 +235,7 @@ class Stream:
             await asyncio.gather(part.task, return_exceptions=True)
         part.pipeline = part.host = part.task = None
         part.state = PipelineState.STOPPED
-        self._announce("PipelineStopped", name, {"camera_id": self.id})
+        self._announce("PipelineStopped", name, {"camera_id": self.id, **totals})
 
     # ---- told by the threads --------------------------------------------------------------------
 
@@ -243,7 +266,7 @@ class Stream:
         return changed
 
     def _failed(self, part: _Slotted, state: PipelineState, reason: str) -> None:
-        if (part.state, part.error) != (state, reason):
+        if part.error != reason:  # said once, however often it is tried again
             log.error("pipeline %s is %s: %s", part.config.title, state.value, reason)
             data = {"camera_id": self.id, "state": state.value, "reason": reason}
             self._announce("PipelineFailed", part.config.title, data)

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from runtime.errors import PermanentError, TemporaryError
 
@@ -29,12 +30,14 @@ class StorageFormatError(PermanentError):
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection in autocommit mode: transactions are begun by `transaction` alone."""
-    target = f"file:{path}?mode=ro" if read_only else f"file:{path}"
+    target = f"file:{quote(str(path))}" + ("?mode=ro" if read_only else "")
+    db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(target, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
         db.execute("PRAGMA foreign_keys = ON")
         if not read_only:
             db.execute("PRAGMA journal_mode = WAL")
+        opened, db = db, None
     except sqlite3.OperationalError as error:
         raise StorageError(
             f"cannot open {path}: {error}", hint="check that the folder exists and is writable"
@@ -43,7 +46,10 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         raise StorageFormatError(
             f"{path} is no SQLite file: {error}", hint="move it aside; it is not deleted"
         ) from error
-    return db
+    finally:
+        if db is not None:
+            db.close()
+    return opened
 
 
 @contextmanager
@@ -57,6 +63,15 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Errors of SQLite inside become StorageError or StorageFormatError that name `what`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _storage(error, what) from error
 
 
 Migration = tuple[str, str]
@@ -79,6 +94,8 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Migration], *, what: st
         if name in applied:
             continue
         with transaction(db):
+            if db.execute("SELECT 1 FROM migrations WHERE name = ?", (name,)).fetchone():
+                continue  # another process was faster
             for statement in _statements(script):
                 db.execute(statement)
             db.execute("INSERT INTO migrations (name) VALUES (?)", (name,))
@@ -110,19 +127,25 @@ class Writer:
     def __init__(self, db: sqlite3.Connection, *, name: str) -> None:
         self._db = db
         self._name = name
-        self._jobs: queue.Queue[tuple[Job[Any], Future[Any]] | None] = queue.Queue(QUEUE_MAX)
+        # SimpleQueue hands over in C: a third of what queue.Queue costs the caller, who is the event loop.
+        self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Job[T]) -> "Future[T]":
-        """Runs `job` in the writer's transaction. Raises StorageError when too many jobs wait."""
+        """Runs `job` in the writer's transaction. Raises StorageError when too many jobs wait.
+
+        After `close` the future holds a StorageError.
+        """
         future: Future[T] = Future()
-        try:
-            self._jobs.put_nowait((job, future))
-        except queue.Full as error:
+        if self._jobs.qsize() >= QUEUE_MAX:
             raise StorageError(
                 f"{self._name}: {QUEUE_MAX} writes wait already", hint="the disk is too slow for this load"
-            ) from error
+            )
+        self._jobs.put((job, future))
+        if self._ended:
+            self._refuse_late()
         return future
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -134,6 +157,21 @@ class Writer:
             self._db.close()
 
     def _run(self) -> None:
+        self._work()
+        self._ended = True
+        self._refuse_late()
+
+    def _refuse_late(self) -> None:
+        """Whoever came after the end is told, not left waiting: the thread and late callers may both get here."""
+        while True:
+            try:
+                late = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if late is not None and late[1].set_running_or_notify_cancel():
+                late[1].set_exception(StorageError(f"{self._name}: closed already"))
+
+    def _work(self) -> None:
         while True:
             first = self._jobs.get()
             if first is None:
@@ -153,17 +191,20 @@ class Writer:
             if last:
                 return
 
-    def _commit(self, batch: list[tuple[Job[Any], Future[Any]]]) -> None:
+    def _commit(self, waiting: list[tuple[Job[Any], Future[Any]]]) -> None:
+        # Whoever was cancelled while waiting does not want it any more; from here on nobody can cancel.
+        batch = [(job, future) for job, future in waiting if future.set_running_or_notify_cancel()]
+        alone = len(batch) == 1
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], BaseException]] = []
         try:
             with transaction(self._db):
                 for job, future in batch:
                     try:
-                        done.append((future, self._one(job, alone=len(batch) == 1)))
+                        done.append((future, self._one(job, alone=alone)))
                     except Exception as error:
-                        if len(batch) == 1 or not self._db.in_transaction:
-                            raise  # a job alone has no savepoint: the transaction takes back what it did
+                        if alone or not self._db.in_transaction:
+                            raise  # without a savepoint the whole transaction takes it back
                         failed.append((future, _storage(error, self._name)))
         except Exception as error:  # noqa: BLE001 - supervision boundary: the thread must live, all callers are told
             for _, future in batch:
@@ -195,7 +236,7 @@ def _storage(error: BaseException, name: str) -> BaseException:
         text = str(error)
         hint = "free space on the disk" if "full" in text else "check the disk and the folder's permissions"
         wrapped: BaseException = StorageError(f"{name}: write failed: {text}", hint=hint)
-    elif isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
+    elif type(error) is sqlite3.DatabaseError:  # its subclasses blame the statement or the values, not the file
         wrapped = StorageFormatError(
             f"{name}: the file is damaged: {error}", hint="stop and keep the file; salvage it"
         )

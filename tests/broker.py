@@ -1,7 +1,7 @@
-"""A real broker on a free port: `with broker(tmp_path) as mqtt:` or `start_broker(tmp_path)` and `stop()`."""
+"""A real mosquitto for the tests, with the project's own settings, on a loopback port of its own."""
 
+import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -9,79 +9,67 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-START_S = 10.0
-CONF = """
-listener {port} 127.0.0.1
-allow_anonymous true
-persistence false
-max_inflight_messages 1000
-max_queued_messages 200000
-max_queued_bytes 268435456
-max_packet_size 4194304
-set_tcp_nodelay true
-log_dest stderr
-log_type error
-log_type warning
-"""
-
-
-class Broker:
-    """One mosquitto. `kill` is -9; `restart` brings it back on the same port with nothing remembered."""
-
-    def __init__(self, conf: Path, port: int) -> None:
-        self.conf = conf
-        self.port = port
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        with self.conf.with_suffix(".log").open("ab") as log:
-            self._process = subprocess.Popen([program, "-c", str(self.conf)], stdout=log, stderr=log)
-        deadline_s = time.monotonic() + START_S
-        while time.monotonic() < deadline_s and self._process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1.0).close()
-                return
-            except OSError:
-                time.sleep(0.02)
-        self.stop()
-        raise RuntimeError(f"mosquitto does not listen on {self.port}; see {self.conf.with_suffix('.log')}")
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(number)
-            process.wait(10)
+ROOT = Path(__file__).resolve().parents[1]
+START_S = 20.0
 
 
 def free_port() -> int:
+    """A TCP port nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def start_broker(folder: Path, port: int | None = None, extra_conf: str = "") -> Broker:
-    """A broker that listens; skips the test where mosquitto is not installed."""
-    if shutil.which("mosquitto") is None and not Path("/usr/sbin/mosquitto").exists():
-        pytest.skip("mosquitto is not installed")
+class Broker:
+    """One mosquitto; `stop` in order, `kill` with -9, `restart` on the same port."""
+
+    def __init__(self, config: Path, port: int) -> None:
+        self.port = port
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def stop(self) -> None:
+        self._end(kill=False)
+
+    def kill(self) -> None:
+        self._end(kill=True)
+
+    def restart(self) -> None:
+        self._end(kill=True)
+        self.start()
+
+    def start(self) -> None:
+        program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+        assert program is not None, "mosquitto is not installed"
+        with self._config.with_suffix(".log").open("ab") as log:
+            self._process = subprocess.Popen([program, "-c", str(self._config)], stdout=log, stderr=log)
+        deadline_s = time.monotonic() + START_S
+        while True:
+            assert self._process.poll() is None, self._config.with_suffix(".log").read_text()
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1.0).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline_s, "mosquitto does not listen"
+                time.sleep(0.02)
+
+    def _end(self, *, kill: bool) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill() if kill else process.terminate()
+            process.wait(START_S)
+
+
+def start_broker(tmp_path: Path, port: int | None = None, extra_conf: str = "") -> Broker:
+    """Listens when this returns. `extra_conf` is appended to the settings, anonymous unless it says so."""
     port = port or free_port()
-    conf = folder / f"mosquitto-{port}.conf"
-    conf.write_text(CONF.format(port=port) + extra_conf)
-    running = Broker(conf, port)
-    running.start()
-    return running
+    lines = [(ROOT / "mosquitto.conf").read_text(encoding="utf-8"), f"listener {port} 127.0.0.1"]
+    if "allow_anonymous" not in extra_conf:
+        lines.append("allow_anonymous true")
+    config = tmp_path / f"mosquitto-{port}.conf"
+    config.write_text("\n".join([*lines, extra_conf, ""]), encoding="utf-8")
+    return Broker(config, port)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Every module of ours imports alone, quietly and without side effects, and its `__all__` names what is there."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
@@ -11,19 +12,27 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("schemas", "runtime", "platforms", "agent", "coordinator", "benchmarks")
+
+# Each layer, and the heavy libraries that its modules must import without: the coordinator's machine has none of the
+# vision stack, and the agent must not pay their memory for what it rarely needs.
+_RARE = ("cv2", "ai_edge_litert", "tflite_runtime", "tensorflow")
+_VISION = ("numpy", "av", *_RARE)
+LAYERS: dict[str, tuple[str, ...]] = {
+    "schemas": _VISION,
+    "runtime": _VISION,
+    "platforms": (),
+    "agent": _RARE,
+    "coordinator": _VISION,
+    "benchmarks": (),
+}
 
 # Modules that need a library outside the shared environment, and say so by its name when they are imported.
 NEEDS_EXTRA = {"platforms.*.training.*": "tensorflow", "benchmarks.*": "trackers"}
 
-# Heavy libraries that a process must be able to start without: not installed, or not worth their memory.
-VISION = ("numpy", "av", "cv2", "ai_edge_litert", "tflite_runtime", "tensorflow")
-RARE = ("cv2", "ai_edge_litert", "tflite_runtime", "tensorflow")
-
 # Imports each module named in argv[3:] in a forked child of a fresh interpreter that has imported nothing of ours,
 # and prints one JSON object per module. argv[1]: the root; argv[2]: libraries that are refused, as JSON.
 PROBE = r"""
-import ast, json, os, sys, threading
+import json, os, sys, threading
 sys.path.insert(0, sys.argv[1])
 refused = set(json.loads(sys.argv[2]))
 
@@ -57,6 +66,13 @@ def check(name):
     problems += [f"__all__ names {public}, which is not there" for public in names if not hasattr(module, public)]
     problems += [f"__all__ names {public} twice" for public in set(names) if list(names).count(public) > 1]
     return {"problems": problems}
+
+# Once for all, or each child would spend its time on them.
+for library in {"asyncio", "numpy", "av", "paho.mqtt.client", "aiomqtt"} - refused:
+    try:
+        __import__(library)
+    except ModuleNotFoundError:
+        pass
 
 for name in sys.argv[3:]:
     answers, answer_to = os.pipe()
@@ -97,6 +113,7 @@ def import_alone(root: Path, names: Collection[str], refused: Collection[str] = 
         text=True,
         timeout=110,
         check=False,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # threads and fork do not go together
     )
     results: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     assert [result["module"] for result in results] == list(names), done.stderr
@@ -116,15 +133,7 @@ def test_every_module_imports_alone_and_without_side_effects(layer: str) -> None
     names = modules(ROOT, [layer])
     if not names:
         pytest.skip(f"{layer} has no module")
-    assert import_alone(ROOT, names) == {}
-
-
-def test_the_coordinator_starts_without_the_vision_libraries() -> None:
-    assert import_alone(ROOT, modules(ROOT, ["schemas", "runtime", "coordinator"]), VISION) == {}
-
-
-def test_the_agent_starts_without_the_libraries_it_rarely_needs() -> None:
-    assert import_alone(ROOT, modules(ROOT, ["agent"]), RARE) == {}
+    assert import_alone(ROOT, names, LAYERS[layer]) == {}
 
 
 IDLE_THREAD = """

@@ -4,14 +4,16 @@ import re
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 _USERINFO = re.compile(r"(?<=://)[^/\s?#'\"]*@")
+# Some cameras want them as parameters: rtsp://host/user=admin&password=secret&channel=1
+_PARAMETER = re.compile(r"(?i)\b((?:pass(?:word|wd)?|pwd|token|secret)=)[^&\s'\"]+")
 
 
 def redact(text: str) -> str:
-    """`text` with the user name and password of every URL in it replaced: `rtsp://***@host/path`.
+    """`text` with the credentials of every URL in it replaced: `rtsp://***@host/path?password=***`.
 
     Greedy up to the last @ before the path, so that a password with an unescaped @ is hidden as well.
     """
-    return _USERINFO.sub("***@", text)
+    return _PARAMETER.sub(r"\1***", _USERINFO.sub("***@", text))
 
 
 def scrub(text: str, *secrets: str) -> str:

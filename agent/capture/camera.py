@@ -12,13 +12,14 @@ from time import monotonic, monotonic_ns, time_ns
 from agent.capture.address import redact
 from agent.capture.errors import CameraFrozenError, CameraStalledError, CaptureInterruptedError
 from agent.capture.frame import Frame
-from agent.capture.health import Backoff, Health, StreamWatch
+from agent.capture.health import Health, StreamWatch
 from agent.capture.pacing import Pacer, Replay
 from agent.capture.picture import fingerprint
 from agent.capture.settings import CameraConfig
 from agent.capture.source import Captured, FrameSource, open_source
 from agent.capture.watchdog import Watchdog
-from runtime.errors import AuthError, EdgewrightError, PermanentError
+from runtime.backoff import Backoff
+from runtime.errors import AuthError, ConfigError, EdgewrightError, PermanentError
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +167,8 @@ class Camera:
 
     def _run(self) -> None:
         self._watchdog.watch(self, self._check)
-        self._on_state(CameraStatus(self.config.id, self._state))
         try:
+            self._on_state(CameraStatus(self.config.id, self._state))
             self._serve()
         except Exception as defect:  # the supervision boundary of this thread
             log.exception("camera %s ended by a defect", self.config.id)
@@ -215,7 +216,10 @@ class Camera:
             self._watch.read_began(monotonic() + patience_s)
             while (captured := source.read()) is not None:
                 self._watch.read_ended()
-                self._deliver(source, captured)
+                now_s = monotonic()
+                self._deliver(source, captured, now_s)
+                if source.live:
+                    self._look(captured, now_s)
                 patience_s = self.config.stall_after_s
                 self._watch.read_began(monotonic() + patience_s)
         except CaptureInterruptedError:
@@ -233,15 +237,12 @@ class Camera:
             self._broken += source.broken
             source.close()
 
-    def _deliver(self, source: FrameSource, captured: Captured) -> None:
-        now_s = monotonic()
+    def _deliver(self, source: FrameSource, captured: Captured, now_s: float) -> None:
         index, self._read = self._read, self._read + 1
         self._arrivals_s.append(now_s)
         self._size = (captured.picture.width, captured.picture.height)
         if source.format != self._format:
             self._new_format(source.format)
-        if source.live:
-            self._look(now_s, captured)
         frozen = self._watch.health(now_s) is Health.FROZEN
         self._enter(CameraState.FROZEN if frozen else CameraState.RUNNING)
         if not self._pacer.admit(captured.time_s):
@@ -259,7 +260,7 @@ class Camera:
         self._on_frame(Frame(self.config.id, index, time_s, available_ns, time_ns() // 1_000_000, captured.picture))
         self._admitted += 1
 
-    def _look(self, now_s: float, captured: Captured) -> None:
+    def _look(self, captured: Captured, now_s: float) -> None:
         """Notice a frozen picture; the first time it is worth a new connection."""
         if not self._watch.wants_look(now_s):
             return
@@ -295,7 +296,7 @@ class Camera:
         log.debug("camera %s: %s", self.config.id, error)
         if isinstance(error, AuthError):
             state = CameraState.AUTH_FAILED
-        elif isinstance(error, PermanentError) and not live:
+        elif isinstance(error, ConfigError) or (isinstance(error, PermanentError) and not live):
             state = CameraState.FAILED
         elif isinstance(error, CameraStalledError):
             state = CameraState.STALLED

@@ -23,15 +23,20 @@ _CAUSES: tuple[tuple[re.Pattern[str], type[EdgewrightError], str, str], ...] = t
             "refused the credentials",
             "check username and password",
         ),
-        (r"\b404 |\b410 |stream not found", StreamNotFoundError, "has no such stream", "check the address's path"),
         (
-            r"unrecognized option|option \S+ not found|unknown hwaccel|protocol not found",
+            r"\b404 not found|\b410 gone|stream not found",
+            StreamNotFoundError,
+            "has no such stream",
+            "check the address's path",
+        ),
+        (
+            r"unrecognized option|option \S+ not found|supported hwaccels:|protocol not found",
             CaptureToolError,
             "needs something this ffmpeg lacks",
             "ffmpeg 5.1 or newer is needed, with the hwaccel asked for",
         ),
         (
-            r"device creation failed|no device available for decoder|hwaccel initiali[sz]ation returned error",
+            r"device setup failed for decoder|hwaccel initiali[sz]ation returned error",
             CaptureToolError,
             "cannot use the hardware decoder",
             "clear hwaccel, or give the service access to the device",
@@ -62,6 +67,8 @@ _CAUSES: tuple[tuple[re.Pattern[str], type[EdgewrightError], str, str], ...] = t
 
 _INPUT_VIDEO = re.compile(r"Stream #0:\d+.*?: Video: (\w+).*?\b(\d{2,5}x\d{2,5})\b")
 
+_DAMAGE = re.compile(r"concealing \d+|corrupt decoded frame|could not find ref with poc", re.IGNORECASE)
+
 
 def diagnose(lines: Iterable[str], shown: str) -> EdgewrightError:
     """The error behind the end of an ffmpeg child. `shown` is the redacted address; `lines` are redacted as well."""
@@ -72,6 +79,11 @@ def diagnose(lines: Iterable[str], shown: str) -> EdgewrightError:
             return error(f"{shown} {what}", hint=hint)
     last = said[-1] if said else "without a word"
     return CameraUnreachableError(f"{shown}: the stream ended ({last})", hint="check camera and network")
+
+
+def is_damage(line: str) -> bool:
+    """Whether `line` tells of a picture that was shown damaged or dropped."""
+    return _DAMAGE.search(line) is not None
 
 
 def input_format(line: str) -> str | None:

@@ -5,7 +5,7 @@ stamps and size come along, a frame is one copy out of the pipe, and Python touc
 as reading bare planes with readv into a fresh buffer (0.11 ms for 640x352 with a pipe of 1 MiB; 0.23 ms with the
 system's default of 64 KiB). A picture size that changes in mid-stream is scaled to the first one by the child.
 
-Credentials: an address with a user name goes to the child through its standard input, as a one-line concat list, so
+Credentials: an address that carries any goes to the child through its standard input, as a one-line concat list, so
 that it appears neither in the process list nor in a file. ffmpeg repeats addresses in its messages: each line is
 scrubbed before anything looks at it.
 """
@@ -28,7 +28,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from agent.capture.address import redact, scrub, with_credentials, without_credentials
-from agent.capture.diagnosis import diagnose, input_format
+from agent.capture.diagnosis import diagnose, input_format, is_damage
 from agent.capture.errors import CaptureInterruptedError, CaptureToolError
 from agent.capture.pacing import StreamClock
 from agent.capture.pyav import AvPicture, describe
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _PIPE_BYTES = 1 << 20
 _LINES_MAX = 40
-_LINE_CHARS_MAX = 500
+_LINE_BYTES_MAX = 2000
 _EXIT_WAIT_S = 2.0
 
 
@@ -47,9 +47,9 @@ class FfmpegSource:
     """An RTSP stream. time_s follows the stream's own stamps, held to the monotonic clock (`pacing.StreamClock`)."""
 
     live = True
-    broken = 0  # the child hides damaged pictures or drops them
 
     def __init__(self, config: CameraConfig) -> None:
+        self.broken = 0  # pictures that the child said it concealed or dropped
         self.format = ""
         self.clock = StreamClock()
         self._config = config
@@ -100,9 +100,12 @@ class FfmpegSource:
         child = self._child
         if child is not None:
             child.kill()
-            child.wait()
+            try:
+                child.wait(_EXIT_WAIT_S)
+            except subprocess.TimeoutExpired:  # stuck in a driver; Popen reaps it when it gets free
+                log.error("camera %s: ffmpeg process %d cannot be killed", self._config.id, child.pid)
         if self._listener is not None:
-            self._listener.join()  # its pipe has ended with the child
+            self._listener.join(_EXIT_WAIT_S)  # its pipe ends with the child
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -142,8 +145,9 @@ class FfmpegSource:
     def _listen(self, pipe: IO[bytes]) -> None:
         """Keep the child's last lines, scrubbed, until its pipe ends."""
         secrets = {self._config.password, without_credentials(self._url)[2]}
-        for raw in pipe:
-            line = scrub(raw[:_LINE_CHARS_MAX].decode("utf-8", "replace").strip(), *secrets)
+        while raw := pipe.readline(_LINE_BYTES_MAX):
+            line = scrub(raw.decode("utf-8", "replace").strip(), *secrets)
+            self.broken += is_damage(line)
             # ffmpeg describes its input before its output; only the input's codec is news.
             if not self.format:
                 self.format = input_format(line) or ""
@@ -172,7 +176,7 @@ def _arguments(config: CameraConfig, url: str) -> tuple[list[str], bytes]:
     before += ["-threads", str(config.decode_threads)]
     if config.hwaccel:
         before += ["-hwaccel", config.hwaccel]
-    if without_credentials(url)[1]:
+    if redact(url) != url:
         lines = ["ffconcat version 1.0", "file '" + url.replace("'", "%27") + "'"]
         lines += [f"option {key} {value}" for key, value in connect.items()]
         script = "\n".join(lines).encode() + b"\n"

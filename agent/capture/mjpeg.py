@@ -59,8 +59,8 @@ class MjpegSource:
         try:
             response = self._opener().open(self._url, timeout=self._config.open_timeout_s)
         except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error.code) from None
+            error.close()
+            raise self._refused(error.code) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._lost("connecting to", error) from None
         self._response = response
@@ -71,6 +71,9 @@ class MjpegSource:
             raise UnreadableVideoError(
                 f"{self._shown} sends {kind}, not an MJPEG stream", hint="use the camera's MJPEG address"
             )
+        # A second net: the camera's watchdog interrupts earlier.
+        if self._socket is not None:
+            self._socket.settimeout(max(self._config.open_timeout_s, self._config.stall_after_s) + 1)
         # Some cameras put the leading dashes into the parameter.
         self._boundary = b"--" + boundary.strip('"').removeprefix("--").encode()
 

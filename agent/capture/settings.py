@@ -1,8 +1,9 @@
 """What a camera can be told: plain values, checked in one go."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from agent.capture.address import redact
 from runtime.errors import ConfigError
 
 
@@ -57,6 +58,12 @@ class CameraConfig:
     transport: str = "tcp"
     ffmpeg: str = "ffmpeg"
     tls_verify: bool = True
+
+    def __repr__(self) -> str:
+        """Without credentials."""
+        shown = {item.name: getattr(self, item.name) for item in fields(self)}
+        shown |= {"source": redact(self.source), "password": "***" if self.password else ""}
+        return f"CameraConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def problems(self) -> list[str]:
         """Everything wrong with these values, one sentence each; empty when all is well."""

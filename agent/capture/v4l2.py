@@ -1,10 +1,13 @@
 """USB and other V4L2 cameras.
 
-Everything above the device layer is tested with a fake device. The device layer itself (`PyavDevice`, thirty lines)
+Everything above the device layer is tested with a fake device. The device layer itself (`PyavDevice`, forty lines)
 has not met a real camera: the machines this project is built on have none.
 """
 
+import contextlib
+import os
 import threading
+from pathlib import Path
 from time import monotonic, monotonic_ns
 from typing import Protocol
 
@@ -19,7 +22,7 @@ from agent.capture.pyav import AvPicture, describe
 from agent.capture.settings import CameraConfig
 from agent.capture.source import Captured
 
-# The device is opened non-blocking, because a blocking read of a hung driver can be ended by nobody.
+# The device is read without blocking, because a blocking read of a hung driver can be ended by nobody.
 _POLL_S = 0.004
 
 
@@ -38,14 +41,16 @@ class Device(Protocol):
 
 
 class PyavDevice:
-    """The real device, through FFmpeg's v4l2 input."""
+    """The real device, through FFmpeg's v4l2 input (the tests give it a file in another `format`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, format: str = "v4l2") -> None:  # noqa: A002 FFmpeg's word
+        self._format = format
         self._container: InputContainer | None = None
 
     def open(self, path: str, options: dict[str, str]) -> str:
         # PyAV's errors are OSErrors by errno.
-        self._container = av.open(path, format="v4l2", options={**options, "fflags": "nonblock"})
+        self._container = av.open(path, format=self._format, options=options)
+        _set_nonblocking(path)
         stream = self._container.streams.video[0]
         stream.thread_count = 1
         return describe(stream)
@@ -67,6 +72,15 @@ class PyavDevice:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+
+def _set_nonblocking(path: str) -> None:
+    """Make reads of the open device return at once. FFmpeg has an option for neither this nor its descriptor."""
+    device = os.path.realpath(path)
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed since it was listed
+            if str(entry.readlink()) == device:
+                os.set_blocking(int(entry.name), False)
 
 
 class V4l2Source:

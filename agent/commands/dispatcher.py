@@ -1,6 +1,7 @@
 """Commands in, one result each out: journalled before they run, answered from the journal when they repeat."""
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -10,12 +11,13 @@ from agent.state import StateFile
 from runtime.errors import EdgewrightError
 from runtime.mqtt import Delivery, Message
 from schemas.codec import decode_command, encode_result
-from schemas.errors import RemoteWireError
+from schemas.errors import LocalWireError, RemoteWireError
 from schemas.messages import Command, CommandError, CommandState, Result
 from schemas.topics import Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
 
+IDENTIFIER_CHARS_MAX = 128
 RUNNING_MAX = 16  # calls at a time; one more is rejected, so that a flood of commands cannot pile up
 Publish = Callable[[Message], int | None]
 """Publishes now and returns the packet id, or None when there is no connection."""
@@ -42,17 +44,19 @@ class Dispatcher:
 
     async def connected(self) -> None:
         """Delivers the answers that were not: commands cut off by a crash are reported as interrupted."""
-        self._delivering.clear()
         for known in await asyncio.wrap_future(self._state.unfinished()):
-            if known.result is None and not self._is_running(known.id):
+            payload = known.result
+            if payload is None and known.id in self._state.cut_off:
                 error = CommandError("interrupted", "the agent stopped while the command ran; it is not repeated")
                 result = self._result(known.function, CommandState.FAILED, known.id, error=error)
                 payload = encode_result(result, packed=known.packed)
                 await asyncio.wrap_future(self._state.finish(known.id, CommandState.FAILED, payload))
-            else:
-                payload = known.result or b""
-            if payload:
+            if payload is not None:
                 self._deliver(known.function, known.id, payload)
+
+    def disconnected(self) -> None:
+        """Packet ids mean nothing any more; what they stood for is delivered again."""
+        self._delivering.clear()
 
     def puback(self, mid: int) -> None:
         """The broker has a result: the command is done with."""
@@ -66,62 +70,80 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _is_running(self, identifier: str) -> bool:
-        return any(task.get_name() == f"command[{identifier}]" for task in self._running)
-
     async def _handle(self, delivery: Delivery, function: str, acknowledge: Callable[[Delivery], None]) -> None:
+        arrived_s = time.monotonic()
+        command = Command(function, {})
         try:
-            command = self._accept(delivery, function)
-        except (RemoteWireError, CommandRejectedError) as error:
-            self.refused_total += 1
+            command = decode_command(function, delivery.payload)
+            self._admit(delivery)
+            identifier = _identifier(command, delivery)
+            known = None
+            if identifier:
+                known = await asyncio.wrap_future(self._state.accept(identifier, function, packed=command.packed))
+                if known is not None and known.function != function:
+                    raise CommandRejectedError("id_in_use", f"this id was given to a {known.function} before", "_id")
+        except (RemoteWireError, CommandRejectedError, EdgewrightError) as error:
             acknowledge(delivery)
-            log.warning("command %s refused: %s", function, error)
-            code = error.code if isinstance(error, CommandRejectedError) else "bad_message"
-            refusal = self._result(function, CommandState.REJECTED, error=CommandError(code, str(error)))
-            self._reply(delivery, function, encode_result(refusal, packed=False))
+            self._refuse(delivery, command, error)
             return
-        identifier = command.id or delivery.correlation.hex()
-        if identifier:
-            task = asyncio.current_task()
-            if task is not None:
-                task.set_name(f"command[{identifier}]")
-            known = await asyncio.wrap_future(self._state.accept(identifier, function, packed=command.packed))
-            acknowledge(delivery)
-            if known is not None:
-                # A repetition: answered from the journal; while it still runs, its one answer is on the way.
-                if known.result is not None:
-                    self._reply(delivery, known.function, known.result)
-                return
-        else:
-            acknowledge(delivery)
-        await self._run(delivery, command, identifier)
+        acknowledge(delivery)
+        if known is None:
+            await self._run(delivery, command, identifier, arrived_s)
+        elif known.result is not None:
+            # A repetition: answered from the journal; while it still runs, its one answer is on the way.
+            self._reply(delivery, known.function, known.result)
 
-    def _accept(self, delivery: Delivery, function: str) -> Command:
+    def _admit(self, delivery: Delivery) -> None:
         if delivery.retain:
             raise CommandRejectedError(
                 "retained", "a retained command would run again at every connect; publish it without -r"
             )
-        command = decode_command(function, delivery.payload)
         if len(self._running) > RUNNING_MAX:
             raise CommandRejectedError("busy", f"{RUNNING_MAX} commands are running already; try again later")
-        return command
 
-    async def _run(self, delivery: Delivery, command: Command, identifier: str) -> None:
+    def _refuse(self, delivery: Delivery, command: Command, error: Exception) -> None:
+        self.refused_total += 1
+        log.warning("command %s refused: %s", command.function, error)
+        match error:
+            case CommandRejectedError():
+                problem = CommandError(error.code, str(error), error.field)
+            case RemoteWireError():
+                problem = CommandError("bad_message", str(error))
+            case _:
+                problem = CommandError("journal", f"the command cannot be journalled: {error}")
+        refusal = self._result(command.function, CommandState.REJECTED, command.id, error=problem)
+        self._reply(delivery, command.function, encode_result(refusal, packed=command.packed))
+
+    async def _run(self, delivery: Delivery, command: Command, identifier: str, arrived_s: float) -> None:
         expires_s = command.expires_s if command.expires_s is not None else delivery.expiry_s
+        if expires_s is not None:
+            expires_s -= time.monotonic() - arrived_s
         result = await self._call(command, identifier, expires_s)
-        payload = encode_result(result, packed=command.packed)
-        limit = Topic(Kind.RESULT, self._node, command.function).rule.payload_bytes_max
-        if len(payload) > limit:
-            error = CommandError(
-                "result_too_large", f"the result has {len(payload)} bytes; at most {limit} are allowed"
-            )
-            result = self._result(command.function, CommandState.FAILED, command.id, error=error)
-            payload = encode_result(result, packed=command.packed)
+        result, payload = self._encoded(command, result)
         if identifier:
-            await asyncio.wrap_future(self._state.finish(identifier, result.state, payload))
+            try:
+                await asyncio.wrap_future(self._state.finish(identifier, result.state, payload))
+            except EdgewrightError as error:
+                log.error("command %s: its answer cannot be journalled: %s", command.function, error)
             self._deliver(command.function, identifier, payload, delivery)
         else:
             self._reply(delivery, command.function, payload)
+
+    def _encoded(self, command: Command, result: Result) -> tuple[Result, bytes]:
+        """The result as it travels; one that cannot becomes a failure that says so."""
+        limit = Topic(Kind.RESULT, self._node, command.function).rule.payload_bytes_max
+        try:
+            payload = encode_result(result, packed=command.packed)
+            if len(payload) <= limit:
+                return result, payload
+            error = CommandError(
+                "result_too_large", f"the result has {len(payload)} bytes; at most {limit} are allowed"
+            )
+        except LocalWireError as defect:
+            log.error("command %s: its result cannot be sent: %s", command.function, defect)
+            error = CommandError("defect", str(defect))
+        result = self._result(command.function, CommandState.FAILED, command.id, error=error)
+        return result, encode_result(result, packed=command.packed)
 
     async def _call(self, command: Command, identifier: str, expires_s: float | None) -> Result:
         name = command.function
@@ -178,3 +200,14 @@ class Dispatcher:
         if own and asked != topic:
             self.publish(Message(asked, payload, correlation=correlation))
         return mid
+
+
+def _identifier(command: Command, delivery: Delivery) -> str:
+    """What the journal knows a command by, empty when the caller gave nothing: the command then runs at most once.
+
+    Correlation data mean something only to their sender, so the response topic belongs to them.
+    """
+    if command.id or not delivery.correlation:
+        return command.id
+    text = f"{delivery.response_topic}#{delivery.correlation.hex()}"
+    return text if len(text) <= IDENTIFIER_CHARS_MAX else hashlib.sha256(text.encode()).hexdigest()

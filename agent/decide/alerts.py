@@ -59,15 +59,15 @@ NO_FRAMES = "no_frames"
 class Alerts:
     """All alert rules of one camera."""
 
-    def __init__(self, camera_id: str, settings: Sequence[AlertRuleSettings]) -> None:
-        self._rules = [_Rule(camera_id, each) for each in settings]
+    def __init__(self, camera_id: str, settings: Sequence[AlertRuleSettings], prefix: str) -> None:
+        self._rules = [_Rule(camera_id, each, prefix) for each in settings]
 
     def observe(self, view: View, located: Located) -> list[AlertFact]:
         """What a frame changes; `lapse` must have been called for the frame's time."""
         return [fact for rule in self._rules for fact in rule.observe(view, located)]
 
     def lapse(self, until_s: float) -> list[AlertFact]:
-        """What ended before `until_s`; a deadline on `until_s` itself has not passed."""
+        """What ended before `until_s`, and the cool-downs that end with it."""
         return [fact for rule in self._rules for fact in rule.lapse(until_s)]
 
     def wake_at(self) -> float | None:
@@ -85,9 +85,10 @@ class Alerts:
 
 
 class _Rule:
-    def __init__(self, camera_id: str, settings: AlertRuleSettings) -> None:
+    def __init__(self, camera_id: str, settings: AlertRuleSettings, prefix: str) -> None:
         self.phase = Phase.IDLE
         self._camera_id = camera_id
+        self._prefix = prefix
         self._settings = settings
         self._raised_so_far = 0
         self._since_s = 0.0  # first fulfilled, in this life
@@ -99,7 +100,7 @@ class _Rule:
 
     def alert_id(self) -> str:
         """The id of the alert that is on, or was last."""
-        return f"{self._camera_id}-{self._settings.name}-{self._raised_so_far}"
+        return f"{self._prefix}-{self._settings.name}-{self._raised_so_far}"
 
     def deadline_s(self) -> float:
         """When the phase ends by itself."""
@@ -135,7 +136,7 @@ class _Rule:
 
     def lapse(self, until_s: float) -> list[AlertFact]:
         facts = []
-        while (deadline_s := self.deadline_s()) < until_s:
+        while self._is_over(deadline_s := self.deadline_s(), until_s):
             if self.phase is Phase.RAISED:
                 reason = ABSENT if self._frame_s > self._present_s else NO_FRAMES
                 facts.append(self._clear(deadline_s, reason))
@@ -146,6 +147,10 @@ class _Rule:
         facts = [self._clear(time_s, reason)] if self.phase is Phase.RAISED else []
         self.phase = Phase.IDLE
         return facts
+
+    def _is_over(self, deadline_s: float, until_s: float) -> bool:
+        """A frame on the deadline itself can still prolong a fulfilled condition, but is held up by no cool-down."""
+        return deadline_s <= until_s if self.phase is Phase.COOLING else deadline_s < until_s
 
     def _fulfilling(self, view: View, located: Located) -> list[Sighting]:
         settings = self._settings

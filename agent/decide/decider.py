@@ -21,6 +21,10 @@ from agent.decide.zones import Zones
 from agent.track.tracks import Tracks
 from runtime.errors import ConfigError
 
+_TICK_SLACK_S = 1e-6
+"""A tick settles what is due now and this much later: without it, a deadline that rounding moved could ask to be
+woken for again and again. A frame has no such slack, so a deadline on its own time is the frame's to decide."""
+
 
 class Decider:
     """Turns the tracks of one camera into facts.
@@ -29,25 +33,27 @@ class Decider:
     waiting from there: no time passes at the jump. `labels` are the model's, by class id.
     """
 
-    def __init__(self, camera_id: str, labels: Sequence[str], settings: DecideSettings) -> None:
-        """Raises ConfigError with every mistake in `settings`."""
+    def __init__(self, camera_id: str, labels: Sequence[str], settings: DecideSettings, *, prefix: str = "") -> None:
+        """Ids of objects and alerts begin with `prefix` (the camera's id if empty): a name for this run, since their
+        numbers begin anew with each decider. Raises ConfigError with every mistake in `settings`."""
         if mistakes := check_decide_settings(settings, labels):
             raise ConfigError(
                 f"decisions of camera {camera_id!r}: {'; '.join(mistakes)}", hint="correct these settings"
             )
         self.camera_id = camera_id
+        self._prefix = prefix or camera_id
         self._labels = tuple(labels)
         self._settings = settings
         self._objects = Objects(camera_id, settings.update_interval_s, settings.move_min)
         self._lines = Lines(camera_id, settings.lines)
         self._zones = Zones(camera_id, settings.zones)
-        self._alerts = Alerts(camera_id, settings.rules)
+        self._alerts = Alerts(camera_id, settings.rules, self._prefix)
         self._time = _SteadyTime()
 
     def update(self, tracks: Tracks, time_s: float, frame_width: int, frame_height: int) -> list[Fact]:
         """What the tracks of one frame mean, in the order in which it happened."""
         now_s = self._time.steady_s(time_s)
-        view = View(self.camera_id, self._labels, tracks, now_s, frame_width, frame_height)
+        view = View(self._prefix, self._labels, tracks, now_s, frame_width, frame_height)
         facts = self._pass_time(now_s)
 
         ended = self._objects.missing(view)
@@ -69,8 +75,7 @@ class Decider:
     def tick(self, time_s: float) -> list[Fact]:
         """What the mere passing of time until `time_s` means; call it at `wake_at` if no frame came before."""
         now_s = self._time.steady_s(time_s)
-        # A deadline that falls on a frame's own time is the frame's to decide; a tick decides for itself.
-        return self._in_camera_time(self._pass_time(math.nextafter(now_s, math.inf)))
+        return self._in_camera_time(self._pass_time(now_s + _TICK_SLACK_S))
 
     def wake_at(self) -> float | None:
         """The capture time at which `tick` should be called next; None: no need."""
@@ -108,7 +113,8 @@ class Decider:
         }
 
     def _pass_time(self, until_s: float) -> list[Fact]:
-        return [*self._zones.settle(until_s), *self._alerts.lapse(until_s)]
+        facts: list[Fact] = [*self._zones.settle(until_s), *self._alerts.lapse(until_s)]
+        return sorted(facts, key=lambda fact: fact.time_s)
 
     def _in_camera_time(self, facts: list[Fact]) -> list[Fact]:
         offset_s = self._time.offset_s

@@ -13,19 +13,19 @@ _PACKAGES = ("edgewright", "ai-edge-litert", "av", "numpy", "paho-mqtt")
 
 
 class CpuMeter:
-    """This process and its children's share of one core since the last call, in percent."""
+    """This process's and its children's share of one core since the last call, in percent."""
 
     def __init__(self) -> None:
-        self._last: tuple[float, float] | None = None
+        self._last: tuple[float, dict[int, float]] | None = None
 
-    def percent(self, now_mono_s: float) -> float:
-        """0 at the first call."""
-        used = os.times()
-        busy_s = used.user + used.system + used.children_user + used.children_system
-        last, self._last = self._last, (now_mono_s, busy_s)
+    def percent(self, now_mono_s: float, children: Iterable[int] = ()) -> float:
+        """0 at the first call. `children`: the processes that run now; one that has ended no longer counts."""
+        used_s = {pid: _cpu_s(pid) for pid in (os.getpid(), *children)}
+        last, self._last = self._last, (now_mono_s, used_s)
         if last is None or now_mono_s <= last[0]:
             return 0.0
-        return round(100.0 * (busy_s - last[1]) / (now_mono_s - last[0]), 1)
+        busy_s = sum(max(0.0, now_s - last[1].get(pid, 0.0)) for pid, now_s in used_s.items())
+        return round(100.0 * busy_s / (now_mono_s - last[0]), 1)
 
 
 def memory_mb(pids: Iterable[int] = ()) -> float:
@@ -36,11 +36,13 @@ def memory_mb(pids: Iterable[int] = ()) -> float:
 
 def children() -> list[int]:
     """The processes this one has started and that still run."""
-    try:
-        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
-    except OSError:
-        return []
-    return [int(pid) for pid in text.split()]
+    found: list[int] = []
+    for task in Path("/proc/self/task").glob("*/children"):  # each thread lists the children it started
+        try:
+            found += map(int, task.read_text(encoding="ascii").split())
+        except OSError:
+            continue
+    return found
 
 
 def temperature_c() -> float | None:
@@ -97,6 +99,16 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time of one process, 0 when it is gone. See proc(5): fields 14 and 15 of stat."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0.0
+    user, system = text.rpartition(")")[2].split()[11:13]  # the name in brackets may hold blanks
+    return (int(user) + int(system)) / _CLOCK_TICKS
 
 
 def _pss_kb(pid: int | str) -> int:

@@ -100,7 +100,7 @@ def parse_bundle(
         thresholds=read_thresholds(reader.table("thresholds"), labels),
         variants=tuple(_variant(r, folder) for r in reader.tables("variants")),
     )
-    if not bundle.variants and "variants" not in reader:
+    if reader.raw("variants") in (None, []):
         reader.wrong("variants", "at least one [[variants]] is wanted")
     targets = [v.target for v in bundle.variants]
     if len(set(targets)) < len(targets):

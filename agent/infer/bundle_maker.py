@@ -11,11 +11,10 @@ import numpy as np
 
 from agent.infer.bundle import MANIFEST, Bundle, Target
 from agent.infer.bundle_files import load_bundle, read_label_file
-from agent.infer.decode import build_decoder
 from agent.infer.engine import EngineUnavailableError, ModelError, TensorSpec
+from agent.infer.fitting import fit
 from agent.infer.guess import Guess, Known, Real, Value, guess
 from agent.infer.litert import LiteRtEngine, model_specs
-from agent.infer.preprocess import input_geometry
 from agent.infer.quantised import dequantise
 from agent.infer.tflite_file import check_identifier, embedded_labels, is_compiled_for_edgetpu, sha256_of
 
@@ -68,19 +67,13 @@ def make_bundle(
     try:
         bundle = load_bundle(folder)
         if all(spec.shape for spec in known.outputs):  # an accelerator's file may state its shapes only there
-            check_tensors(bundle, known.input, known.outputs)
+            fit(bundle, known.input, known.outputs)
     except ModelError:
         (folder / MANIFEST).unlink()
         raise
     for note in guessed.notes:
         _log.info("%s: guessed %s", bundle.name, note)
     return MadeBundle(bundle, guessed.notes)
-
-
-def check_tensors(bundle: Bundle, given: TensorSpec, outputs: Sequence[TensorSpec]) -> None:
-    """Raises ModelError unless the manifest fits these tensors."""
-    geometry = input_geometry(bundle.input, given)
-    build_decoder(bundle.output, outputs, geometry, bundle.labels, bundle.label_offset, bundle.thresholds)
 
 
 def _labels(labels: Path | str | Sequence[str] | None, files: Sequence[Path]) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class ChildEngine:
         self._seq = 0
         self._process = _Process(request.name)
         try:
-            self._process.send(pack(Kind.REQUEST, 0, request_to_bytes(request)))
+            self._send_request(request)
             ready, memory_fd = self._await_ready(load_timeout_s)
         except BaseException:
             self._process.end(grace_s=0)
@@ -84,7 +84,7 @@ class ChildEngine:
         try:
             self._process.send(pack(Kind.RUN, self._seq))
         except OSError:
-            raise self._lost("its process ended") from None
+            raise self._lost("its process died", dying=True) from None
         kind, seq, body = self._await_reply()
         self._last_sign_ns = time.monotonic_ns()
         if seq != self._seq or kind not in (Kind.DONE, Kind.FAILED):
@@ -96,6 +96,10 @@ class ChildEngine:
     def close(self) -> None:
         """Asks the child to end, and kills it after a second."""
         self._process.end(grace_s=1.0)
+
+    def _send_request(self, request: EngineRequest) -> None:
+        with suppress(OSError):  # a child that died at once: _await_ready says so
+            self._process.send(pack(Kind.REQUEST, 0, request_to_bytes(request)))
 
     def _await_ready(self, load_timeout_s: float) -> tuple[Ready, int]:
         message, fds = self._process.receive(time.monotonic() + load_timeout_s)
@@ -125,7 +129,7 @@ class ChildEngine:
             if message:
                 return unpack(message)
             if message == b"":
-                raise self._lost("its process died")
+                raise self._lost("its process died", dying=True)
             if self._beats_while_running:
                 self._check_heartbeat()
 
@@ -135,7 +139,10 @@ class ChildEngine:
         if silent_s > self._heartbeat_timeout_s:
             raise self._lost(f"it gave no heartbeat for {silent_s:.1f} s and was killed")
 
-    def _lost(self, why: str) -> EngineLostError:
+    def _lost(self, why: str, *, dying: bool = False) -> EngineLostError:
+        if dying:
+            # It closed its socket on the way out: its own end says more than our kill would.
+            self._process.wait(1.0)
         self._process.end(grace_s=0)
         return EngineLostError(f"{self.name} is lost: {why} ({self._process.obituary()})")
 
@@ -153,7 +160,7 @@ class _Process:
         path = os.pathsep.join(p for p in (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")) if p)
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "agent.infer.child_main", str(theirs.fileno()), str(lifeline_read)],
+                [sys.executable, "-P", "-m", "agent.infer.child_main", str(theirs.fileno()), str(lifeline_read)],
                 pass_fds=(theirs.fileno(), lifeline_read),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -193,6 +200,11 @@ class _Process:
     def kill(self) -> None:
         self._popen.kill()
 
+    def wait(self, timeout_s: float) -> None:
+        """Waits for the child to end, no longer than that."""
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(timeout_s)
+
     def end(self, grace_s: float) -> None:
         """Ends and reaps the child; safe to repeat."""
         if self.ended:
@@ -201,12 +213,7 @@ class _Process:
         if grace_s > 0:
             with suppress(OSError):
                 self._control.send(pack(Kind.QUIT))
-            with suppress(subprocess.TimeoutExpired):
-                self._popen.wait(grace_s)
-        elif self._popen.poll() is None:
-            # A process that is dying already has closed its socket first: its own end says more than our kill.
-            with suppress(subprocess.TimeoutExpired):
-                self._popen.wait(0.05)
+            self.wait(grace_s)
         self._popen.kill()
         try:
             self._popen.wait(5)
@@ -219,10 +226,8 @@ class _Process:
 
     def obituary(self) -> str:
         """How the child ended and the last thing it printed."""
+        self.wait(1.0)
         code = self._popen.poll()
-        if code is None:
-            with suppress(subprocess.TimeoutExpired):
-                code = self._popen.wait(1)
         self._drain.join(0.5)
         if code is None:
             how = "still running"

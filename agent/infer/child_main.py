@@ -32,7 +32,9 @@ from agent.infer.litert import LiteRtEngine
 
 def main(control_fd: int, lifeline_fd: int) -> int:
     die_with_parent(lifeline_fd)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    # Ctrl-C and a service manager reach the whole group; when this process ends is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.dup2(2, 1)  # a delegate that prints must not surprise anybody
     control = socket.socket(fileno=control_fd)
     _, _, body = unpack(control.recv(MESSAGE_BYTES_MAX))

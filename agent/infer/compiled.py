@@ -37,7 +37,7 @@ class CompiledEngine:
 
     @staticmethod
     def open(model_path: str | Path, *, accelerator: str, name: str, warmup_runs: int = 3) -> "CompiledEngine":
-        """Compiles for `gpu` or `npu`. Raises EngineUnavailableError or ModelError."""
+        """Compiles for `gpu` or `npu` (or `cpu`, to compare). Raises EngineUnavailableError or ModelError."""
         path = Path(model_path)
         specs = model_specs(path)
         if len(specs[0]) != 1:
@@ -51,7 +51,11 @@ class CompiledEngine:
             ) from error
         # With the CPU allowed, a GPU that is missing is refused all the same; an NPU that is missing is not:
         # everything would silently run on the CPU. So the NPU must take the whole model.
-        wanted = {"gpu": HardwareAccelerator.GPU | HardwareAccelerator.CPU, "npu": HardwareAccelerator.NPU}
+        wanted = {
+            "gpu": HardwareAccelerator.GPU | HardwareAccelerator.CPU,
+            "npu": HardwareAccelerator.NPU,
+            "cpu": HardwareAccelerator.CPU,
+        }
         try:
             model = CompiledModel.from_file(str(path), wanted[accelerator])
             return CompiledEngine(name, model, specs, warmup_runs)

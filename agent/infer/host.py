@@ -78,6 +78,7 @@ class EngineHost:
         self._reasons: dict[int, str] = {}
         self._engine: Engine | None = None
         self._specs: tuple[TensorSpec, tuple[TensorSpec, ...]] | None = None
+        self._same_format = True  # the engine's tensors are stored as those of the first one
         self._opening: _Opening | None = None
         self._latencies_ms = np.zeros(LATENCY_WINDOW, np.float32)
         self._invokes = self._failures = 0
@@ -87,6 +88,16 @@ class EngineHost:
     def rung(self) -> Rung | None:
         current = self._policy.current
         return None if current is None else self.rungs[current]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an engine runs now."""
+        return self._engine is not None
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether a better engine is being opened, or waits to be taken over by the next `infer`."""
+        return self._opening is not None
 
     @property
     def input(self) -> TensorSpec:
@@ -131,6 +142,7 @@ class EngineHost:
                 return outputs
 
     def close(self) -> None:
+        """Ends the engine; one that is still being opened is closed when it is ready. The host is not used again."""
         if self._opening is not None:
             self._opening.abandon()
             self._opening = None
@@ -151,10 +163,10 @@ class EngineHost:
         self.last_invoke_ms = latency_ms
 
     def _run(self, engine: Engine, tensor: Tensor) -> list[Tensor]:
-        given, returned = self._reference()
-        if engine.input == given and engine.outputs == returned:
+        if self._same_format:
             return engine.infer(tensor)
         # A twin of another number format: through real values and back.
+        given, returned = self._reference()
         outputs = engine.infer(convert(tensor, given, engine.input))
         return [convert(o, a, b) for o, a, b in zip(outputs, engine.outputs, returned, strict=True)]
 
@@ -223,6 +235,10 @@ class EngineHost:
         self._engine = engine
         if self._specs is None:
             self._specs = (engine.input, engine.outputs)
+        given, returned = self._specs
+        self._same_format = all(
+            _format(a) == _format(b) for a, b in zip((given, *returned), (engine.input, *engine.outputs), strict=True)
+        )
         self._reasons.pop(index, None)
         self._policy.opened(index, self._clock())
 
@@ -273,9 +289,13 @@ class EngineHost:
 
 def convert(tensor: Tensor, given: TensorSpec, wanted: TensorSpec) -> Tensor:
     """The same real values in another tensor's storage."""
-    if (given.dtype, given.scale, given.zero_point) == (wanted.dtype, wanted.scale, wanted.zero_point):
+    if _format(given) == _format(wanted):
         return tensor
     return quantise(dequantise(tensor, given), wanted)
+
+
+def _format(spec: TensorSpec) -> tuple[str, float, int]:
+    return spec.dtype.str, spec.scale, spec.zero_point
 
 
 class _Opening:

@@ -95,7 +95,9 @@ class InferenceWorker:
     def start(self) -> None:
         self._thread.start()
 
+    @property
     def is_alive(self) -> bool:
+        """False before `start`, after `stop`, and when `take` itself raised: a defect that a supervisor must see."""
         return self._thread.is_alive()
 
     def stop(self, timeout_s: float) -> bool:

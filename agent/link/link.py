@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 
 from agent.commands.dispatcher import Dispatcher
-from agent.link.presence import Identity, document_hash
+from agent.link.presence import Identity, document_hash, heartbeat_payload
 from agent.link.sender import Sender
 from runtime.backoff import Backoff
 from runtime.errors import AuthError, EdgewrightError
 from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
-from schemas.codec import decode_document, decode_packed, encode_packed
+from schemas.codec import decode_document, decode_packed
 from schemas.errors import RemoteWireError
 from schemas.messages import Ack, Birth, Heartbeat, Presence, Status
 from schemas.topics import COORDINATOR, Kind, Topic, TopicSpace
@@ -27,6 +27,7 @@ RETRY = Backoff(first_s=0.5, max_s=60.0)
 RETRY_AUTH = Backoff(first_s=30.0, max_s=600.0)  # a person has to act: do not hammer the broker's log
 STEADY_S = 30.0  # a connection that lasted this long starts the back-off anew
 HEARTBEAT_JITTER = 0.1
+FIRST_HEARTBEATS_S = 3.0
 DRAIN_S = 3.0  # how long a stopping agent waits for acknowledgements of what it has sent
 
 
@@ -60,8 +61,8 @@ class Link:
         self._answers: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._random = random.Random()
-        self._complained = False
-        self._draining = False
+        self._complaint = ""  # what was last complained of; empty while all is well
+        self._draining = self._said_offline = False
         self.birth_hash = ""
         self.bad_messages_total = 0
         dispatcher.publish = self._publish_now
@@ -82,17 +83,18 @@ class Link:
             policy = RETRY
             try:
                 reason = await self._one_session()
-                self._complain(f"{self._address}: connection ended: {reason}")
+                self._complain("ended", f"{self._address}: connection ended: {reason}")
             except AuthError as error:
                 policy = RETRY_AUTH
-                self._complain(str(error))
+                self._complain("auth", str(error))
             except EdgewrightError as error:
-                self._complain(str(error))
+                self._complain("unreachable", str(error))
             attempt = 0 if time.monotonic() - began_s > STEADY_S else attempt + 1
-            await self._sleep(policy.wait_s(max(0, attempt - 1), self._random.random()))
+            await self._sleep(policy.delay_s(max(0, attempt - 1), self._random.random()))
 
     async def stop(self) -> None:
         """Says `draining`, waits for what is on its way, says `offline`, closes."""
+        self._stopping.set()
         connection = self._connection
         if connection is not None and connection.is_open:
             self._publish_status(Presence.DRAINING, "stopping")
@@ -101,7 +103,6 @@ class Link:
                 await asyncio.sleep(0.02)
             self._publish_status(Presence.OFFLINE, "stopped")
             await asyncio.sleep(0.05)
-        self._stopping.set()
         if connection is not None:
             await connection.close()
 
@@ -124,17 +125,24 @@ class Link:
             on_puback=self._puback,
         )
         await connection.connect()
+        if self._stopping.is_set():  # told so meanwhile
+            await connection.close()
+            return "stopping"
         self._connection = connection
+        self._said_offline = False
         try:
             await connection.subscribe(self._subscriptions())
             self._publish_status(Presence.ONLINE)
             self.announce()
-            await self._dispatcher.connected()
-            if self._complained:
+            if self._complaint:
                 log.warning("%s: connected", self._address)
             else:
                 log.info("%s: connected as %s, boot %d", self._address, self._node, self._boot)
-            self._complained = False
+            self._complaint = ""
+            try:
+                await self._dispatcher.connected()
+            except EdgewrightError as error:
+                log.error("link: old answers cannot be delivered now: %s", error)
             async with asyncio.TaskGroup() as tasks:
                 sending = tasks.create_task(self._sender.run(connection), name="link.send")
                 beating = tasks.create_task(self._beat(), name="link.heartbeat")
@@ -143,7 +151,10 @@ class Link:
                 beating.cancel()
             return reason
         finally:
+            if connection.is_open and not self._said_offline:
+                self._publish_status(Presence.OFFLINE, "stopped")  # a goodbye takes the will with it
             self._connection = None
+            self._dispatcher.disconnected()
             await connection.close()
 
     def _subscriptions(self) -> dict[str, int]:
@@ -157,10 +168,12 @@ class Link:
 
     async def _beat(self) -> None:
         topic = self._space.text(Topic(Kind.HEARTBEAT, self._node))
+        pause_s = min(FIRST_HEARTBEATS_S, self._heartbeat_s)  # the first figures of a start say nothing yet
         while True:
-            self._publish_now(Message(topic, encode_packed(self._heartbeat()), qos=0))
+            self._publish_now(Message(topic, heartbeat_payload(self._heartbeat()), qos=0))
             jitter = 1.0 + HEARTBEAT_JITTER * (2.0 * self._random.random() - 1.0)
-            await asyncio.sleep(self._heartbeat_s * jitter)
+            await asyncio.sleep(pause_s * jitter)
+            pause_s = self._heartbeat_s
 
     # ---- what arrives ---------------------------------------------------------------------------
 
@@ -198,7 +211,8 @@ class Link:
         if node == COORDINATOR:
             self._sender.coordinator(status.state is Presence.ONLINE)
         elif not self._stopping.is_set() and self._identity().overrules(status) and not self._draining:
-            log.info("a stale status %s stood on our topic; published over", status.state.value)
+            level = logging.INFO if status.boot == self._boot else logging.DEBUG  # after a restart it is expected
+            log.log(level, "a stale status %s stood on our topic; published over", status.state.value)
             self._publish_status(Presence.ONLINE)
 
     def _puback(self, mid: int, accepted: bool) -> None:
@@ -209,6 +223,7 @@ class Link:
 
     def _publish_status(self, state: Presence, reason: str = "") -> None:
         self._draining = state is not Presence.ONLINE
+        self._said_offline = state is Presence.OFFLINE
         self._publish_now(self._identity().status(state, time.time_ns() // 1_000_000, reason))
 
     def _publish_now(self, message: Message) -> int | None:
@@ -225,12 +240,13 @@ class Link:
 
     # ---- waiting --------------------------------------------------------------------------------
 
-    def _complain(self, text: str) -> None:
-        """Once when lost; silence until it is back."""
+    def _complain(self, kind: str, text: str) -> None:
+        """Once when lost, and again only when a person has to act; silence until it is back."""
         if self._stopping.is_set():
             return
-        log.log(logging.DEBUG if self._complained else logging.WARNING, "%s; trying again", text)
-        self._complained = True
+        news = not self._complaint or (kind == "auth" != self._complaint)
+        log.log(logging.WARNING if news else logging.DEBUG, "%s; trying again", text)
+        self._complaint = kind
 
     async def _sleep(self, seconds: float) -> None:
         try:

@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from runtime.mqtt import Message
-from schemas.codec import encode_document
-from schemas.messages import Birth, Presence, Status
-from schemas.topics import Kind, Topic, TopicSpace
+from schemas.codec import encode_document, encode_packed
+from schemas.messages import Birth, Heartbeat, Presence, Status
+from schemas.topics import RULES, Kind, Topic, TopicSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +45,16 @@ class Identity:
 def document_hash(payload: bytes) -> str:
     """The short hash of a document that heartbeats carry."""
     return hashlib.sha256(payload).hexdigest()[:16]
+
+
+def heartbeat_payload(beat: Heartbeat) -> bytes:
+    """A heartbeat as it travels. With very many pipelines it leaves out details: a refused one would mean offline."""
+    limit = RULES[Kind.HEARTBEAT].payload_bytes_max
+    payload = encode_packed(beat)
+    if len(payload) > limit:
+        payload = encode_packed(
+            replace(beat, streams=[replace(s, counts={}, error=s.error[:80]) for s in beat.streams])
+        )
+    if len(payload) > limit:
+        payload = encode_packed(replace(beat, streams=[]))
+    return payload

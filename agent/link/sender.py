@@ -8,16 +8,17 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from concurrent.futures import Future
 
 from agent.link.window import Window
 from agent.outbox.file import OutboxFile, sync_row
 from agent.outbox.rows import BATCHED_LANES, LANES, Row
-from runtime.errors import TemporaryError
-from runtime.mqtt import Connection, Message
+from runtime.errors import EdgewrightError, TemporaryError
+from runtime.mqtt import Connection, Limits, Message
 from schemas.codec import encode_packed
+from schemas.errors import WireError
 from schemas.identity import Lane
-from schemas.messages import Ack, SyncBatch
+from schemas.messages import Ack, Refusal, SyncBatch, SyncRow
 from schemas.topics import RULES, Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,9 @@ FRESH_MAX = 512  # committed rows kept in memory per lane; what does not fit is 
 TAKE_MAX = 256  # rows read from the file at a time
 BATCH_ROWS_MAX = 500
 BATCH_LINGER_S = 1.0  # samples wait this long for company
+BATCH_BYTES_BESIDE = 1024  # what a batch holds beside its rows, at most
 TICK_S = 0.5
+PACKET_BYTES_BESIDE = 1024  # topic, properties and headers beside the payload, at most
 EVENT_CONTENT_TYPE = "application/cloudevents+json"
 
 
@@ -48,14 +51,15 @@ class Sender:
         self._unread: set[Lane] = set(LANES)  # lanes whose file may hold more beyond the cursor than we know of
         self._again: dict[Lane, int] = {}  # lanes to go back to, and to which sequence
         self._window = Window()
+        self._rewind_asked = False  # done by `run` between two rounds, never while it reads the file
         self._connection: Connection | None = None
         self._wake = asyncio.Event()
         self._coordinator_online = False
-        self._batch_due_s = 0.0
+        self._batch_due_s: dict[Lane, float] = dict.fromkeys(BATCHED_LANES, 0.0)
         self.published_total = 0
         self.answered_total = 0
         self.resent_total = 0
-        self.on_refused: Callable[[int], None] = lambda count: None
+        self.refused_total = 0
 
     # ---- told by others -------------------------------------------------------------------------
 
@@ -68,16 +72,15 @@ class Sender:
                 fresh.append(row)
             if row.lane not in BATCHED_LANES:
                 self._send_fresh(row.lane)
-        self._wake.set()
+        self._wake_if_behind()
 
     def puback(self, mid: int, accepted: bool) -> None:
         """The broker answered a publish. One it refused stays unanswered and is sent again later."""
         self._window.puback(mid)
-        self._wake.set()
+        self._wake_if_behind()
 
     async def answer(self, ack: Ack) -> None:
         """The coordinator's acknowledgement: frees what it stored, sets aside what it refused."""
-        self.coordinator(True)
         ranges = [
             (Lane(item.lane), first, last)
             for item in ack.stored
@@ -92,29 +95,32 @@ class Sender:
             and item.lane in _LANE_NAMES
             and self._window.answered(Lane(item.lane), item.seq, item.seq)
         ]
-        self._wake.set()
-        if ranges:
-            self.answered_total += await asyncio.wrap_future(self._file.acknowledge(ranges))
-        if refused:
-            for item in refused:
-                log.error(
-                    "outbox: row %s/%d was refused and set aside: %s; see edge-agent outbox ls --quarantine",
-                    item.lane,
-                    item.seq,
-                    item.reason,
-                )
-            self.on_refused(await asyncio.wrap_future(self._file.quarantine(refused)))
+        self.coordinator(True)
+        try:
+            if ranges:
+                self.answered_total += await asyncio.wrap_future(self._file.acknowledge(ranges))
+            if refused:
+                self._report(refused)
+                self.refused_total += await asyncio.wrap_future(self._file.quarantine(refused))
+        except EdgewrightError:
+            self._rewind_asked = True  # still in the file: to be sent and answered again
+            raise
 
     def coordinator(self, online: bool) -> None:
         """The coordinator went or came back: what it may have missed is sent again from the oldest on."""
         if online and not self._coordinator_online:
-            self._rewind()
+            self._rewind_asked = True
         self._coordinator_online = online
-        self._wake.set()
+        self._wake_if_behind()
+
+    def _wake_if_behind(self) -> None:
+        """A row that went out from memory needs no further round: at full rate that is nearly all of them."""
+        if self._rewind_asked or any(self._is_behind(lane) for lane in _LANES_ALONE):
+            self._wake.set()
 
     def waiting(self) -> bool:
         """True while something sent is unanswered by a coordinator that is there, or not yet sent."""
-        unsent = any(map(self._is_behind, LANES))
+        unsent = self._rewind_asked or any(map(self._is_behind, LANES))
         return unsent or bool(self._window.inflight) or (self._coordinator_online and bool(self._window.unanswered))
 
     # ---- one connection -------------------------------------------------------------------------
@@ -129,10 +135,11 @@ class Sender:
         self._rewind()
         try:
             while connection.is_open:
+                self._wake.clear()
+                if self._rewind_asked:
+                    self._rewind()
                 self._look_back(time.monotonic())
-                more = await self._send_waiting()
-                if not more:
-                    self._wake.clear()
+                if not await self._send_waiting():
                     try:
                         await asyncio.wait_for(self._wake.wait(), TICK_S)
                     except TimeoutError:
@@ -142,6 +149,7 @@ class Sender:
 
     def _rewind(self) -> None:
         """Everything still in the file counts as not sent."""
+        self._rewind_asked = False
         self._window.unanswered.clear()
         self._again.clear()
         for lane in LANES:
@@ -169,7 +177,8 @@ class Sender:
             if self._window.room() == 0:
                 return False
             if lane in BATCHED_LANES:
-                await self._send_batches(lane)
+                if await self._send_batches(lane):
+                    return True
                 continue
             if self._is_behind(lane) and not self._send_fresh(lane) and await self._send_from_file(lane):
                 return True
@@ -213,32 +222,52 @@ class Sender:
         self._unread.discard(lane)
 
     def _publish_alone(self, row: Row) -> bool:
+        """True when the row is out, or set aside because no broker will ever take it."""
         key = (row.type, row.severity)
         topic = self._topics.get(key)
         if topic is None:
-            topic = self._topics[key] = self._space.text(row.topic(self._node))
+            try:
+                topic = self._topics[key] = self._space.text(row.topic(self._node))
+            except WireError as error:
+                self._set_aside(row, str(error))
+                return True
+        if len(row.payload) > self._payload_bytes_max():
+            self._set_aside(row, f"{len(row.payload)} bytes are more than the broker takes in a packet")
+            return True
         return self._publish(Message(topic, row.payload, 1, False, EVENT_CONTENT_TYPE), [row])
 
-    async def _send_batches(self, lane: Lane) -> None:
+    async def _send_batches(self, lane: Lane) -> bool:
+        """Sends one batch when it is due. True when another full one can follow at once."""
         now_s = time.monotonic()
-        if not self._is_behind(lane) or now_s < self._batch_due_s:
-            return
-        self._batch_due_s = now_s + BATCH_LINGER_S
+        if not self._is_behind(lane) or now_s < self._batch_due_s[lane]:
+            return False
         rows = await asyncio.to_thread(self._file.take, lane, self._cursor[lane], BATCH_ROWS_MAX)
         if not rows:
             self._caught_up(lane)
-            return
-        room_bytes = RULES[Kind.SYNC].payload_bytes_max - 1024
+            return False
+        if self._window.room() == 0:
+            return False
+        batch = SyncBatch(self._file.stream, self._boot)
+        bytes_max = min(RULES[Kind.SYNC].payload_bytes_max, self._payload_bytes_max()) - BATCH_BYTES_BESIDE
+        bytes_left, rows_left = bytes_max, self._window.room_for_rows()
         taken: list[Row] = []
+        seen = self._cursor[lane]
         for row in rows:
-            room_bytes -= len(row.payload)
-            if room_bytes < 0:
-                break
-            taken.append(row)
-        batch = SyncBatch(self._file.stream, self._boot, [sync_row(row) for row in taken])
+            if (lane, row.seq) not in self._window.unanswered and (unpacked := self._unpack(row, bytes_max)):
+                bytes_left -= len(row.payload)
+                if bytes_left < 0 or len(taken) == rows_left:
+                    break
+                taken.append(row)
+                batch.rows.append(unpacked)
+            seen = row.seq
         topic = self._space.text(Topic(Kind.SYNC, self._node))
-        self._publish(Message(topic, encode_packed(batch)), taken)
+        if taken and not self._publish(Message(topic, encode_packed(batch)), taken):
+            return False
+        self._cursor[lane] = max(self._cursor[lane], seen)
         self._fresh[lane].clear()
+        more = seen < rows[-1].seq or len(rows) == BATCH_ROWS_MAX
+        self._batch_due_s[lane] = now_s if more else now_s + BATCH_LINGER_S
+        return more
 
     def _publish(self, message: Message, rows: list[Row]) -> bool:
         if self._connection is None:
@@ -253,5 +282,48 @@ class Sender:
         self.published_total += len(rows)
         return True
 
+    # ---- what cannot be sent --------------------------------------------------------------------
+
+    def _payload_bytes_max(self) -> int:
+        limits = Limits() if self._connection is None else self._connection.limits
+        return limits.packet_bytes_max - PACKET_BYTES_BESIDE
+
+    def _set_aside(self, row: Row, reason: str) -> None:
+        """Quarantines a row that can never be sent, so that it blocks nobody."""
+        self._cursor[row.lane] = max(self._cursor[row.lane], row.seq)
+        refusal = Refusal(self._file.stream, row.lane.value, row.seq, reason)
+        self._report([refusal])
+        self.refused_total += 1
+        try:
+            self._file.quarantine([refusal]).add_done_callback(_log_failure)
+        except TemporaryError as error:
+            log.error("outbox: %s", error)  # it stays in the file and is set aside at the next attempt
+
+    def _unpack(self, row: Row, bytes_max: int) -> SyncRow | None:
+        """The row as it travels in a batch; None when it cannot and is set aside."""
+        if len(row.payload) > bytes_max:
+            self._set_aside(row, f"{len(row.payload)} bytes do not fit a batch of {bytes_max}")
+            return None
+        try:
+            return sync_row(row)
+        except WireError as error:
+            self._set_aside(row, str(error))
+            return None
+
+    def _report(self, refused: list[Refusal]) -> None:
+        for item in refused:
+            log.error(
+                "outbox: row %s/%d was refused and set aside: %s; see edge-agent outbox quarantine",
+                item.lane,
+                item.seq,
+                item.reason,
+            )
+
+
+def _log_failure(done: "Future[int]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("outbox: a row could not be set aside: %s", error)
+
 
 _LANE_NAMES = frozenset(lane.value for lane in Lane)
+_LANES_ALONE = tuple(lane for lane in LANES if lane not in BATCHED_LANES)

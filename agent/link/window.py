@@ -28,6 +28,10 @@ class Window:
         """How many more messages may be published now."""
         return max(0, min(self.inflight_max - len(self.inflight), self.unanswered_max - len(self.unanswered)))
 
+    def room_for_rows(self) -> int:
+        """How many more rows may wait for the coordinator's answer."""
+        return max(0, self.unanswered_max - len(self.unanswered))
+
     def sent(self, rows: Iterable[RowKey], mid: int, now_s: float) -> None:
         """The rows left together in the message with packet id `mid`."""
         self.inflight.add(mid)

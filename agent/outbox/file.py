@@ -8,7 +8,7 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,12 @@ from pathlib import Path
 import msgpack
 
 from agent.outbox.rows import BATCHED_LANES, LANES, Draft, Row, event_of
-from runtime.sqlite import Migration, Writer, connect, migrate, transaction
+from runtime.sqlite import Migration, Writer, connect, migrate, storage_errors, transaction
 from schemas.codec import encode_event
 from schemas.errors import LocalWireError
 from schemas.identity import Identity, Lane
 from schemas.messages import Refusal, Severity, SyncRow
-from schemas.shape import fields_of, read
+from schemas.shape import ShapeError, fields_of, read
 from schemas.topics import RULES, Kind
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -76,10 +76,11 @@ class OutboxFile:
         """Opens or creates the file. Raises StorageError or StorageFormatError; a damaged file is left as it is."""
         path.parent.mkdir(parents=True, exist_ok=True)
         db = connect(path)
-        # A crash of the process loses nothing at NORMAL in WAL mode; a power cut may lose the last moments.
-        db.execute("PRAGMA synchronous = NORMAL")
-        migrate(db, MIGRATIONS, what=str(path))
-        self.stream = _stream_id(db)
+        with storage_errors(str(path)):
+            # A crash of the process loses nothing at NORMAL in WAL mode; a power cut may lose the last moments.
+            db.execute("PRAGMA synchronous = NORMAL")
+            migrate(db, MIGRATIONS, what=str(path))
+            self.stream = _stream_id(db)
         self._node = node
         self._boot = boot
         self._reader = connect(path, read_only=True)
@@ -92,7 +93,7 @@ class OutboxFile:
 
     def take(self, lane: Lane, after_seq: int, count_max: int) -> list[Row]:
         """Up to `count_max` pending rows of a lane with a sequence above `after_seq`, oldest first."""
-        with self._reading:
+        with self._reading, storage_errors("outbox"):
             found = self._reader.execute(
                 "SELECT seq, type, severity, payload FROM rows WHERE lane = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (lane.value, after_seq, count_max),
@@ -140,7 +141,7 @@ class OutboxFile:
 
     def account(self) -> list[LaneAccount]:
         """The account of every lane, read in one moment."""
-        with self._reading:
+        with self._reading, storage_errors("outbox"):
             return _account(self._reader)
 
     def close(self) -> None:
@@ -175,8 +176,11 @@ class OutboxFile:
 
 
 def sync_row(row: Row) -> SyncRow:
-    """A batched row as it was appended."""
-    return read(SyncRow, msgpack.unpackb(row.payload), strict=False)
+    """A batched row as it was appended. Raises LocalWireError when its bytes are damaged."""
+    try:
+        return read(SyncRow, msgpack.unpackb(row.payload), strict=False)
+    except (ValueError, msgpack.UnpackException, ShapeError) as error:
+        raise LocalWireError(f"{row.lane.value} row {row.seq} is no row of a batch: {error}") from error
 
 
 def account(path: Path) -> list[LaneAccount]:
@@ -201,15 +205,30 @@ def _account(db: sqlite3.Connection) -> list[LaneAccount]:
     ]
 
 
-def export(path: Path) -> Iterable[str]:
+def export(path: Path) -> Iterator[str]:
     """Every pending row of an outbox file as JSON lines, for people; the file may be in use."""
     db = connect(path, read_only=True)
     try:
         for lane, seq, kind, payload in db.execute("SELECT lane, seq, type, payload FROM rows ORDER BY lane, seq"):
-            body = json.loads(payload) if payload[:1] == b"{" else fields_of(msgpack.unpackb(payload))
-            yield json.dumps({"lane": lane, "seq": seq, "type": kind, "row": body}, ensure_ascii=False)
+            yield _shown(payload, lane=lane, seq=seq, type=kind)
     finally:
         db.close()
+
+
+def quarantined(path: Path) -> Iterator[str]:
+    """Every row that was set aside, with the reason, as JSON lines, for people; the file may be in use."""
+    db = connect(path, read_only=True)
+    try:
+        found = db.execute("SELECT lane, seq, type, reason, payload FROM quarantine ORDER BY lane, seq")
+        for lane, seq, kind, reason, payload in found:
+            yield _shown(payload, lane=lane, seq=seq, type=kind, reason=reason)
+    finally:
+        db.close()
+
+
+def _shown(payload: bytes, **beside: object) -> str:
+    body = json.loads(payload) if payload[:1] == b"{" else fields_of(msgpack.unpackb(payload))
+    return json.dumps(beside | {"row": body}, ensure_ascii=False)
 
 
 def _stream_id(db: sqlite3.Connection) -> str:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from agent.outbox.file import LaneAccount, OutboxFile
+from agent.outbox.file import OutboxFile
 from agent.outbox.rows import Draft, Row
 from runtime.errors import TemporaryError
 
@@ -46,14 +46,15 @@ class Outbox:
 
         def on_loop(done: "Future[list[Row]]") -> None:
             error = done.exception()
-            if error is None:
-                self.on_committed(done.result())
-            if waiter.done():
+            if error is not None:
+                if not waiter.done():
+                    waiter.set_exception(error)
                 return
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
+            try:
+                self.on_committed(done.result())
+            finally:  # whatever the listener does, the facts are on disk
+                if not waiter.done():
+                    waiter.set_result(None)
 
         # Runs in the writer's thread; the loop may be gone when the process is stopping.
         def on_writer(done: "Future[list[Row]]") -> None:
@@ -64,7 +65,3 @@ class Outbox:
 
         self.file.append(drafts).add_done_callback(on_writer)
         return waiter
-
-    async def account(self) -> list[LaneAccount]:
-        """The account of every lane."""
-        return await asyncio.to_thread(self.file.account)

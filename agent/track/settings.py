@@ -10,8 +10,9 @@ class TrackerSettings:
     high_confidence:     detections at or above it are matched first and may begin tracks
     low_confidence:      detections below `high_confidence` but at or above this only continue tracks
     reach:               share of its size by which each side of a box is moved outwards before IoUs are taken
-    match_iou:           least IoU with the predicted box for a confident detection
-    low_match_iou:       the same for an unconfident detection
+    nearness_share:      share of a pair's likeness that is the nearness of the centres; the rest is the IoU
+    match_min:           least likeness with the predicted box for a confident detection
+    low_match_min:       the same for an unconfident detection
     class_aware:         match only within the same class; otherwise the class is voted by the detections
     confirm_matches:     detections that make a track an object ...
     confirm_within_s:    ... if they come within this time of the first; else the attempt is dropped
@@ -27,8 +28,9 @@ class TrackerSettings:
     high_confidence: float = 0.5
     low_confidence: float = 0.1
     reach: float = 0.3
-    match_iou: float = 0.15
-    low_match_iou: float = 0.5
+    nearness_share: float = 0.5
+    match_min: float = 0.1
+    low_match_min: float = 0.5
     class_aware: bool = False
     confirm_matches: int = 2
     confirm_within_s: float = 1.5
@@ -47,7 +49,7 @@ LARGEST = 1e6
 TRACKS_MAX = 10_000
 """The largest `tracks_max`: a frame's cost grows with tracks times detections."""
 
-_SHARES = ("high_confidence", "low_confidence", "match_iou", "low_match_iou")
+_SHARES = ("high_confidence", "low_confidence", "nearness_share", "match_min", "low_match_min")
 _POSITIVE = ("confirm_within_s", "lost_max_s", "measure_noise", "initial_speed_noise")
 _NOT_NEGATIVE = ("reach", "confirm_confidence", "drift_noise", "acceleration_noise")
 

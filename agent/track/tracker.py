@@ -5,13 +5,13 @@ A frame, from top to bottom of `Tracker.update`:
     1. time moves on     tracks unseen for too long end, all others are predicted to the frame's capture time
     2. confident first   detections of high confidence are matched with all tracks by the IoU of slightly grown
                          boxes (Yang et al. 2023, C-BIoU: at few frames a second plain boxes often miss each other)
+                         mixed with the nearness of their centres, which tells apart what the growing made alike
     3. unconfident next  those of low confidence may only continue an object that was seen in the frame before
     4. births            a confident detection without a track begins one
 
 A track is tentative until enough detections came soon enough; only confirmed ones are shown. Rules kept here:
 
-    - An id is given once and never again. It is given at confirmation's place in the order of births, so ids have
-      gaps where a tentative track came to nothing.
+    - An id is given once, when a track begins, and never again; a tentative one that came to nothing leaves a gap.
     - The order of a frame's detections is of no importance: they are put into an order of their own first.
     - Time that stands still moves nothing. When it jumps back by x, the times of all tracks are moved back by x, so
       that their ages go on; the frame itself is taken as 0 s after the last one.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from agent.infer.detections import Detections
 from agent.track.assignment import Assign, Indices, greedy
-from agent.track.boxes import Columns, centres_of, corners_of, iou
+from agent.track.boxes import Columns, centres_of, corners_of, iou, nearness
 from agent.track.kalman import POSITION, Kalman, State
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from agent.track.tracks import Tracks
@@ -116,10 +116,11 @@ class Tracker:
         table[0] = detections.class_id
         table[1:5] = detections.xyxy.T
         np.negative(detections.confidence, out=table[5], casting="unsafe")
-        if not math.isfinite(table.sum()):
-            finite = np.isfinite(table).all(axis=0)
-            self.malformed += int(np.count_nonzero(~finite))
-            table = table[:, finite]
+        finite = np.isfinite(table)
+        if not finite.all():
+            usable_columns = np.logical_and.reduce(finite)
+            self.malformed += int(np.count_nonzero(~usable_columns))
+            table = table[:, usable_columns]
         table = table[:, np.lexsort(table)]
         confident, usable = table[5].searchsorted(self._thresholds, side="right").tolist()
         return table[:, :usable], confident
@@ -129,14 +130,17 @@ class Tracker:
         detected = centres.shape[1]
         if detected == 0 or len(self) == 0:
             return _NO_IDS, _NO_IDS
-        reach = self.settings.reach
-        overlap = iou(corners_of(self._state[POSITION], reach), corners_of(centres, reach))
+        predicted, reach = self._state[POSITION], self.settings.reach
+        overlap = iou(corners_of(predicted, reach), corners_of(centres, reach))
         if self.settings.class_aware:
             overlap[self._class_id[:, None] != class_id] = 0.0
-        tracks, matched = self._assign(overlap[:, :confident] - self.settings.match_iou)
+        share = self.settings.nearness_share
+        likeness = (1.0 - share) * overlap + share * nearness(predicted, centres)
+        likeness *= overlap > 0.0
+        tracks, matched = self._assign(likeness[:, :confident] - self.settings.match_min)
         if confident == detected:
             return tracks, matched
-        gain = overlap[:, confident:] - self.settings.low_match_iou
+        gain = likeness[:, confident:] - self.settings.low_match_min
         waiting = self._matched & self._confirmed
         waiting[tracks] = False
         gain[~waiting] = 0.0

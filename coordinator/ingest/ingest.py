@@ -211,7 +211,7 @@ class Ingest:
                 if not self.problem:
                     log.error("nothing can be stored: %s; trying again, nothing is acknowledged meanwhile", error)
                 self._set_problem(str(error))
-                await asyncio.sleep(RETRY.wait_s(attempt, 0.5))
+                await asyncio.sleep(RETRY.delay_s(attempt, 0.5))
                 attempt += 1
                 continue
             self._committed_s = time.monotonic()

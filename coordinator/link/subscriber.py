@@ -130,7 +130,7 @@ class Subscriber:
             except EdgewrightError as error:
                 self._complain(str(error))
             attempt = 0 if time.monotonic() - began_s > STEADY_S else attempt + 1
-            await self._sleep(policy.wait_s(max(0, attempt - 1), self._random.random()))
+            await self._sleep(policy.delay_s(max(0, attempt - 1), self._random.random()))
 
     def stop(self) -> None:
         """Says `offline` and ends `run`."""

@@ -69,7 +69,7 @@ def main() -> None:
     if args.user:
         protect(server, args.user, args.password, args.digest)
     for mount in args.mount:
-        path, _, clip = mount.partition("=")
+        path, _, clip = mount.rpartition("=")
         clip, _, stall = clip.partition("@")
         made = factory(clip, float(stall) if stall else None, "viewer" if args.user else None)
         server.get_mount_points().add_factory(path, made)

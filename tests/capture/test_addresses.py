@@ -16,6 +16,9 @@ WORDS = st.text(min_size=1, max_size=20)
         ("rtsp://cam/ch1?email=a@b", "rtsp://cam/ch1?email=a@b"),
         ("two: http://a:b@c/ and rtsp://d:e@f", "two: http://***@c/ and rtsp://***@f"),
         ("/videos/a@b.mp4", "/videos/a@b.mp4"),
+        ("rtsp://cam/user=a&password=b&ch=1", "rtsp://cam/user=a&password=***&ch=1"),
+        ("http://cam/video?pwd=b#x", "http://cam/video?pwd=***"),
+        ("rtsp://cam/pass/2", "rtsp://cam/pass/2"),
     ],
 )
 def test_redact(text: str, shown: str) -> None:

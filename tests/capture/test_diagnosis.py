@@ -1,6 +1,6 @@
 import pytest
 
-from agent.capture.diagnosis import diagnose, input_format
+from agent.capture.diagnosis import diagnose, input_format, is_damage
 from agent.capture.errors import (
     CameraAuthError,
     CameraStalledError,
@@ -24,9 +24,11 @@ from runtime.errors import EdgewrightError
         ("Failed to resolve hostname cam: Name or service not known", CameraUnreachableError),
         ("rtsp://cam/x: Connection timed out", CameraStalledError),
         ("Unrecognized option 'fps_mode'.", CaptureToolError),
-        ("Device creation failed: -22.", CaptureToolError),
+        ("Device setup failed for decoder on input stream #0:0 : Bad address", CaptureToolError),
         ("Stream map '0:v:0' matches no streams.", UnreadableVideoError),
         ("something nobody has seen before", CameraUnreachableError),
+        ("  Stream #0:0: Video: rawvideo, yuv420p, 404 kb/s, 25 fps", CameraUnreachableError),
+        ("Device creation failed: -22.", CameraUnreachableError),  # hwaccel auto tries one after the other
     ],
 )
 def test_messages_are_told_apart(said: str, error: type[EdgewrightError]) -> None:
@@ -59,3 +61,16 @@ def test_silence_is_diagnosed_as_well() -> None:
 )
 def test_input_format(line: str, described: str | None) -> None:
     assert input_format(line) == described
+
+
+@pytest.mark.parametrize(
+    ("line", "damage"),
+    [
+        ("[h264 @ 0x55] concealing 40 DC, 40 AC, 40 MV errors in P frame", True),
+        ("rtsp://cam/x: corrupt decoded frame in stream 0", True),
+        ("[hevc @ 0x55] Could not find ref with POC 12", True),
+        ("  Stream #0:0: Video: h264, yuv420p, 320x240", False),
+    ],
+)
+def test_damaged_pictures_are_noticed(line: str, damage: bool) -> None:
+    assert is_damage(line) is damage

@@ -186,7 +186,7 @@ def test_nobody_listening_is_unreachable() -> None:
 
 
 def test_a_silent_camera_is_stalled(camera_url: str) -> None:
-    source = source_of(f"{camera_url}/stall", open_timeout_s=0.3)
+    source = open_source(CameraConfig("cam", f"{camera_url}/stall", open_timeout_s=0.1, stall_after_s=0.1))
     source.open()
     reds(source, 3)
     with pytest.raises(CameraStalledError):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import av
 import pytest
@@ -10,7 +11,7 @@ from agent.capture.camera import Camera, CameraState
 from agent.capture.errors import CameraUnreachableError, CaptureInterruptedError, UnreadableVideoError
 from agent.capture.settings import CameraConfig
 from agent.capture.source import open_source
-from agent.capture.v4l2 import V4l2Source
+from agent.capture.v4l2 import PyavDevice, V4l2Source
 from runtime.errors import EdgewrightError
 from tests.capture.helpers import Heard, moving, wait_until
 
@@ -139,4 +140,16 @@ def test_the_real_device_layer_says_what_is_missing(address: str) -> None:
     source = open_source(CameraConfig("cam", address))
     with pytest.raises((CameraUnreachableError, UnreadableVideoError), match="/dev/video77"):
         source.open()
+    source.close()
+
+
+def test_the_real_device_layer_hands_on_frames_until_the_device_ends(short_clip: Path) -> None:
+    source = V4l2Source(CameraConfig("cam", "/dev/video0"), str(short_clip), PyavDevice(format="mp4"))
+    source.open()
+    assert source.format == "h264 160x120"
+    frames = 0
+    with pytest.raises(CameraUnreachableError, match="ended"):
+        while source.read() is not None:
+            frames += 1
+    assert frames == 50
     source.close()

@@ -68,7 +68,7 @@ def nested(levels: int) -> Any:
         (EVENT, changed(edgeseq=...), "edgeseq is None", 0),
         (EVENT, changed(edgestream=""), "edgestream", 0),
         (EVENT, changed(edgestream="s" * 201), "edgestream", 0),
-        (EVENT, changed(edgelane="No Lane!"), "no lane name", 0),
+        (EVENT, changed(edgelane="No Lane!"), "No Lane!", 0),
         (EVENT, changed(edgeboot=2**70), "edgeboot", 5),
         (EVENT, changed(edgeboot=-1), "edgeboot", 5),
         (EVENT, changed(time="yesterday"), "isoformat", 5),

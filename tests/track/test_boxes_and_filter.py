@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from agent.track.assignment import greedy
-from agent.track.boxes import centres_of, corners_of, iou
+from agent.track.boxes import centres_of, corners_of, iou, nearness
 from agent.track.kalman import COV, POSITION, VAR, VAR_V, VELOCITY, Kalman
 from agent.track.settings import TrackerSettings
 from benchmarks.mot import best_pairs
@@ -43,6 +43,18 @@ def test_corners_and_centres_are_each_others_inverse() -> None:
 
 def test_reach_moves_every_side_outwards_by_its_share_of_the_size() -> None:
     np.testing.assert_allclose(corners_of(columns((50, 50, 10, 20)), reach=0.5), columns((40, 30, 60, 70)))
+
+
+@pytest.mark.parametrize(
+    ("b", "expected"),
+    [
+        pytest.param((50, 50, 7, 7), 1.0, id="the same centre"),
+        pytest.param((60, 55, 10, 20), 0.25, id="10 across and 5 down of a height of 20"),
+        pytest.param((90, 50, 10, 20), 0.0, id="farther than a height"),
+    ],
+)
+def test_nearness(b: tuple[float, ...], expected: float) -> None:
+    assert nearness(columns((50, 50, 10, 20)), columns(b))[0, 0] == pytest.approx(expected)  # type: ignore[arg-type]
 
 
 def reference_filter(

@@ -166,7 +166,8 @@ def test_what_finds_no_room_is_counted_and_the_most_confident_come_first() -> No
 
 def test_detections_that_are_no_numbers_are_counted_and_left_out() -> None:
     tracker = Tracker()
-    bad = (float("nan"), 0.0, 1.0, 1.0), (0.0, 0.0, float("inf"), 1.0)
+    infinity = float("inf")
+    bad = (float("nan"), 0.0, 1.0, 1.0), (-infinity, 0.0, infinity, 1.0)
     shown = run(tracker, [seen(at(0), *bad)] * 3)
     assert [t.track_id.tolist() for t in shown] == [[], [1], [1]]
     assert tracker.malformed == 6
@@ -182,10 +183,10 @@ def test_shown_values_are_not_changed_by_later_frames() -> None:
 
 
 def test_all_setting_mistakes_come_in_one_report() -> None:
-    wrong = TrackerSettings(high_confidence=0.2, low_confidence=0.3, lost_max_s=-1.0, tracks_max=0, match_iou=2.0)
+    wrong = TrackerSettings(high_confidence=0.2, low_confidence=0.3, lost_max_s=-1.0, tracks_max=0, match_min=2.0)
     with pytest.raises(ConfigError) as report:
         Tracker(wrong)
-    for name in ("low_confidence", "lost_max_s", "tracks_max", "match_iou"):
+    for name in ("low_confidence", "lost_max_s", "tracks_max", "match_min"):
         assert name in str(report.value)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from agent.infer.detections import Detections
 from agent.infer.engine import ModelError, TensorSpec
 from agent.infer.preprocess import Geometry, Placement
-from agent.infer.select import select
+from agent.infer.selection import select
 from agent.infer.thresholds import Thresholds
 
 

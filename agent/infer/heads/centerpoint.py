@@ -66,6 +66,8 @@ class CenterPoint:
         specs, geometry = self._around.outputs, self._around.geometry
         heat = outputs[self._heatmap][0]
         row, column, label = peaks(heat, at_least(heat, self._threshold))
+        if len(row) == 0:
+            return Detections.none()
         confidence = dequantise(heat[row, column, label], specs[self._heatmap])
         dx, dy = dequantise(outputs[self._offset][0, row, column], specs[self._offset]).T
         width, height = dequantise(outputs[self._size][0, row, column], specs[self._size]).T
@@ -78,20 +80,21 @@ class CenterPoint:
         return self._around.finish(xyxy, confidence, label, placement, frame_width, frame_height)
 
 
+_DY, _DX = (np.array(d) for d in ((-1, -1, -1, 0, 0, 1, 1, 1), (-1, 0, 1, -1, 1, -1, 0, 1)))
+_EARLIER = np.arange(8) < 4  # neighbours that come before the cell in reading order
+
+
 def peaks(heat: Tensor, above: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Row, column and class of the local maxima among the cells of (H, W, classes) marked in `above`."""
-    row, column, label = np.nonzero(above)
-    rows, columns = heat.shape[:2]
-    value = heat[row, column, label]
-    peak = np.ones(len(row), np.bool_)
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            if dy == dx == 0:
-                continue
-            y, x = row + dy, column + dx
-            inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
-            neighbour = heat[y * inside, x * inside, label]
-            earlier = (dy, dx) < (0, 0)
-            beaten = neighbour >= value if earlier else neighbour > value
-            peak &= ~(inside & beaten)
+    # Flat indices and a division are several times faster here than np.nonzero in three dimensions.
+    cell, label = np.divmod(np.flatnonzero(above), heat.shape[2])
+    row, column = np.divmod(cell, heat.shape[1])
+    if len(cell) == 0:
+        return row, column, label
+    y, x = row[:, None] + _DY, column[:, None] + _DX
+    inside = (y >= 0) & (y < heat.shape[0]) & (x >= 0) & (x < heat.shape[1])
+    neighbour = heat[y * inside, x * inside, label[:, None]]
+    value = heat[row, column, label][:, None]
+    beaten = inside & np.where(_EARLIER, neighbour >= value, neighbour > value)
+    peak = ~beaten.any(axis=1)
     return row[peak], column[peak], label[peak]

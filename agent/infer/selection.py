@@ -7,7 +7,8 @@ from agent.infer.detections import Detections
 from agent.infer.preprocess import Placement
 
 CANDIDATES_MAX = 512
-"""Most candidates that compete in one frame, the most confident ones: it bounds the quadratic overlap matrix."""
+"""Most candidates that compete in one frame, the most confident ones: it bounds the time."""
+_BLOCK = 64
 
 
 def strongest(confidence: NDArray[np.float32], limit: int) -> NDArray[np.intp]:
@@ -22,27 +23,42 @@ def non_maximum(xyxy: NDArray[np.float32], class_id: NDArray[np.int32], iou: flo
     """Indices of the boxes that stay, at most `limit`, of boxes given most confident first.
 
     A box goes when a stronger one of its class that stays overlaps it with intersection / union > `iou`.
+    Works in blocks: most boxes of a crowd fall to the few kept before them, so the full matrix is never needed.
     """
     n = len(xyxy)
-    if n == 0 or iou >= 1:
+    if iou >= 1:
         return np.arange(min(n, limit))
     x0, y0, x1, y1 = xyxy.T
-    area = (x1 - x0) * (y1 - y0)
-    width = np.minimum(x1[:, None], x1) - np.maximum(x0[:, None], x0)
-    height = np.minimum(y1[:, None], y1) - np.maximum(y0[:, None], y0)
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    # inter / union > t  <=>  inter * (1 + t) > t * (area + area): no division, so no zero to divide by.
-    clash = shared * np.float32(1 + iou) > np.float32(iou) * (area[:, None] + area)
-    clash &= class_id[:, None] == class_id
-    alive = np.ones(n, np.bool_)
+    columns = np.stack([x0, y0, x1, y1, (x1 - x0) * (y1 - y0), class_id.astype(np.float32)])
     kept: list[int] = []
-    i = 0
-    while i < n and len(kept) < limit:
-        if alive[i]:
-            kept.append(i)
-            alive &= ~clash[i]
-        i += 1
-    return np.array(kept, np.intp)
+    for start in range(0, n, _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, n))
+        if kept:
+            block = block[~_clash(columns[:, block], columns[:, kept], iou).any(axis=1)]
+        clash = _clash(columns[:, block], columns[:, block], iou)
+        alive = np.ones(len(block), np.bool_)
+        for i, index in enumerate(block.tolist()):
+            if alive[i]:
+                kept.append(index)
+                alive &= ~clash[i]
+        if len(kept) >= limit:
+            break
+    return np.array(kept[:limit], np.intp)
+
+
+def _clash(a: NDArray[np.float32], b: NDArray[np.float32], iou: float) -> NDArray[np.bool_]:
+    """(n, m) bool: box i of a and box j of b are of one class and overlap by more than `iou`.
+
+    a: (6, n) float32, rows x0 y0 x1 y1 area class; b: (6, m) the same
+    """
+    ax0, ay0, ax1, ay1, a_area, a_class = a[:, :, None]
+    bx0, by0, bx1, by1, b_area, b_class = b
+    width = np.minimum(ax1, bx1) - np.maximum(ax0, bx0)
+    height = np.minimum(ay1, by1) - np.maximum(ay0, by0)
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    # shared / union > t  <=>  shared * (1 + t) > t * (area + area): no division, so no zero to divide by.
+    clash = shared * np.float32(1 + iou) > np.float32(iou) * (a_area + b_area)
+    return np.asarray(clash & (a_class == b_class))
 
 
 def select(
