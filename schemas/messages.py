@@ -40,7 +40,7 @@ class Status:
     state: Presence
     boot: Count = 0
     session: Count = 0
-    time_utc_ms: Count = 0
+    time_utc_ms: Count = 0  # 0 in a will, which is written when the connection begins
     reason: str = ""
     v: int = WIRE_VERSION
 

@@ -99,35 +99,38 @@ class Ingest:
         if not items and not work.draft.changed:
             return
         try:
-            await self._commit(items, work)
+            committed = await self._commit(work)
         except EdgewrightError:
             raise
-        except Exception as error:
+        except Exception:
             # The batch holds something that the database itself cannot take: find it, message by message.
             log.exception("a batch of %d messages cannot be stored", len(items))
             if not items:
                 raise
             for item in items:
-                await self._commit_alone(item, error)
+                await self._process_alone(item)
+        else:
+            self._finish(items, work, committed)
 
-    async def _commit_alone(self, item: Item, earlier: Exception) -> None:
+    async def _process_alone(self, item: Item) -> None:
         work = self._read([item])
         try:
-            await self._commit([item], work)
+            committed = await self._commit(work)
         except EdgewrightError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it stays with this one message
-            log.error("refused a message on %s: %s", item.delivery.topic, error)
-            reason = f"cannot be stored: {error or earlier}"[:200]
-            raw = item.delivery.payload
-            named = work.rows or [Row("", "", "", 0, "", "", None, 0, 0, 0, "")]
-            refused = [
-                RefusedMessage(
-                    item.delivery.topic, row.node, reason, raw, item.received_utc_ms, row.stream, row.lane, row.seq
-                )
-                for row in named
-            ]
-            await self._commit([item], Work(Batch(refused=refused), self._fleet.draft()))
+            work = self._refusal(item, work.rows, error)
+            committed = await self._commit(work)
+        self._finish([item], work, committed)
+
+    def _refusal(self, item: Item, rows: list[Row], error: Exception) -> Work:
+        """The message kept raw instead: for each of its rows, or once where it has none."""
+        topic, raw, reason = item.delivery.topic, item.delivery.payload, f"cannot be stored: {error}"[:200]
+        refused = [
+            RefusedMessage(topic, row.node, reason, raw, item.received_utc_ms, row.stream, row.lane, row.seq)
+            for row in rows
+        ] or [RefusedMessage(topic, "", reason, raw, item.received_utc_ms)]
+        return Work(Batch(refused=refused), self._fleet.draft())
 
     # ---- deciding -------------------------------------------------------------------------------
 
@@ -167,16 +170,30 @@ class Ingest:
 
     # ---- committing and answering ---------------------------------------------------------------
 
-    async def _commit(self, items: list[Item], work: Work) -> None:
+    async def _commit(self, work: Work) -> Committed:
         batch, draft = work.batch, work.draft
         batch.nodes = list(draft.changed.values())
         batch.fleet_events = draft.events
         utc_ms = now().utc_ms
         batch.heartbeats = {name: HeartbeatRow(beat, utc_ms) for name, beat in draft.heartbeats.items()}
         committed = await self._commit_until_done(batch)
-        self._fleet.adopt(draft)
-        self._count(batch, committed)
-        await self._answer(items, work, committed)
+        if committed.overfull:
+            late = [_too_many_gaps(row, self._space) for row in committed.overfull]
+            await self._commit_until_done(Batch(refused=late))
+            overfull = set(committed.overfull)
+            work.rows = [row for row in work.rows if row not in overfull]
+            batch.refused = batch.refused + late
+        return committed
+
+    def _finish(self, items: list[Item], work: Work, committed: Committed) -> None:
+        """All of it is durable: the fleet is as drafted, the nodes are answered, then the broker."""
+        self._fleet.adopt(work.draft)
+        self._count(work.batch, committed)
+        if items:
+            wire = items[0].wire
+            for node, ack in acks(work.rows, work.batch.refused):
+                wire.publish(Message(self._space.text(Topic(Kind.ACK, node)), encode_packed(ack)))
+            self._counters.acknowledged += len(work.rows)
         for item in items:
             item.wire.acknowledge(item.delivery)
         if committed.fleet_events:
@@ -208,22 +225,6 @@ class Ingest:
         if problem != self.problem:
             self.problem = problem
             self.on_problem()
-
-    async def _answer(self, items: list[Item], work: Work, committed: Committed) -> None:
-        rows, refused = work.rows, work.batch.refused
-        if committed.overfull:
-            overfull = set(committed.overfull)
-            rows = [row for row in rows if row not in overfull]
-            late = [_too_many_gaps(row, self._space) for row in overfull]
-            await self._commit_until_done(Batch(refused=late))
-            refused = refused + late
-            self._counters.refused += len(late)
-        if not items:
-            return
-        wire = items[0].wire
-        for node, ack in acks(rows, refused):
-            wire.publish(Message(self._space.text(Topic(Kind.ACK, node)), encode_packed(ack)))
-        self._counters.acknowledged += len(rows)
 
     def _count(self, batch: Batch, committed: Committed) -> None:
         self._counters.batches += 1

@@ -11,6 +11,7 @@ from coordinator.counters import Counters, percentile
 from coordinator.fleet.registry import Fleet, LivenessRules
 from coordinator.ingest.answer import acks
 from coordinator.ingest.batch import BatchLimits
+from coordinator.ingest.dedupe import Received
 from coordinator.ingest.inbox import INBOX_MAX, PRESSURE_AT, Inbox, Item
 from coordinator.ingest.ingest import Ingest
 from coordinator.store.sqlite import SqliteStore
@@ -141,6 +142,23 @@ def test_what_no_database_takes_is_refused_alone(
     assert [(item.seq, item.reason) for item in refused] == [
         (13, "cannot be stored: the database has its own opinion")
     ]
+
+
+def test_a_gap_too_many_is_refused_and_the_rest_stored(
+    tmp_path: Path, wire: ListWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordinator.store.sqlite.Received", lambda ranges: Received(ranges, ranges_max=2))
+
+    async def scene() -> None:
+        async with running(SqliteStore(tmp_path)) as bench:
+            bench.put(wire, 1, 3, 5, 2)
+            await until(lambda: len(wire.pubacks) == 4)
+            assert (bench.counters.stored, bench.counters.refused) == (3, 1)
+
+    asyncio.run(scene())
+    assert [lane.ranges for ack in wire.acks for lane in ack.stored] == [[(1, 3)]]
+    (refused,) = [item for ack in wire.acks for item in ack.refused]
+    assert (refused.seq, "too many gaps" in refused.reason) == (5, True)
 
 
 def test_what_is_inside_is_finished_when_the_inbox_closes(tmp_path: Path, wire: ListWire) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from schemas.codec import decode_document, decode_event, encode_packed
 from schemas.identity import Lane
 from schemas.messages import Heartbeat, Presence, Status, StreamReport, SyncBatch, SyncRow
 from schemas.topics import Kind
-from tests.broker import Broker, start_broker
+from tests.broker import Broker, broker, start_broker
 from tests.coordinator.process import Process
 from tests.coordinator.sender import TestNode, alert_payload, event_payload, until
 
@@ -238,3 +239,24 @@ def test_commands_to_the_coordinator_are_answered(mqtt: Broker, coordinator: Pro
     assert (unknown["state"], unknown["error"]["code"], unknown["id"]) == ("rejected", "unknown_function", "d")
     assert (garbage["state"], garbage["error"]["code"]) == ("rejected", "bad_payload")
     assert coordinator.stop() == 0
+
+
+def test_a_wrong_password_is_said_once_and_never_shown(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "coordinator", "right"], check=True)
+    with broker(tmp_path, f"allow_anonymous false\npassword_file {passwords}\nuser root\n") as mqtt:
+        (tmp_path / "secret").write_text("wrong-horse\n")
+        coordinator = Process(tmp_path, mqtt.port)
+        with coordinator.config.open("a") as config:
+            config.write(f'username = "coordinator"\npassword_file = "{tmp_path / "secret"}"\n')
+        coordinator.start()
+
+        async def scene() -> None:
+            await until(lambda: coordinator.log.exists() and "refused as coordinator" in coordinator.log.read_text())
+
+        asyncio.run(scene())
+        assert coordinator.stop() == 0
+    text = coordinator.log.read_text()
+    assert "check broker.username" in text
+    assert "wrong-horse" not in text
+    assert "Traceback" not in text

@@ -74,9 +74,9 @@ MESSAGES = st.one_of(
     st.builds(lambda key: online(*key), KEYS),
     st.builds(lambda key: will(*key), KEYS),
     st.builds(lambda key: goodbye(*key), KEYS),
-    st.builds(lambda key: Status(Presence.DRAINING, *key, 7), KEYS),
-    st.builds(lambda key: Birth(*key, name=f"{key}"), KEYS),
-    st.builds(lambda key, seq: Heartbeat(*key, seq=seq), KEYS, st.integers(1, 3)),
+    st.builds(lambda key: Status(Presence.DRAINING, key[0], key[1], 7), KEYS),
+    st.builds(lambda key: Birth(key[0], key[1], name=f"{key}"), KEYS),
+    st.builds(lambda key, seq: Heartbeat(key[0], key[1], seq), KEYS, st.integers(1, 3)),
 )
 
 
