@@ -74,7 +74,7 @@ def encode_event(event: Event) -> bytes:
         "datacontenttype": "application/json",
         "edgestream": who.stream,
         "edgelane": who.lane,
-        "edgeseq": who.seq,
+        "edgeseq": str(who.seq),  # text: CloudEvents' integers end at 31 bits, a busy lane does not
         "edgeboot": event.boot,
     }
     if event.severity is not None:
@@ -96,9 +96,11 @@ def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
     source = _text(raw, "source")
     if source.rsplit("/", 1)[-1] != node:
         raise RemoteWireError(f"{kind.value}: source {source[:100]!r} is not node {node}, on whose topic it came")
-    seq = raw.get("edgeseq")
-    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 < seq < 2**63:
-        raise RemoteWireError(f"{kind.value}: edgeseq is {_show(seq)}, not a positive whole number")
+    seq = _sequence(raw.get("edgeseq"))
+    if seq is None:
+        raise RemoteWireError(
+            f"{kind.value}: edgeseq is {_show(raw.get('edgeseq'))}, not the text of a positive whole number"
+        )
     boot = raw.get("edgeboot", 0)
     data = raw.get("data")
     if type(boot) is not int or not 0 <= boot < 2**63:
@@ -123,6 +125,14 @@ def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
         raise RemoteWireError(f"{kind.value}: {error}") from error
 
 
+def _sequence(value: object) -> int | None:
+    """1 … 2^63 - 1 from its one way to be written; None for everything else."""
+    if not isinstance(value, str) or not 0 < len(value) <= 19 or not value.isascii() or not value.isdigit():
+        return None
+    seq = int(value)
+    return seq if 0 < seq < 2**63 and value[0] != "0" else None
+
+
 def identity_of(node: str, payload: bytes) -> Identity | None:
     """The identity in an event that `decode_event` refuses, as far as it can be read: whom to tell."""
     try:
@@ -131,7 +141,7 @@ def identity_of(node: str, payload: bytes) -> Identity | None:
         return None
     if not isinstance(raw, dict):
         return None
-    return _identity(node, raw.get("edgestream"), raw.get("edgelane"), raw.get("edgeseq"))
+    return _identity(node, raw.get("edgestream"), raw.get("edgelane"), _sequence(raw.get("edgeseq")))
 
 
 def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:

@@ -270,7 +270,7 @@ def test_p13_p14_identity(agent: Agent, peer: Peer) -> None:
     until(lambda: len({row["id"] for row in peer.rows()}) >= 2)
     message = peer.seen("edge/v1/gw-1/event/.*")[0]
     assert getattr(message.properties, "ContentType", "") == "application/cloudevents+json"
-    rows = {row["edgeseq"]: row for row in peer.rows()}
+    rows = {int(row["edgeseq"]): row for row in peer.rows()}
     assert sorted(rows) == list(range(1, len(rows) + 1))
     for seq, row in rows.items():
         assert row["source"] == "/edge/v1/gw-1"
@@ -292,7 +292,7 @@ def test_p15_p16_rows_stay_until_the_coordinator_answers(agent: Agent, peer: Pee
     until(lambda: len(same()) > before)
     assert len(set(same())) == 1
     assert agent.account()["lifecycle"]["stored"] == 0
-    peer.answer(Ack([LaneAck(row["edgestream"], row["edgelane"], [(1, row["edgeseq"])])]))
+    peer.answer(Ack([LaneAck(row["edgestream"], row["edgelane"], [(1, int(row["edgeseq"]))])]))
     until(lambda: agent.account()["lifecycle"]["stored"] >= 1)
 
 
@@ -302,7 +302,7 @@ def test_p17_p18_refused_and_foreign_answers(agent: Agent, peer: Peer) -> None:
     peer.call("status", b'{"_id":"after"}')
     until(lambda: [r for r in peer.results("status") if r.id == "after"])
     assert agent.account()["lifecycle"]["stored"] == 0
-    peer.answer(Ack([], [Refusal(row["edgestream"], "lifecycle", row["edgeseq"], "no such type")]))
+    peer.answer(Ack([], [Refusal(row["edgestream"], "lifecycle", int(row["edgeseq"]), "no such type")]))
     until(lambda: agent.account()["lifecycle"]["quarantined"] == 1)
     count = len(peer.rows())
     peer.call("startStream", b'{"camera_id":"cam1"}')
