@@ -11,7 +11,7 @@ from runtime.logs import setup_logging
 
 EXIT_FAILED = 1
 EXIT_CHECK = 2
-EXIT_CONFIG = 78  # EX_CONFIG: the service manager does not start us again
+EXIT_CONFIG = 2  # as for wrong arguments; the unit does not start us again for it
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from scripts.stack import Stack, StackError
 
 LATENCIES_MAX = 100_000
 REFRESH_S = 1.0
+STALE_S = 5.0  # a total that stands still for this long has no rate
 # Events that are decided on the very frame whose capture time they carry.
 TIMED_EVENTS = frozenset({"ObjectSeen", "ObjectUpdated", "FrameAnalyzed"})
 
@@ -212,7 +213,7 @@ class View:
         self._terminal = terminal
         self._lines = 0
         self._drawn = 0
-        self._before: dict[str, tuple[float, int]] = {}
+        self._before: dict[str, tuple[float, int, float]] = {}
 
     def draw(self, watcher: Watcher, rows_stored: int) -> None:
         """Rates are since the last picture."""
@@ -244,11 +245,16 @@ class View:
             print("\n".join(lines[1:]), file=sys.stderr, flush=True)
 
     def _rate(self, key: str, total: int) -> float:
+        """A second's worth of `total`, since it last changed: heartbeats come more rarely than pictures are drawn."""
         now_s = time.monotonic()
-        before_s, before = self._before.get(key, (now_s, total))
-        if now_s - before_s >= 2.0 or key not in self._before:
-            self._before[key] = (now_s, total)
-        return (total - before) / (now_s - before_s) if now_s > before_s else 0.0
+        then_s, before, rate = self._before.get(key, (now_s, total, 0.0))
+        if total != before and now_s > then_s:
+            rate = (total - before) / (now_s - then_s)
+        elif now_s - then_s > STALE_S:
+            rate = 0.0
+        if total != before or key not in self._before or now_s - then_s > STALE_S:
+            self._before[key] = (now_s, total, rate)
+        return rate
 
 
 def _width() -> int:
