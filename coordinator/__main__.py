@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import faulthandler
 import sys
 from pathlib import Path
 
@@ -10,8 +11,7 @@ from runtime.errors import ConfigError, EdgewrightError
 from runtime.logs import setup_logging
 
 EXIT_FAILED = 1
-EXIT_CHECK = 2
-EXIT_CONFIG = 2  # as for wrong arguments; the unit does not start us again for it
+EXIT_USAGE = 2  # wrong arguments or configuration: the unit does not start us again for it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,9 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         return int(arguments.run(arguments.config))
     except EdgewrightError as error:
         print(f"edge-coordinator: {error}", file=sys.stderr)  # noqa: T201
-        if isinstance(error, ConfigError):
-            return EXIT_CHECK if arguments.run is _check else EXIT_CONFIG
-        return EXIT_FAILED
+        return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(path: Path) -> int:
+    faulthandler.enable()  # systemd's watchdog ends a hung process with SIGABRT: the journal then shows where it hung
     config = load_config(path)
     password = config.broker.address().password
     setup_logging(config.log.level, form=config.log.form, secrets=[password] if password else [])

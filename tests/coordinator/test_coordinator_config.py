@@ -66,7 +66,7 @@ def test_what_the_shape_does_not_show_is_reported_too(tmp_path: Path) -> None:
         ("check", "[coordinator]\n", 0, "fine"),
         ("check", "[coordinator]\nx = 1\n", 2, "unknown key"),
         ("check", "not toml", 2, "is not TOML"),
-        ("run", "[coordinator]\nx = 1\n", 78, "unknown key"),
+        ("run", "[coordinator]\nx = 1\n", 2, "unknown key"),
         ("run", "[coordinator]\ndata_dir = '/proc/nowhere'\n", 1, "cannot be used"),
     ],
 )
