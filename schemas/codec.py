@@ -62,7 +62,7 @@ def decode_packed(cls: type[T], kind: Kind, payload: bytes) -> T:
 
 
 def encode_event(event: Event) -> bytes:
-    """A CloudEvent. `source` is the node's topic prefix and `(source, id)` is unique and never changes."""
+    """A CloudEvent. `source` names the node, whatever root its topics have; `(source, id)` never changes."""
     who = event.identity
     fields: dict[str, Any] = {
         "specversion": "1.0",

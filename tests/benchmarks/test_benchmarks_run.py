@@ -39,7 +39,6 @@ def test_tracker_prints_its_figures() -> None:
     assert last_line("benchmarks.tracker", "--json")
 
 
-@pytest.mark.slow
 def test_the_demo_adds_up() -> None:
     done = subprocess.run(
         ["bash", "scripts/demo", "--no-setup", "--seconds", "12", "--json"],
