@@ -88,6 +88,7 @@ class Agent:
                 worker=self._worker,
                 outbox=self.outbox,
                 announce=self.announce,
+                boot=self.boot,
             )
             for camera in cameras
         }

@@ -70,6 +70,7 @@ class Stream:
         worker: InferenceWorker,
         outbox: Outbox,
         announce: Announce,
+        boot: int,
     ) -> None:
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
@@ -78,6 +79,8 @@ class Stream:
         self._worker = worker
         self._outbox = outbox
         self._announce = announce
+        self._boot = boot
+        self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -109,6 +112,7 @@ class Stream:
                 return False
             await self._shut()
             self._ended.clear()
+            self._starts += 1
             self._recorded = not open_source(self.camera_config).live
             self._camera = Camera(self.camera_config, self._on_frame, self._on_state)
             await asyncio.gather(*(self._open(part) for part in self._parts))
@@ -191,7 +195,8 @@ class Stream:
     def _pipeline(self, config: PipelineConfig, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
         """Raises an EdgewrightError where model, settings and decisions do not fit together."""
         fitted = fit(bundle, host.input, host.outputs)
-        decider = Decider(self.id, bundle.labels, config.decide)
+        run = f"{config.title}-{self._boot}.{self._starts}"
+        decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
         lossless = self._recorded and not self.camera_config.realtime
         return Pipeline(
             config.title,

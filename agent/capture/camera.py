@@ -12,12 +12,13 @@ from time import monotonic, monotonic_ns, time_ns
 from agent.capture.address import redact
 from agent.capture.errors import CameraFrozenError, CameraStalledError, CaptureInterruptedError
 from agent.capture.frame import Frame
-from agent.capture.health import Backoff, Health, StreamWatch
+from agent.capture.health import Health, StreamWatch
 from agent.capture.pacing import Pacer, Replay
 from agent.capture.picture import fingerprint
 from agent.capture.settings import CameraConfig
 from agent.capture.source import Captured, FrameSource, open_source
 from agent.capture.watchdog import Watchdog
+from runtime.backoff import Backoff
 from runtime.errors import AuthError, ConfigError, EdgewrightError, PermanentError
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 """Is this stream alive? Decided from times and tiny pictures, with no clock of its own."""
 
-from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -76,18 +75,3 @@ class StreamWatch:
             return False
         difference = np.abs(before.astype(np.int16) - now.astype(np.int16))
         return bool((difference > self.POINT_DIFFERENCE_MAX).mean() <= self.POINTS_DIFFERENT_MAX)
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Pauses between attempts: first_s, growing by `factor`, at most max_s; the upper half of each is random."""
-
-    first_s: float
-    max_s: float
-    factor: float = 2.0
-
-    def delay_s(self, attempt: int, jitter: float) -> float:
-        """The pause after failed attempt number `attempt` (from 0); `jitter` is a random number in 0..1."""
-        # The exponent is capped: factor ** 5000 would overflow after a weekend without the camera.
-        grown_s = min(self.max_s, self.first_s * self.factor ** min(attempt, 64))
-        return grown_s * (0.5 + 0.5 * jitter)

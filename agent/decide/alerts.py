@@ -59,8 +59,8 @@ NO_FRAMES = "no_frames"
 class Alerts:
     """All alert rules of one camera."""
 
-    def __init__(self, camera_id: str, settings: Sequence[AlertRuleSettings]) -> None:
-        self._rules = [_Rule(camera_id, each) for each in settings]
+    def __init__(self, camera_id: str, settings: Sequence[AlertRuleSettings], prefix: str) -> None:
+        self._rules = [_Rule(camera_id, each, prefix) for each in settings]
 
     def observe(self, view: View, located: Located) -> list[AlertFact]:
         """What a frame changes; `lapse` must have been called for the frame's time."""
@@ -85,9 +85,10 @@ class Alerts:
 
 
 class _Rule:
-    def __init__(self, camera_id: str, settings: AlertRuleSettings) -> None:
+    def __init__(self, camera_id: str, settings: AlertRuleSettings, prefix: str) -> None:
         self.phase = Phase.IDLE
         self._camera_id = camera_id
+        self._prefix = prefix
         self._settings = settings
         self._raised_so_far = 0
         self._since_s = 0.0  # first fulfilled, in this life
@@ -99,7 +100,7 @@ class _Rule:
 
     def alert_id(self) -> str:
         """The id of the alert that is on, or was last."""
-        return f"{self._camera_id}-{self._settings.name}-{self._raised_so_far}"
+        return f"{self._prefix}-{self._settings.name}-{self._raised_so_far}"
 
     def deadline_s(self) -> float:
         """When the phase ends by itself."""

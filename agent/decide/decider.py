@@ -33,25 +33,27 @@ class Decider:
     waiting from there: no time passes at the jump. `labels` are the model's, by class id.
     """
 
-    def __init__(self, camera_id: str, labels: Sequence[str], settings: DecideSettings) -> None:
-        """Raises ConfigError with every mistake in `settings`."""
+    def __init__(self, camera_id: str, labels: Sequence[str], settings: DecideSettings, *, prefix: str = "") -> None:
+        """Ids of objects and alerts begin with `prefix` (the camera's id if empty): a name for this run, since their
+        numbers begin anew with each decider. Raises ConfigError with every mistake in `settings`."""
         if mistakes := check_decide_settings(settings, labels):
             raise ConfigError(
                 f"decisions of camera {camera_id!r}: {'; '.join(mistakes)}", hint="correct these settings"
             )
         self.camera_id = camera_id
+        self._prefix = prefix or camera_id
         self._labels = tuple(labels)
         self._settings = settings
         self._objects = Objects(camera_id, settings.update_interval_s, settings.move_min)
         self._lines = Lines(camera_id, settings.lines)
         self._zones = Zones(camera_id, settings.zones)
-        self._alerts = Alerts(camera_id, settings.rules)
+        self._alerts = Alerts(camera_id, settings.rules, self._prefix)
         self._time = _SteadyTime()
 
     def update(self, tracks: Tracks, time_s: float, frame_width: int, frame_height: int) -> list[Fact]:
         """What the tracks of one frame mean, in the order in which it happened."""
         now_s = self._time.steady_s(time_s)
-        view = View(self.camera_id, self._labels, tracks, now_s, frame_width, frame_height)
+        view = View(self._prefix, self._labels, tracks, now_s, frame_width, frame_height)
         facts = self._pass_time(now_s)
 
         ended = self._objects.missing(view)

@@ -8,6 +8,8 @@ speaks of is its `time_s`, on the camera's own steady clock.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from schemas.messages import Severity
+
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 JsonObject = dict[str, JsonValue]
 
@@ -16,12 +18,6 @@ class AlertState(StrEnum):
     RAISED = "raised"
     UPDATED = "updated"
     CLEARED = "cleared"
-
-
-class Severity(StrEnum):
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 @dataclass(frozen=True, slots=True)

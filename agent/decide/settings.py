@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import hypot
 
-from agent.decide.facts import Severity
 from agent.decide.geometry import Anchor, Point, polygon_mistakes
+from schemas.messages import Severity
 
 
 @dataclass(frozen=True, slots=True)

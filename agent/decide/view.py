@@ -41,17 +41,19 @@ class View:
     __slots__ = ("_anchors", "_tracks", "frame_height", "frame_width", "sightings", "time_s")
 
     def __init__(
-        self, camera_id: str, labels: tuple[str, ...], tracks: Tracks, time_s: float, width: int, height: int
+        self, prefix: str, labels: tuple[str, ...], tracks: Tracks, time_s: float, width: int, height: int
     ) -> None:
         self.time_s = time_s
         self.frame_width = width
         self.frame_height = height
         self._tracks = tracks
         self._anchors: dict[Anchor, Points] = {}
+        # A predicted box may run out of the picture; what is reported does not.
+        boxes = np.clip(tracks.xyxy, 0, np.array([width, height, width, height], np.float32))
         self.sightings = [
             Sighting(
                 track_id,
-                f"{camera_id}-{track_id}",
+                f"{prefix}-{track_id}",
                 labels[class_id] if 0 <= class_id < len(labels) else f"class_{class_id}",
                 confidence,
                 box,
@@ -62,7 +64,7 @@ class View:
                 tracks.track_id.tolist(),
                 tracks.class_id.tolist(),
                 tracks.confidence.astype(np.float64).round(3).tolist(),
-                tracks.xyxy.astype(np.float64).round(1).tolist(),
+                boxes.astype(np.float64).round(1).tolist(),
                 tracks.matched.tolist(),
                 (tracks.last_seen_s - tracks.first_seen_s).round(3).tolist(),
                 strict=True,

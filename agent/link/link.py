@@ -89,7 +89,7 @@ class Link:
             except EdgewrightError as error:
                 self._complain("unreachable", str(error))
             attempt = 0 if time.monotonic() - began_s > STEADY_S else attempt + 1
-            await self._sleep(policy.wait_s(max(0, attempt - 1), self._random.random()))
+            await self._sleep(policy.delay_s(max(0, attempt - 1), self._random.random()))
 
     async def stop(self) -> None:
         """Says `draining`, waits for what is on its way, says `offline`, closes."""

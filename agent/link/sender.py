@@ -72,12 +72,12 @@ class Sender:
                 fresh.append(row)
             if row.lane not in BATCHED_LANES:
                 self._send_fresh(row.lane)
-        self._wake.set()
+        self._wake_if_behind()
 
     def puback(self, mid: int, accepted: bool) -> None:
         """The broker answered a publish. One it refused stays unanswered and is sent again later."""
         self._window.puback(mid)
-        self._wake.set()
+        self._wake_if_behind()
 
     async def answer(self, ack: Ack) -> None:
         """The coordinator's acknowledgement: frees what it stored, sets aside what it refused."""
@@ -111,7 +111,12 @@ class Sender:
         if online and not self._coordinator_online:
             self._rewind_asked = True
         self._coordinator_online = online
-        self._wake.set()
+        self._wake_if_behind()
+
+    def _wake_if_behind(self) -> None:
+        """A row that went out from memory needs no further round: at full rate that is nearly all of them."""
+        if self._rewind_asked or any(self._is_behind(lane) for lane in _LANES_ALONE):
+            self._wake.set()
 
     def waiting(self) -> bool:
         """True while something sent is unanswered by a coordinator that is there, or not yet sent."""
@@ -321,3 +326,4 @@ def _log_failure(done: "Future[int]") -> None:
 
 
 _LANE_NAMES = frozenset(lane.value for lane in Lane)
+_LANES_ALONE = tuple(lane for lane in LANES if lane not in BATCHED_LANES)

@@ -51,9 +51,8 @@ def draft_of(fact: Fact, *, camera_id: str, time_utc_ms: int) -> Draft:
         case EventFact():
             return Draft(Lane(fact.lane), fact.type, fact.subject, time_utc_ms, data)
         case AlertFact():
-            data |= {"rule": fact.rule, "alert_id": fact.alert_id, "state": fact.state}
-            severity = Severity(fact.severity)
-            return Draft(Lane.ALERT, alert_type(fact.state), fact.subject, time_utc_ms, data, severity)
+            data |= {"rule": fact.rule, "alert_id": fact.alert_id, "state": fact.state.value}
+            return Draft(Lane.ALERT, alert_type(fact.state), fact.subject, time_utc_ms, data, fact.severity)
 
 
 def event_of(draft: Draft, identity: Identity, boot: int) -> Event:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from agent.capture.health import Backoff, Fingerprint, Health, StreamWatch
+from agent.capture.health import Fingerprint, Health, StreamWatch
+from runtime.backoff import Backoff
 
 POINTS = 576
 

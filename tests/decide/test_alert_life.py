@@ -9,8 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agent.decide.alerts import TRANSITIONS, Phase, Sign
 from agent.decide.decider import Decider
-from agent.decide.facts import AlertState, Fact, Severity
+from agent.decide.facts import AlertState, Fact
 from agent.decide.settings import AlertRuleSettings, DecideSettings, ZoneSettings
+from schemas.messages import Severity
 from tests.decide.film import LABELS, Thing, alerts, show, story
 
 DOCK = ZoneSettings("dock", polygon=((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8)))

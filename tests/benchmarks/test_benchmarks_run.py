@@ -1,0 +1,57 @@
+"""Benchmarks print one JSON object with the promised keys as their last line. Figures are not asserted here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.assets import needs_assets
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def last_line(*arguments: str) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(figures, dict)
+    return figures
+
+
+@needs_assets
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_agent_path_prints_its_figures() -> None:
+    figures = last_line("benchmarks.agent_path", "--json", "--seconds", "4")
+    for key in ("throughput_ratio", "throughput_ratio_fast", "overhead_ms_p99", "e2e_ms_p99", "loop_stall_ms_p99"):
+        assert isinstance(figures[key], float), key
+    for key in ("rss_mb", "start_to_first_result_s", "threads", "model", "clip"):
+        assert figures[key], key
+    assert figures["lost"] == figures["duplicated"] == 0
+
+
+@pytest.mark.slow
+def test_tracker_prints_its_figures() -> None:
+    assert last_line("benchmarks.tracker", "--json")
+
+
+@pytest.mark.slow
+def test_the_demo_adds_up() -> None:
+    done = subprocess.run(
+        ["bash", "scripts/demo", "--no-setup", "--seconds", "12", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["frames"] > 100
+    assert summary["detections"] > 0
+    assert summary["lost"] == summary["duplicated"] == 0
+    assert summary["rows_stored"] == summary["events_published"] > 0

@@ -1,0 +1,68 @@
+"""What the documents say is run: configurations load, commands exist, links lead somewhere, examples hold."""
+
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/protocol.md"]
+PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced blocks of the README, also those indented in a list."""
+    found = re.findall(rf"^ *```{language}\n(.*?)^ *```", README, flags=re.MULTILINE | re.DOTALL)
+    return [re.sub(r"^ {3}", "", block, flags=re.MULTILINE) for block in found]
+
+
+def test_the_configuration_in_the_readme_loads(tmp_path: Path) -> None:
+    (block,) = blocks("toml")
+    path = tmp_path / "agent.toml"
+    path.write_text(block, encoding="utf-8")
+    config = load_config(path)
+    assert config.cameras[0].password_env == "DOOR_PASSWORD"
+    assert config.pipelines[0].rules[0].classes == ("person",)
+
+
+def commands() -> list[tuple[str, str]]:
+    """(program, sub-command) of every call in the README."""
+    text = "\n".join(blocks("sh")) + README
+    found = re.findall(r"\b(edge-agent|edge-coordinator|edgectl) ([a-z]+)\b", text)
+    return sorted({(program, command) for program, command in found if command not in ("and", "is", "on", "run")})
+
+
+@pytest.mark.parametrize(("program", "command"), commands())
+def test_a_command_of_the_readme_exists(program: str, command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", PROGRAMS[program], command, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert command in done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_paths_of_a_page_lead_somewhere(page: str) -> None:
+    folder = (ROOT / page).parent
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    missing = [link for link in links if not (folder / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("module", ["schemas.topics"])
+def test_examples_in_docstrings_give_what_they_show(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.attempted > 0
+    assert result.failed == 0
