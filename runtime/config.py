@@ -30,7 +30,7 @@ def load(cls: type[T], path: Path) -> T:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", hint="give --config FILE") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # beside its own error, tomllib lets int() and the stack speak
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     try:
         return read(cls, raw, strict=True)
@@ -65,6 +65,8 @@ class BrokerConfig:
         for name, file in (("ca_file", self.ca_file), ("cert_file", self.cert_file), ("key_file", self.key_file)):
             if file is not None and not file.is_file():
                 raise ConfigError(f"broker.{name}: {file} does not exist")
+            if file is not None and not self.tls:
+                raise ConfigError(f"broker.{name}: is given, but broker.tls is false: nothing would be encrypted")
         return BrokerAddress(
             self.host,
             self.port,
@@ -82,12 +84,17 @@ def secret(what: str, file: Path | None, variable: str) -> str:
     """A secret from its file or environment variable, "" when neither is named. Raises ConfigError."""
     if file is not None:
         try:
-            return file.read_text(encoding="utf-8").strip()
+            value = file.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigError(f"{what}_file: {file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise ConfigError(f"{what}_file: {file} is not UTF-8 text") from None  # the cause would show the secret
+        if not value:
+            raise ConfigError(f"{what}_file: {file} is empty")
+        return value
     if variable:
-        value = os.environ.get(variable)
-        if value is None:
-            raise ConfigError(f"{what}_env: the environment has no {variable}")
+        value = os.environ.get(variable, "")
+        if not value:
+            raise ConfigError(f"{what}_env: the environment has no {variable}, or it is empty")
         return value
     return ""

@@ -8,6 +8,7 @@ No thread: paho reads when the socket is readable and writes when `publish` is c
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import select
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 READ_PACKETS_MAX = 64  # per turn of the loop, so that a flood cannot starve the other tasks
 RECEIVE_MAXIMUM = 1000  # what we let the broker have in flight towards us
 PACKET_BYTES_MAX = 1024 * 1024
+_KEEP_ALIVE_TIMEOUT = 0x8D
 _AUTH_REASONS = {0x86, 0x87, 0x8A, 0x8C}  # bad user name or password, not authorized, banned, bad method
 
 
@@ -129,6 +131,8 @@ class Connection:
         self._misc: asyncio.Task[None] | None = None
         self._fd = -1
         self._writing = False
+        self._handled = 0  # packets in this turn of the loop
+        self._unanswered: set[int] = set()  # QoS 1 publishes without PUBACK
         self._client = self._make_client()
 
     # ---- life -----------------------------------------------------------------------------------
@@ -140,7 +144,26 @@ class Connection:
         self.closed = loop.create_future()
         self._connack = loop.create_future()
         try:
-            await loop.run_in_executor(None, self._connect_blocking, timeout_s)
+            return await self._connect(loop, self._connack, timeout_s)
+        except BaseException:
+            self._drop("not connected")
+            raise
+
+    async def _connect(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connack: "asyncio.Future[tuple[ReasonCode, Properties | None]]",
+        timeout_s: float,
+    ) -> Limits:
+        context = self._tls_context()
+        if context is not None:
+            self._client.tls_set_context(context)
+        opening = loop.run_in_executor(None, self._connect_blocking, timeout_s)
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._abandon)  # its thread cannot be stopped; what it opens is closed
+            raise
         except ssl.SSLCertVerificationError as error:
             raise BrokerAuthError(
                 f"{self.address}: the broker's certificate is not trusted: {error.verify_message}",
@@ -152,12 +175,10 @@ class Connection:
             ) from error
         self._attach()
         try:
-            reason, properties = await asyncio.wait_for(asyncio.shield(self._connack), timeout_s)
+            reason, properties = await asyncio.wait_for(connack, timeout_s)
         except TimeoutError as error:
-            self._drop("no answer")
             raise BrokerUnreachableError(f"{self.address}: no answer within {timeout_s:g} s") from error
         if reason.is_failure:
-            self._drop(str(reason))
             if reason.value in _AUTH_REASONS:
                 raise BrokerAuthError(
                     f"{self.address}: refused as {self._client_id}: {reason}",
@@ -171,7 +192,10 @@ class Connection:
         return self.limits
 
     async def close(self) -> None:
-        """Says goodbye (the broker then drops the will) and lets go of the socket."""
+        """Says goodbye (the broker then drops the will) and lets go of the socket. Harmless when repeated.
+
+        What still waits for a full socket is lost with it, and the goodbye too.
+        """
         if self.closed is not None and not self.closed.done():
             self._client.disconnect()
             self._flush()
@@ -200,6 +224,8 @@ class Connection:
         )
         if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_AGAIN):
             raise BrokerUnreachableError(f"{self.address}: publish failed: {paho.error_string(info.rc)}")
+        if message.qos:
+            self._unanswered.add(info.mid)
         self._watch_writes()
         return int(info.mid)
 
@@ -235,7 +261,7 @@ class Connection:
     # ---- paho -----------------------------------------------------------------------------------
 
     def _make_client(self) -> paho.Client:
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=paho.MQTTv5,
@@ -256,13 +282,23 @@ class Connection:
         client.on_subscribe = self._handle_subscribe
         return client
 
-    def _connect_blocking(self, timeout_s: float) -> None:
+    def _tls_context(self) -> ssl.SSLContext | None:
         address = self.address
-        if address.tls:
+        if not address.tls:
+            return None
+        try:
             context = ssl.create_default_context(cafile=str(address.ca_file) if address.ca_file else None)
             if address.cert_file:
                 context.load_cert_chain(address.cert_file, address.key_file)
-            self._client.tls_set_context(context)
+        except OSError as error:
+            raise BrokerAuthError(
+                f"{address}: the certificate files cannot be used: {error}",
+                hint="check broker.ca_file, broker.cert_file and broker.key_file",
+            ) from error
+        return context
+
+    def _connect_blocking(self, timeout_s: float) -> None:
+        address = self.address
         self._client.connect_timeout = timeout_s
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 0
@@ -291,11 +327,29 @@ class Connection:
             self._watch_writes()
 
     def _readable(self) -> None:
-        for _ in range(READ_PACKETS_MAX):
-            self._client.loop_read()
-            if self._fd < 0 or not (self._poller.poll(0) or self._tls_pending()):
-                break
+        # A turn of paho's own reads as many packets as messages are in flight, so the packets are counted.
+        self._handled = 0
+        try:
+            for _ in range(READ_PACKETS_MAX):
+                self._client.loop_read()
+                if (
+                    self._fd < 0
+                    or self._handled >= READ_PACKETS_MAX
+                    or not (self._poller.poll(0) or self._tls_pending())
+                ):
+                    break
+        except Exception:
+            # Supervision boundary: paho would meet the same packet again at once and for ever.
+            log.exception("%s: a received packet could not be handled", self.address)
+            self._drop("defect while handling a received packet")
+            return
         self._watch_writes()
+        if self._fd >= 0 and self._tls_pending():
+            self._loop.call_soon(self._read_on)  # the socket does not show what TLS has decrypted already
+
+    def _read_on(self) -> None:
+        if self._fd >= 0:
+            self._readable()
 
     def _tls_pending(self) -> bool:
         sock = self._client.socket()
@@ -335,6 +389,10 @@ class Connection:
         if sock is not None:
             sock.close()
 
+    def _abandon(self, opening: "asyncio.Future[None]") -> None:
+        opening.exception()
+        self._drop("not connected")
+
     def _handle_connect(
         self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Properties | None
     ) -> None:
@@ -344,11 +402,16 @@ class Connection:
     def _handle_disconnect(
         self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Properties | None
     ) -> None:
+        text = f"the broker says: {reason}" if flags.is_disconnect_packet_from_server else _lost(reason)
         if self._connack is not None and not self._connack.done():
-            self._connack.set_result((reason, properties))
-        self._drop(str(reason))
+            hint = "does the broker ask for a certificate? check broker.cert_file" if self.address.tls else ""
+            self._connack.set_exception(
+                BrokerUnreachableError(f"{self.address}: ended before the broker accepted us: {text}", hint=hint)
+            )
+        self._drop(text)
 
     def _handle_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        self._handled += 1
         properties = message.properties
         expiry_s: int | None = getattr(properties, "MessageExpiryInterval", None)
         self._on_message(
@@ -367,6 +430,10 @@ class Connection:
     def _handle_publish(
         self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Properties | None
     ) -> None:
+        self._handled += 1
+        if mid not in self._unanswered:
+            return  # paho reports a QoS 0 message too, when it has left
+        self._unanswered.discard(mid)
         if self._on_puback is not None:
             self._on_puback(mid, not reason.is_failure)
 
@@ -381,6 +448,23 @@ class Connection:
         future = self._subscriptions.get(mid)
         if future is not None and not future.done():
             future.set_result(reasons)
+
+
+class _Client(paho.Client):
+    """Closes the socket of a failed TLS handshake, which paho leaves to the garbage collector."""
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        assert self._ssl_context is not None
+        tcp_sock.settimeout(self.connect_timeout)
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(tcp_sock.close)
+            wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self.host)
+            cleanup.pop_all()
+        return wrapped
+
+
+def _lost(reason: ReasonCode) -> str:
+    return "keep-alive timeout" if reason.value == _KEEP_ALIVE_TIMEOUT else "connection lost"
 
 
 def _publish_properties(message: Message) -> Properties | None:

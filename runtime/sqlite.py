@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from runtime.errors import PermanentError, TemporaryError
 
@@ -29,12 +30,14 @@ class StorageFormatError(PermanentError):
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection in autocommit mode: transactions are begun by `transaction` alone."""
-    target = f"file:{path}?mode=ro" if read_only else f"file:{path}"
+    target = f"file:{quote(str(path))}" + ("?mode=ro" if read_only else "")
+    db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(target, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
         db.execute("PRAGMA foreign_keys = ON")
         if not read_only:
             db.execute("PRAGMA journal_mode = WAL")
+        opened, db = db, None
     except sqlite3.OperationalError as error:
         raise StorageError(
             f"cannot open {path}: {error}", hint="check that the folder exists and is writable"
@@ -43,7 +46,10 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         raise StorageFormatError(
             f"{path} is no SQLite file: {error}", hint="move it aside; it is not deleted"
         ) from error
-    return db
+    finally:
+        if db is not None:
+            db.close()
+    return opened
 
 
 @contextmanager
@@ -88,6 +94,8 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Migration], *, what: st
         if name in applied:
             continue
         with transaction(db):
+            if db.execute("SELECT 1 FROM migrations WHERE name = ?", (name,)).fetchone():
+                continue  # another process was faster
             for statement in _statements(script):
                 db.execute(statement)
             db.execute("INSERT INTO migrations (name) VALUES (?)", (name,))
@@ -121,17 +129,23 @@ class Writer:
         self._name = name
         # SimpleQueue hands over in C: a third of what queue.Queue costs the caller, who is the event loop.
         self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Job[T]) -> "Future[T]":
-        """Runs `job` in the writer's transaction. Raises StorageError when too many jobs wait."""
+        """Runs `job` in the writer's transaction. Raises StorageError when too many jobs wait.
+
+        After `close` the future holds a StorageError.
+        """
         future: Future[T] = Future()
         if self._jobs.qsize() >= QUEUE_MAX:
             raise StorageError(
                 f"{self._name}: {QUEUE_MAX} writes wait already", hint="the disk is too slow for this load"
             )
         self._jobs.put((job, future))
+        if self._ended:
+            self._refuse_late()
         return future
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -143,6 +157,21 @@ class Writer:
             self._db.close()
 
     def _run(self) -> None:
+        self._work()
+        self._ended = True
+        self._refuse_late()
+
+    def _refuse_late(self) -> None:
+        """Whoever came after the end is told, not left waiting: the thread and late callers may both get here."""
+        while True:
+            try:
+                late = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if late is not None and late[1].set_running_or_notify_cancel():
+                late[1].set_exception(StorageError(f"{self._name}: closed already"))
+
+    def _work(self) -> None:
         while True:
             first = self._jobs.get()
             if first is None:
@@ -207,7 +236,7 @@ def _storage(error: BaseException, name: str) -> BaseException:
         text = str(error)
         hint = "free space on the disk" if "full" in text else "check the disk and the folder's permissions"
         wrapped: BaseException = StorageError(f"{name}: write failed: {text}", hint=hint)
-    elif isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
+    elif type(error) is sqlite3.DatabaseError:  # its subclasses blame the statement or the values, not the file
         wrapped = StorageFormatError(
             f"{name}: the file is damaged: {error}", hint="stop and keep the file; salvage it"
         )

@@ -7,7 +7,9 @@ Decoding raises RemoteWireError, encoding LocalWireError; both say what is wrong
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,7 +17,7 @@ import msgpack
 
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.identity import Identity
-from schemas.messages import Ack, Command, Event, Heartbeat, Result, Severity, SyncBatch
+from schemas.messages import Ack, Command, Event, Heartbeat, Refusal, Result, Severity, SyncBatch, SyncRow
 from schemas.shape import ShapeError, fields_of, read
 from schemas.topics import ROOT, RULES, Kind
 
@@ -23,6 +25,7 @@ T = TypeVar("T")
 
 NESTING_MAX = 32
 _ALERT_TYPES = {"raised": "AlertRaised", "updated": "AlertUpdated", "cleared": "AlertCleared"}
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -35,7 +38,7 @@ def check_size(kind: Kind, payload: bytes) -> None:
 
 def encode_document(message: object) -> bytes:
     """A status, birth, desired, reported or result document as JSON."""
-    return _to_json(fields_of(message))
+    return _to_json(message)
 
 
 def decode_document(cls: type[T], kind: Kind, payload: bytes) -> T:
@@ -46,8 +49,7 @@ def decode_document(cls: type[T], kind: Kind, payload: bytes) -> T:
 
 def encode_packed(message: Heartbeat | SyncBatch | Ack) -> bytes:
     """A heartbeat, batch or acknowledgement as msgpack."""
-    packed: bytes = msgpack.packb(fields_of(message))
-    return packed
+    return _pack(message)
 
 
 def decode_packed(cls: type[T], kind: Kind, payload: bytes) -> T:
@@ -68,7 +70,7 @@ def encode_event(event: Event) -> bytes:
         "source": f"/{ROOT}/{who.node}",
         "type": event.type,
         "subject": event.subject,
-        "time": format_utc(event.time_utc_ms),
+        "time": _time(event.time_utc_ms),
         "datacontenttype": "application/json",
         "edgestream": who.stream,
         "edgelane": who.lane,
@@ -90,18 +92,22 @@ def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
     check_size(kind, payload)
     raw = _from_json(payload)
     if raw.get("specversion") != "1.0":
-        raise RemoteWireError(f"{kind.value}: specversion is {raw.get('specversion')!r}, not '1.0'")
+        raise RemoteWireError(f"{kind.value}: specversion is {_show(raw.get('specversion'))}, not '1.0'")
     source = _text(raw, "source")
     if source.rsplit("/", 1)[-1] != node:
         raise RemoteWireError(f"{kind.value}: source {source[:100]!r} is not node {node}, on whose topic it came")
     seq = raw.get("edgeseq")
     if not isinstance(seq, int) or isinstance(seq, bool) or not 0 < seq < 2**63:
-        raise RemoteWireError(f"{kind.value}: edgeseq is {seq!r}, not a positive whole number")
+        raise RemoteWireError(f"{kind.value}: edgeseq is {_show(seq)}, not a positive whole number")
     boot = raw.get("edgeboot", 0)
     data = raw.get("data")
-    if not isinstance(boot, int) or not isinstance(data, dict):
-        raise RemoteWireError(f"{kind.value}: edgeboot must be a whole number and data an object")
+    if type(boot) is not int or not 0 <= boot < 2**63:
+        raise RemoteWireError(f"{kind.value}: edgeboot is {boot!r}, not a whole number of at least 0")
+    if not isinstance(data, dict):
+        raise RemoteWireError(f"{kind.value}: data must be an object")
     identity = Identity(node, _text(raw, "edgestream"), _text(raw, "edgelane"), seq)
+    if _text(raw, "id") != identity.id:
+        raise RemoteWireError(f"{kind.value}: id {_show(raw['id'])} is not {identity.id}, which the edge fields say")
     severity = raw.get("edgeseverity")
     try:
         return Event(
@@ -117,22 +123,77 @@ def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
         raise RemoteWireError(f"{kind.value}: {error}") from error
 
 
+def identity_of(node: str, payload: bytes) -> Identity | None:
+    """The identity in an event that `decode_event` refuses, as far as it can be read: whom to tell."""
+    try:
+        raw = _from_json(payload)
+    except RemoteWireError:
+        return None
+    stream, lane, seq = raw.get("edgestream"), raw.get("edgelane"), raw.get("edgeseq")
+    return _identity(node, stream, lane, seq)
+
+
+def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
+    """The rows of a `sync` message that can be read; each that cannot as a refusal with the row as it came.
+
+    Raises RemoteWireError when the whole is unreadable, or a row does not even say which one it is.
+    """
+    check_size(Kind.SYNC, payload)
+    raw = _from_msgpack(payload)
+    stream, items = raw.get("stream"), raw.get("rows")
+    head = _shaped(SyncBatch, Kind.SYNC, {**raw, "rows": []})
+    if not isinstance(items, list):
+        raise RemoteWireError("sync: rows must be a list")
+    rows: list[SyncRow] = []
+    refused: list[tuple[Refusal, Any]] = []
+    for i, item in enumerate(items):
+        try:
+            rows.append(read(SyncRow, item, strict=False))
+        except ShapeError as error:
+            lane, seq = (item.get("lane"), item.get("seq")) if isinstance(item, dict) else (None, None)
+            who = _identity("", stream, lane, seq)
+            if who is None:
+                raise RemoteWireError(f"sync: rows[{i}]: {error}") from error
+            refused.append((Refusal(who.stream, who.lane, who.seq, str(error)[:200]), item))
+    return replace(head, rows=rows), refused
+
+
+def _identity(node: str, stream: Any, lane: Any, seq: Any) -> Identity | None:
+    if not (isinstance(stream, str) and isinstance(lane, str) and type(seq) is int):
+        return None
+    return (
+        Identity(node, stream, lane, seq)
+        if 0 < len(stream) <= 200 and 0 < len(lane) <= 200 and 0 < seq < 2**63
+        else None
+    )
+
+
 def alert_type(state: str) -> str:
     """The event type of a step in an alert's life: raised, updated, cleared."""
     return _ALERT_TYPES[state]
 
 
 def format_utc(utc_ms: int) -> str:
-    """RFC 3339 with milliseconds: 2026-11-24T10:00:00.123Z."""
+    """RFC 3339 with milliseconds: 2026-11-24T10:00:00.123Z. Raises ValueError outside the years 1 to 9999."""
     return datetime.fromtimestamp(utc_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc_ms % 1000:03d}Z"
 
 
 def parse_utc(text: str) -> int:
-    """The UTC milliseconds of an RFC 3339 time. Raises ValueError."""
+    """The UTC milliseconds of an RFC 3339 time of 1970 or later. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"time {text!r} has no zone")
-    return round(moment.timestamp() * 1000)
+    utc_ms = round(moment.timestamp() * 1000)
+    if utc_ms < 0:
+        raise ValueError(f"time {text!r} is before 1970")
+    return utc_ms
+
+
+def _time(utc_ms: int) -> str:
+    try:
+        return format_utc(utc_ms)
+    except (ValueError, OverflowError, OSError) as error:
+        raise LocalWireError(f"{utc_ms} ms is no time: {error}") from error
 
 
 # ---- commands ----------------------------------------------------------------------------------
@@ -141,19 +202,16 @@ def parse_utc(text: str) -> int:
 def decode_command(function: str, payload: bytes) -> Command:
     """A call, typed by hand or sent by a program; an empty payload calls without arguments."""
     check_size(Kind.CMD, payload)
-    packed = bool(payload) and (payload[0] in range(0x80, 0x90) or payload[0] in (0xDE, 0xDF))
+    packed = _is_packed(payload)
     fields = (_from_msgpack(payload) if packed else _from_json(payload)) if payload.strip() else {}
     identifier = fields.pop("_id", "")
     expires_s = fields.pop("_expires_s", None)
     if not isinstance(identifier, str) or len(identifier) > 128:
         raise RemoteWireError("cmd: _id must be a text of at most 128 characters")
     if expires_s is not None and (
-        isinstance(expires_s, bool)
-        or not isinstance(expires_s, int | float)
-        or not math.isfinite(expires_s)
-        or expires_s < 0
+        isinstance(expires_s, bool) or not isinstance(expires_s, int | float) or expires_s < 0
     ):
-        raise RemoteWireError(f"cmd: _expires_s is {expires_s!r}, not a number of seconds")
+        raise RemoteWireError(f"cmd: _expires_s is {_show(expires_s)}, not a number of seconds")
     return Command(function, fields, identifier, expires_s, packed)
 
 
@@ -169,14 +227,13 @@ def encode_command(command: Command) -> bytes:
 
 def encode_result(result: Result, *, packed: bool) -> bytes:
     """The answer to a command, in the caller's own encoding."""
-    fields = fields_of(result)
-    return _pack(fields) if packed else _to_json(fields)
+    return _pack(result) if packed else _to_json(result)
 
 
 def decode_result(payload: bytes) -> Result:
     """An answer, JSON or msgpack."""
     check_size(Kind.RESULT, payload)
-    raw = _from_json(payload) if payload[:1] == b"{" else _from_msgpack(payload)
+    raw = _from_msgpack(payload) if _is_packed(payload) else _from_json(payload)
     return _shaped(Result, Kind.RESULT, raw)
 
 
@@ -190,21 +247,31 @@ def _shaped(cls: type[T], kind: Kind, raw: Mapping[str, Any]) -> T:
         raise RemoteWireError(f"{kind.value}: {error}") from error
 
 
-def _to_json(fields: Any) -> bytes:
+def _to_json(message: object) -> bytes:
     try:
-        return _encode_json(fields).encode()
-    except (TypeError, ValueError) as error:
+        return _encode_json(fields_of(message)).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise LocalWireError(f"not JSON: {error}") from error
 
 
-def _pack(fields: Any) -> bytes:
-    packed: bytes = msgpack.packb(fields)
+def _pack(message: object) -> bytes:
+    try:
+        packed: bytes = msgpack.packb(fields_of(message))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise LocalWireError(f"not msgpack: {error}") from error
     return packed
+
+
+def _is_packed(payload: bytes) -> bool:
+    """True for a msgpack map; JSON never begins with these bytes."""
+    return bool(payload) and (payload[0] in range(0x80, 0x90) or payload[0] in (0xDE, 0xDF))
 
 
 def _from_json(payload: bytes) -> dict[str, Any]:
     try:
-        raw = json.loads(payload, parse_constant=_no_constant)
+        raw = json.loads(payload.decode(), parse_constant=_no_constant)
+        if _SURROGATE.search(payload):
+            _encode_json(raw).encode()  # half a character cannot be stored or sent on
     except (ValueError, RecursionError) as error:
         raise RemoteWireError(f"payload is no JSON: {error}; it begins {payload[:40]!r}") from error
     return _mapping(raw, payload)
@@ -213,7 +280,7 @@ def _from_json(payload: bytes) -> dict[str, Any]:
 def _from_msgpack(payload: bytes) -> dict[str, Any]:
     try:
         raw = msgpack.unpackb(payload, strict_map_key=True, max_str_len=len(payload), max_bin_len=len(payload))
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+    except (ValueError, OverflowError, msgpack.UnpackException, RecursionError) as error:
         raise RemoteWireError(f"payload is no msgpack: {error}; it begins {payload[:40]!r}") from error
     return _mapping(raw, payload)
 
@@ -221,24 +288,41 @@ def _from_msgpack(payload: bytes) -> dict[str, Any]:
 def _mapping(raw: Any, payload: bytes) -> dict[str, Any]:
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise RemoteWireError(f"payload is no object with named fields; it begins {payload[:40]!r}")
-    if _depth_exceeds(raw, NESTING_MAX):
-        raise RemoteWireError(f"payload is nested deeper than {NESTING_MAX} levels")
+    flaw = _flaw(raw, NESTING_MAX)
+    if flaw:
+        raise RemoteWireError(f"payload {flaw}; it begins {payload[:40]!r}")
     return raw
 
 
-def _depth_exceeds(value: Any, left: int) -> bool:
-    if isinstance(value, dict):
-        return left == 0 or any(_depth_exceeds(item, left - 1) for item in value.values())
+def _flaw(value: Any, left: int) -> str | None:
+    """What in `value` cannot be sent on as JSON and as msgpack, and stored: both carry the same values."""
+    if isinstance(value, str | bool | None):
+        return None
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**64 else "holds a whole number of more than 64 bits"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"holds {value}, which is no JSON number"
+    if left == 0:
+        return f"is nested deeper than {NESTING_MAX} levels"
     if isinstance(value, list):
-        return left == 0 or any(_depth_exceeds(item, left - 1) for item in value)
-    return False
+        return next((flaw for item in value if (flaw := _flaw(item, left - 1))), None)
+    if not isinstance(value, dict):
+        return f"holds a {type(value).__name__}, which JSON does not have"
+    if not all(isinstance(key, str) for key in value):
+        return "holds a key that is no text"
+    return next((flaw for item in value.values() if (flaw := _flaw(item, left - 1))), None)
 
 
 def _text(raw: Mapping[str, Any], key: str) -> str:
     value = raw.get(key)
     if not isinstance(value, str) or not 0 < len(value) <= 200:
-        raise RemoteWireError(f"{key} is {value!r}, not a text of 1 to 200 characters")
+        raise RemoteWireError(f"{key} is {_show(value)}, not a text of 1 to 200 characters")
     return value
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _no_constant(name: str) -> Any:

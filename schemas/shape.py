@@ -48,21 +48,22 @@ class Limit:
     def mistake(self, value: Any) -> str | None:
         """What is wrong with `value`, or None."""
         if isinstance(value, int | float):
+            shown = _show(value)
             if self.gt is not None and not value > self.gt:
-                return f"{value} must be more than {self.gt:g}"
+                return f"{shown} must be more than {self.gt:g}"
             if self.ge is not None and not value >= self.ge:
-                return f"{value} must be at least {self.ge:g}"
+                return f"{shown} must be at least {self.ge:g}"
             if self.lt is not None and not value < self.lt:
-                return f"{value} must be less than {self.lt:g}"
+                return f"{shown} must be less than {self.lt:g}"
             if self.le is not None and not value <= self.le:
-                return f"{value} must be at most {self.le:g}"
+                return f"{shown} must be at most {self.le:g}"
             return None
         if self.len_min is not None and len(value) < self.len_min:
             return f"too short: {len(value)}, at least {self.len_min}"
         if self.len_max is not None and len(value) > self.len_max:
             return f"too long: {len(value)}, at most {self.len_max}"
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
-            return f"{value!r} must be {self.means or 'like ' + self.pattern}"
+            return f"{_show(value)} must be {self.means or 'like ' + self.pattern}"
         return None
 
 
@@ -138,9 +139,12 @@ def _scalar_reader(annotation: Any) -> Reader:
         if not isinstance(raw, accepted) or (isinstance(raw, bool) and annotation is not bool):
             return _fail(where, mistakes, f"{_show(raw)} must be {wanted}")
         if annotation is float:
-            number = float(typing.cast(float, raw))
+            try:
+                number = float(typing.cast(float, raw))
+            except OverflowError:
+                number = math.inf
             if not math.isfinite(number):
-                return _fail(where, mistakes, f"{raw} must be a finite number")
+                return _fail(where, mistakes, f"{_show(raw)} must be a finite number")
             return number
         return Path(str(raw)) if annotation is Path else raw
 
@@ -255,5 +259,8 @@ def _dataclass_reader(cls: Any) -> Reader:
 
 
 def _show(raw: Any) -> str:
-    text = repr(raw)
+    try:
+        text = repr(raw)
+    except ValueError:  # Python refuses to write out integers of thousands of digits
+        return f"a {type(raw).__name__} of extreme size"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,1 @@
+"""From a message to a durable row: decode, drop duplicates, commit, and only then acknowledge."""

@@ -1,0 +1,237 @@
+"""A delivery to what it says: rows, news of a node, or a refusal with its reason. Pure.
+
+Nothing beyond this point has to doubt a value: texts can be stored, numbers fit, times are times, and the message
+came on a topic of the node that it names. The hot path is `_event`.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+from coordinator.store.store import RefusedMessage, ResultRow, Row
+from runtime.mqtt import Delivery
+from schemas import codec
+from schemas.errors import RemoteWireError
+from schemas.identity import Identity
+from schemas.messages import Birth, Event, Heartbeat, Status, SyncRow
+from schemas.shape import fields_of
+from schemas.topics import COORDINATOR, FLEET, Kind, Topic, TopicSpace
+
+TOPICS_KNOWN_MAX = 20_000
+RESULT_BYTES_KEPT = 16 * 1024
+REASON_CHARS_MAX = 200
+_LANE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Rows to keep, and rows of the same message that cannot be kept."""
+
+    kind: Kind
+    rows: list[Row]
+    refused: tuple[RefusedMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a node says of itself."""
+
+    node: str
+    document: Status | Birth | Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """To be acknowledged and forgotten: a cleared retained topic, or our own words coming back."""
+
+
+Decoded = Facts | News | ResultRow | RefusedMessage | Nothing
+
+
+class Decoder:
+    """Decodes below one topic root. Topics are parsed once: a fleet uses few, and uses them again."""
+
+    def __init__(self, space: TopicSpace) -> None:
+        self._space = space
+        self._topics: dict[str, Topic] = {}
+
+    def decode(self, delivery: Delivery, received_utc_ms: int) -> Decoded:
+        """Never raises for what somebody sent."""
+        node = ""
+        try:
+            topic = self._topics.get(delivery.topic) or self._parse(delivery.topic)
+            node = topic.node
+            if node in (COORDINATOR, FLEET):
+                return Nothing()
+            return _BY_KIND[topic.kind](topic, delivery, received_utc_ms)
+        except RemoteWireError as error:
+            return RefusedMessage(delivery.topic, node, _short(error), delivery.payload, received_utc_ms)
+        except KeyError:
+            reason = "no message of this kind is taken here"
+            return RefusedMessage(delivery.topic, node, reason, delivery.payload, received_utc_ms)
+
+    def _parse(self, text: str) -> Topic:
+        if len(self._topics) >= TOPICS_KNOWN_MAX:
+            self._topics.clear()
+        topic = self._topics[text] = self._space.parse(text)
+        return topic
+
+
+def _event(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
+    kind, node, payload = topic.kind, topic.node, delivery.payload
+    try:
+        event = codec.decode_event(kind, node, payload)
+        return Facts(kind, [_event_row(topic, event, received_utc_ms)])
+    except RemoteWireError as error:
+        who = codec.identity_of(node, payload)
+        return _refused(delivery, payload, received_utc_ms, error, who, node)
+
+
+def _event_row(topic: Topic, event: Event, received_utc_ms: int) -> Row:
+    who, severity = event.identity, event.severity
+    named = event.type if topic.kind is Kind.EVENT else severity and severity.value
+    if named != topic.leaf:
+        raise RemoteWireError(f"{topic.kind.value}: payload says {named!r}, its topic {topic.leaf!r}")
+    return Row(
+        who.node,
+        _storable(who.stream),
+        _lane(who.lane),
+        who.seq,
+        _storable(event.type),
+        _storable(event.subject),
+        None if severity is None else severity.value,
+        event.time_utc_ms,
+        received_utc_ms,
+        event.boot,
+        _data(event.data),
+    )
+
+
+def _sync(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
+    node = topic.node
+    batch, refusals = codec.decode_batch(delivery.payload)
+    stream = _storable(batch.stream)
+    if not 0 < len(stream) <= 200:
+        raise RemoteWireError("sync: stream must be a text of 1 to 200 characters")
+    rows: list[Row] = []
+    refused = [
+        _refused(delivery, _raw(item), received_utc_ms, said.reason, Identity(node, stream, said.lane, said.seq))
+        for said, item in refusals
+    ]
+    for row in batch.rows:
+        try:
+            rows.append(_sync_row(node, stream, batch.boot, row, received_utc_ms))
+        except RemoteWireError as error:
+            if row.seq == 0:
+                raise
+            who = Identity(node, stream, row.lane, row.seq)
+            refused.append(_refused(delivery, _raw(fields_of(row)), received_utc_ms, error, who))
+    return Facts(Kind.SYNC, rows, tuple(refused))
+
+
+def _sync_row(node: str, stream: str, boot: int, row: SyncRow, received_utc_ms: int) -> Row:
+    if row.seq == 0:
+        raise RemoteWireError("sync: seq counts from 1")
+    return Row(
+        node,
+        stream,
+        _lane(row.lane),
+        row.seq,
+        _storable(row.type),
+        _storable(row.subject),
+        None,
+        row.time_utc_ms,
+        received_utc_ms,
+        boot,
+        _data(row.data),
+    )
+
+
+def _status(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
+    if not delivery.payload:
+        return Nothing()
+    return News(topic.node, codec.decode_document(Status, Kind.STATUS, delivery.payload))
+
+
+def _birth(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
+    if not delivery.payload:
+        return Nothing()
+    birth = codec.decode_document(Birth, Kind.BIRTH, delivery.payload)
+    _data(fields_of(birth))
+    return News(topic.node, birth)
+
+
+def _heartbeat(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
+    heartbeat = codec.decode_packed(Heartbeat, Kind.HEARTBEAT, delivery.payload)
+    _data(fields_of(heartbeat))
+    return News(topic.node, heartbeat)
+
+
+def _result(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
+    result = codec.decode_result(delivery.payload)
+    fields = fields_of(result)
+    document = _data(fields)
+    if len(document) > RESULT_BYTES_KEPT:
+        document = _data({**fields, "result": None, "result_bytes": len(delivery.payload)})[:RESULT_BYTES_KEPT]
+    return ResultRow(
+        topic.node, topic.leaf, _storable(result.id[:200]), result.state.value, received_utc_ms, document
+    )
+
+
+_BY_KIND = {
+    Kind.EVENT: _event,
+    Kind.ALERT: _event,
+    Kind.SYNC: _sync,
+    Kind.STATUS: _status,
+    Kind.BIRTH: _birth,
+    Kind.HEARTBEAT: _heartbeat,
+    Kind.RESULT: _result,
+}
+
+
+def _refused(
+    delivery: Delivery, raw: bytes, received_utc_ms: int, reason: object, who: Identity | None, node: str = ""
+) -> RefusedMessage:
+    text = _short(reason)
+    if who is None or not _LANE.fullmatch(who.lane) or not _is_storable(who.stream):
+        return RefusedMessage(delivery.topic, node, text, raw, received_utc_ms)
+    return RefusedMessage(delivery.topic, who.node, text, raw, received_utc_ms, who.stream, who.lane, who.seq)
+
+
+def _raw(item: object) -> bytes:
+    """One row of a batch: the batch itself may be large, and most of it is no part of the refusal."""
+    return repr(item).encode("utf-8", "replace")
+
+
+def _lane(lane: str) -> str:
+    if not _LANE.fullmatch(lane):
+        raise RemoteWireError(f"lane {lane[:40]!r} is no lane name")
+    return lane
+
+
+def _storable(text: str) -> str:
+    """JSON can spell half a surrogate pair; no database can keep it."""
+    if not text.isascii() and not _is_storable(text):
+        raise RemoteWireError(f"{text[:40]!r} is no valid Unicode text")
+    return text
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _data(data: object) -> str:
+    try:
+        return _storable(_to_json(data))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RemoteWireError(f"data is no JSON: {error}") from error
+
+
+def _short(reason: object) -> str:
+    """As it may be stored and sent back: bounded, and valid text whatever it quotes."""
+    return str(reason).encode("utf-8", "replace").decode()[:REASON_CHARS_MAX]

@@ -1,0 +1,118 @@
+"""The seam to the database: what ingest asks of any store, and the values that cross it.
+
+SQLite stands behind it today. Whatever does must keep one promise: `commit` returns after the whole batch is durable,
+and every row whose identity is known already changes nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from coordinator.fleet.registry import FleetEvent, Node
+from runtime.errors import PermanentError
+from schemas.messages import Event, Heartbeat
+
+LaneKey = tuple[str, str, str]
+"""(node, stream, lane)."""
+
+
+class Row(NamedTuple):
+    """One event, alert step or sample, in the order of the columns that hold it."""
+
+    node: str
+    stream: str
+    lane: str
+    seq: int
+    type: str
+    subject: str
+    severity: str | None
+    time_utc_ms: int
+    received_utc_ms: int
+    boot: int
+    data: str  # JSON
+
+    @property
+    def key(self) -> LaneKey:
+        return self[0], self[1], self[2]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMessage:
+    """What could not be taken, raw. With a `seq` the sender is told; without, nobody can be."""
+
+    topic: str
+    node: str
+    reason: str
+    payload: bytes = field(repr=False)
+    received_utc_ms: int
+    stream: str = ""
+    lane: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatRow:
+    """The newest heartbeat of a node and when it came."""
+
+    heartbeat: Heartbeat
+    received_utc_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """The answer of a node to a command, as it came."""
+
+    node: str
+    function: str
+    id: str
+    state: str
+    received_utc_ms: int
+    document: str  # JSON, shortened when large
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything of one transaction."""
+
+    events: list[Row] = field(default_factory=list)
+    samples: list[Row] = field(default_factory=list)
+    refused: list[RefusedMessage] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    heartbeats: dict[str, HeartbeatRow] = field(default_factory=dict)
+    results: list[ResultRow] = field(default_factory=list)
+    fleet_events: list[FleetEvent] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Committed:
+    """What a batch came to."""
+
+    new: int = 0
+    duplicates: int = 0
+    overfull: list[Row] = field(default_factory=list)  # not taken: their lane has too many gaps
+    fleet_events: list[Event] = field(default_factory=list)  # with the identity they got
+
+
+class ForeignStoreError(PermanentError):
+    """The data folder belongs to somebody else: another process, or another program."""
+
+
+class Store(Protocol):
+    """One coordinator's memory. All methods may be called from the event loop."""
+
+    boot: int  # +1 with each opening, on disk before anything is said with it
+    stream: str  # random; under it the coordinator's own events have their identity
+
+    def nodes(self) -> list[Node]:
+        """Every registered node, as it was last committed."""
+
+    async def commit(self, batch: Batch) -> Committed:
+        """All of it durable, or an error and none of it. StorageError: try again later."""
+
+    def unannounced(self, limit: int) -> list[Event]:
+        """The oldest fleet events whose publishing was not confirmed by `announced`."""
+
+    async def save_counters(self, counters: dict[str, float], announced_seq: int) -> None:
+        """Keeps the process's counters for `edgectl status`, and how far fleet events are published."""
+
+    def close(self) -> None:
+        """Finishes what was begun and lets go of the file."""
