@@ -52,9 +52,39 @@ def test_every_key_appears_and_no_other() -> None:
     assert shown() == known
 
 
+def test_every_number_and_switch_that_is_commented_out_shows_its_default() -> None:
+    """Other values may be examples."""
+    given = read(AgentConfig, tomllib.loads(uncommented()), strict=True)
+    example = {
+        "node": {"id": "x"},
+        "cameras": [{"id": "x", "source": "x"}],
+        "pipelines": [{"camera": "x", "model": "x"}],
+    }
+    plain = read(AgentConfig, example, strict=True)
+    pairs: list[tuple[Any, Any]] = [
+        (given.node, plain.node),
+        (given.broker, plain.broker),
+        (given.inference, plain.inference),
+        (given.cameras[0], plain.cameras[0]),
+        (given.pipelines[0], plain.pipelines[0]),
+        (given.pipelines[0].tracker, plain.pipelines[0].tracker),
+        (given.pipelines[0].lines[0], type(given.pipelines[0].lines[0])("x", (0, 0), (1, 1))),
+        (given.pipelines[0].zones[0], type(given.pipelines[0].zones[0])("x", ())),
+        (given.pipelines[0].rules[0], type(given.pipelines[0].rules[0])("x")),
+    ]
+    for shown_table, default_table in pairs:
+        for field in dataclasses.fields(default_table):
+            default = getattr(default_table, field.name)
+            if isinstance(default, int | float):
+                assert getattr(shown_table, field.name) == default, f"{type(default_table).__name__}.{field.name}"
+
+
+def uncommented() -> str:
+    return re.sub(r"(?m)^# (?=\[|[a-z_0-9]+ = )", "", SAMPLE.read_text(encoding="utf-8"))
+
+
 def test_it_loads_with_every_comment_taken_away() -> None:
     """What a person gets who uncomments a key is right too."""
-    uncommented = re.sub(r"(?m)^# (?=\[|[a-z_0-9]+ = )", "", SAMPLE.read_text(encoding="utf-8"))
-    raw = tomllib.loads(uncommented)
+    raw = tomllib.loads(uncommented())
     config = read(AgentConfig, raw, strict=True)
     assert config.pipelines[0].zones[0].name == "belt"
