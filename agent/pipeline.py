@@ -61,6 +61,7 @@ class Pipeline:
         tracker: Tracker,
         decider: Decider,
         outbox: Outbox,
+        labels: tuple[str, ...],
         stopped: Callable[[], bool],
         sample_interval_s: float,
         live: bool,
@@ -72,6 +73,8 @@ class Pipeline:
         self._tracker = tracker
         self._decider = decider
         self._outbox = outbox
+        self._labels = labels
+        self._by_class = np.zeros(len(labels) + 1, np.int64)
         self._stopped = stopped
         self._sample_interval_s = sample_interval_s
         self._live = live
@@ -128,6 +131,7 @@ class Pipeline:
         await self._keep(facts, frame, result.invoke_ms)
         self._frames += 1
         self._detections += len(detections)
+        np.add.at(self._by_class, detections.class_id, 1)
         self._latencies_ms.append((time.monotonic_ns() - frame.captured_mono_ns) / 1e6)
 
     async def _keep(self, facts: list[Fact], frame: Frame, invoke_ms: float = 0.0) -> None:
@@ -216,9 +220,11 @@ class Pipeline:
     @property
     def class_counts(self) -> dict[str, int]:
         """Detections by class since the pipeline began."""
-        counts = self._decider.counts()["detections"]
-        assert isinstance(counts, dict)
-        return {name: count for name, count in counts.items() if isinstance(count, int)}
+        return {
+            self._labels[class_id]: count
+            for class_id, count in enumerate(self._by_class.tolist())
+            if count and class_id < len(self._labels)
+        }
 
     @property
     def dropped_total(self) -> int:

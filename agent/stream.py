@@ -206,6 +206,7 @@ class Stream:
             tracker=Tracker(config.tracker),
             decider=decider,
             outbox=self._outbox,
+            labels=bundle.labels,
             stopped=camera.stopping,
             sample_interval_s=config.sample_interval_s,
             live=not self._recorded,

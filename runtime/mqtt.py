@@ -133,6 +133,7 @@ class Connection:
         self._writing = False
         self._handled = 0  # packets in this turn of the loop
         self._unanswered: set[int] = set()  # QoS 1 publishes without PUBACK
+        self._paused = False
         self._client = self._make_client()
 
     # ---- life -----------------------------------------------------------------------------------
@@ -258,6 +259,22 @@ class Connection:
             self._client.ack(delivery.mid, delivery.qos)
             self._watch_writes()
 
+    def pause_reading(self) -> None:
+        """Leaves what arrives in the socket, so that the broker has to hold it: Mosquitto 2.0.11 sends more than the
+        receive maximum once some of it is acknowledged. Paused for longer than the keep-alive the connection ends.
+        """
+        if not self._paused and self._fd >= 0:
+            self._paused = True
+            self._loop.remove_reader(self._fd)
+
+    def resume_reading(self) -> None:
+        """Undoes `pause_reading`."""
+        if self._paused:
+            self._paused = False
+            if self._fd >= 0:
+                self._loop.add_reader(self._fd, self._readable)
+                self._loop.call_soon(self._read_buffered)
+
     # ---- paho -----------------------------------------------------------------------------------
 
     def _make_client(self) -> paho.Client:
@@ -334,6 +351,7 @@ class Connection:
                 self._client.loop_read()
                 if (
                     self._fd < 0
+                    or self._paused
                     or self._handled >= READ_PACKETS_MAX
                     or not (self._poller.poll(0) or self._tls_pending())
                 ):
@@ -344,11 +362,12 @@ class Connection:
             self._drop("defect while handling a received packet")
             return
         self._watch_writes()
-        if self._fd >= 0 and self._tls_pending():
-            self._loop.call_soon(self._read_on)  # the socket does not show what TLS has decrypted already
+        if self._tls_pending():
+            self._loop.call_soon(self._read_buffered)
 
-    def _read_on(self) -> None:
-        if self._fd >= 0:
+    def _read_buffered(self) -> None:
+        """What TLS has decrypted already makes no socket readable."""
+        if self._fd >= 0 and not self._paused and self._tls_pending():
             self._readable()
 
     def _tls_pending(self) -> bool:

@@ -129,8 +129,7 @@ def identity_of(node: str, payload: bytes) -> Identity | None:
         raw = _from_json(payload)
     except RemoteWireError:
         return None
-    stream, lane, seq = raw.get("edgestream"), raw.get("edgelane"), raw.get("edgeseq")
-    return _identity(node, stream, lane, seq)
+    return _identity(node, raw.get("edgestream"), raw.get("edgelane"), raw.get("edgeseq"))
 
 
 def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
@@ -161,11 +160,8 @@ def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
 def _identity(node: str, stream: Any, lane: Any, seq: Any) -> Identity | None:
     if not (isinstance(stream, str) and isinstance(lane, str) and type(seq) is int):
         return None
-    return (
-        Identity(node, stream, lane, seq)
-        if 0 < len(stream) <= 200 and 0 < len(lane) <= 200 and 0 < seq < 2**63
-        else None
-    )
+    fits = 0 < len(stream) <= 200 and 0 < len(lane) <= 200 and 0 < seq < 2**63
+    return Identity(node, stream, lane, seq) if fits else None
 
 
 def alert_type(state: str) -> str:

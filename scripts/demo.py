@@ -61,6 +61,7 @@ class Watcher:
     latest: deque[str] = field(default_factory=lambda: deque(maxlen=6))
     events_total: int = 0
     ended: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
 
     def take(self, delivery: Delivery) -> None:
         """One message; what cannot be read is somebody else's and left alone."""
@@ -80,6 +81,8 @@ class Watcher:
             self.latencies_ms.append(max(0.0, time.time_ns() / 1e6 - event.time_utc_ms))
         if event.type == "CameraStateChanged" and event.data.get("state") in ("ended", "failed"):
             self.ended.add(node)
+        if event.data.get("state") == "failed":
+            self.problems.append(f"{node}: {event.type} {event.subject}: {event.data.get('reason')}")
         if event.type in ("FrameAnalyzed", "ObjectUpdated"):
             return
         what = event.data.get("class") or event.data.get("state") or event.data.get("rule") or ""
@@ -130,7 +133,7 @@ def _nodes(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:
     if not arguments.video:
         return {
             "weld-1": _body("scene:weld?seed=1&fps=30", "weld_defects", rule="crack"),
-            "weld-2": _body("scene:weld?seed=7&fps=30", "weld_defects", rule="crack"),
+            "weld-2": _body("scene:weld?seed=7&fps=30&line=stainless", "weld_defects", rule="crack"),
         }
     here = Path(os.environ.get("EDGEWRIGHT_CALLED_FROM", "."))
     video, model = (here / arguments.video).resolve(), (here / arguments.model).resolve()
@@ -180,6 +183,8 @@ async def _demo(folder: Path, nodes: dict[str, str], seconds: float) -> Summary:
         summary = _summary(stack, watcher, nodes)
         await connection.close()
         await asyncio.to_thread(stack.stop)
+    for problem in dict.fromkeys(watcher.problems):
+        print(f"demo: {problem}", file=sys.stderr)
     return summary
 
 

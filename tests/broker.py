@@ -5,6 +5,8 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +27,7 @@ class Broker:
         self.port = port
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
-        self._start()
+        self.start()
 
     def stop(self) -> None:
         self._end(kill=False)
@@ -35,9 +37,9 @@ class Broker:
 
     def restart(self) -> None:
         self._end(kill=True)
-        self._start()
+        self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
         program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
         assert program is not None, "mosquitto is not installed"
         with self._config.with_suffix(".log").open("ab") as log:
@@ -68,3 +70,13 @@ def start_broker(tmp_path: Path, port: int | None = None, extra_conf: str = "") 
     config = tmp_path / f"mosquitto-{port}.conf"
     config.write_text("\n".join([*lines, extra_conf, ""]), encoding="utf-8")
     return Broker(config, port)
+
+
+@contextmanager
+def broker(folder: Path, extra_conf: str = "") -> Iterator[Broker]:
+    """A broker for the length of a `with`."""
+    running = start_broker(folder, extra_conf=extra_conf)
+    try:
+        yield running
+    finally:
+        running.stop()

@@ -2,6 +2,7 @@
 
 import importlib
 import threading
+import typing
 from collections.abc import Callable, Mapping
 from time import monotonic, monotonic_ns
 from typing import Any, Protocol
@@ -101,21 +102,23 @@ def open_scene(address: str) -> SceneSource:
         raise ConfigError(f"there is no scene {name!r}", hint="known scenes: " + ", ".join(sorted(SCENES)))
     module, class_name = SCENES[name]
     make: Callable[..., Renderer] = getattr(importlib.import_module(module), class_name)
-    parameters = {key: _number(address, key, value) for key, value in parse_qsl(parts.query)}
-    pace = bool(parameters.pop("pace", 1))
-    frames = int(parameters.pop("frames", 0))
+    hints = typing.get_type_hints(getattr(make, "__init__", make))
+    parameters = {key: _value(address, key, value, hints.get(key)) for key, value in parse_qsl(parts.query)}
     try:
+        pace = bool(int(parameters.pop("pace", 1)))
+        frames = int(parameters.pop("frames", 0))
         return SceneSource(make(**parameters), pace=pace, frames=frames)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"scene {address!r}: {error}", hint="check its parameters") from None
 
 
-def _number(address: str, key: str, value: str) -> Any:
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        return float(value)
-    except ValueError:
-        raise ConfigError(f"scene {address!r}: {key} is no number: {value!r}") from None
+def _value(address: str, key: str, text: str, hint: object) -> Any:
+    """A number where it is one; a word only where the renderer does not ask for a number."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    if hint in (int, float) or key in ("pace", "frames"):
+        raise ConfigError(f"scene {address!r}: {key} is no number: {text!r}")
+    return text

@@ -27,6 +27,7 @@ RETRY = Backoff(first_s=0.5, max_s=60.0)
 RETRY_AUTH = Backoff(first_s=30.0, max_s=600.0)  # a person has to act: do not hammer the broker's log
 STEADY_S = 30.0  # a connection that lasted this long starts the back-off anew
 HEARTBEAT_JITTER = 0.1
+FIRST_HEARTBEATS_S = 3.0
 DRAIN_S = 3.0  # how long a stopping agent waits for acknowledgements of what it has sent
 
 
@@ -181,10 +182,12 @@ class Link:
 
     async def _beat(self) -> None:
         topic = self._space.text(Topic(Kind.HEARTBEAT, self._node))
+        pause_s = min(FIRST_HEARTBEATS_S, self._heartbeat_s)  # the first figures of a start say nothing yet
         while True:
             self._publish_now(Message(topic, heartbeat_payload(self._heartbeat()), qos=0))
             jitter = 1.0 + HEARTBEAT_JITTER * (2.0 * self._random.random() - 1.0)
-            await asyncio.sleep(self._heartbeat_s * jitter)
+            await asyncio.sleep(pause_s * jitter)
+            pause_s = self._heartbeat_s
 
     # ---- what arrives ---------------------------------------------------------------------------
 

@@ -205,7 +205,7 @@ class Fleet:
         return max(node.heard_ms, self._hearing_since_ms) + self.rules.silent_after_ms
 
     def _remind(self, node: Node) -> None:
-        """A deadline that moved later is found out when the earlier one is due; only an earlier one needs an entry."""
+        """Only an earlier deadline needs an entry: one that moved later is found out when the entry is due."""
         deadline_ms = self._deadline_ms(node)
         if deadline_ms is not None and deadline_ms < self._reminders.get(node.name, deadline_ms + 1):
             self._reminders[node.name] = deadline_ms
@@ -241,8 +241,10 @@ class Draft:
         node = self._hear(name, heartbeat.boot, heartbeat.session, Word.ALIVE, "", now, live=True)
         if node is None:
             return
-        same_session = (
-            before is not None and (before.boot, before.session, before.word) == (node.boot, node.session, node.word)
+        same_session = before is not None and (before.boot, before.session, before.word) == (
+            node.boot,
+            node.session,
+            node.word,
         )
         if same_session and heartbeat.seq <= node.heartbeat_seq:
             return
@@ -295,9 +297,7 @@ class Draft:
                 self._tell("NodeOffline", node, now, reason)
             elif node.state is NodeState.OFFLINE:
                 self._tell("NodeOnline", node, now, reason)
-            node = replace(
-                node, state=state, reason=reason[:200], since_ms=now.steady_ms, since_utc_ms=now.utc_ms
-            )
+            node = replace(node, state=state, reason=reason[:200], since_ms=now.steady_ms, since_utc_ms=now.utc_ms)
         self.changed[node.name] = node
         return node
 

@@ -151,7 +151,9 @@ def _sync_row(node: str, stream: str, boot: int, row: SyncRow, received_utc_ms: 
 def _status(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     if not delivery.payload:
         return Nothing()
-    return News(topic.node, codec.decode_document(Status, Kind.STATUS, delivery.payload))
+    status = codec.decode_document(Status, Kind.STATUS, delivery.payload)
+    _storable(status.reason)
+    return News(topic.node, status)
 
 
 def _birth(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:

@@ -108,8 +108,8 @@ class Store(Protocol):
     async def commit(self, batch: Batch) -> Committed:
         """All of it durable, or an error and none of it. StorageError: try again later."""
 
-    def unannounced(self, limit: int) -> list[Event]:
-        """The oldest fleet events whose publishing was not confirmed by `announced`."""
+    def unannounced(self, after_seq: int, limit: int) -> list[Event]:
+        """The oldest fleet events beyond `after_seq` that are not known to be published."""
 
     async def save_counters(self, counters: dict[str, float], announced_seq: int) -> None:
         """Keeps the process's counters for `edgectl status`, and how far fleet events are published."""

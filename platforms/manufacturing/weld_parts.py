@@ -12,17 +12,22 @@ origin at the top of the picture, for a picture 360 pixels high (`scale` adapts 
     |      +----------------------------------+              |
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 DEFECTS_PER_PART_MAX = 8
 """Ids of defects are `part * DEFECTS_PER_PART_MAX + position`."""
+
+
+def f32(values: ArrayLike) -> FloatArray:
+    """A float32 array."""
+    return np.asarray(values, np.float32)
 
 
 class DefectKind(StrEnum):
@@ -159,7 +164,11 @@ def part_at(seed: int, number: int, line: Line, scale: float) -> Part | None:
         angle_rad=angle,
         tone=float(rng.uniform(0.85, 1.12)),
         seam_v=float(scale * rng.uniform(-24, 24)),
-        seam_wave=(float(scale * rng.uniform(0.5, 3.0)), float(scale * rng.uniform(25, 70)), float(rng.uniform(0, 6.3))),
+        seam_wave=(
+            float(scale * rng.uniform(0.5, 3.0)),
+            float(scale * rng.uniform(25, 70)),
+            float(rng.uniform(0, 6.3)),
+        ),
         bead_half_width=float(scale * rng.uniform(17, 25)),
         ripple_pitch=float(scale * rng.uniform(7.0, 11.0)),
         ripple_bend=float(rng.uniform(0.35, 0.8) * rng.choice([-1, 1])),
@@ -172,8 +181,7 @@ def part_at(seed: int, number: int, line: Line, scale: float) -> Part | None:
     scratches = tuple(_scratch(rng, bare, scale) for _ in range(rng.integers(0, 4)))
     stains = np.array([_stain(rng, bare, scale) for _ in range(rng.integers(0, 3))], np.float32).reshape(-1, 4)
     defects = _defects(rng, bare, line, scale)
-    fields = {name: getattr(bare, name) for name in Part.__slots__}
-    return Part(**{**fields, "scratches": scratches, "stains": stains, "defects": defects})
+    return replace(bare, scratches=scratches, stains=stains, defects=defects)
 
 
 def _scratch(rng: np.random.Generator, part: Part, scale: float) -> FloatArray:
@@ -191,7 +199,7 @@ def _scratch(rng: np.random.Generator, part: Part, scale: float) -> FloatArray:
 def _stain(rng: np.random.Generator, part: Part, scale: float) -> tuple[float, float, float, float]:
     """x, y, radius, depth of a soft dark smudge of oil or soot."""
     u, v = rng.uniform(-0.8, 0.8) * part.half[0], rng.uniform(-0.8, 0.8) * part.half[1]
-    x, y = part.world(np.float32([u]), np.float32([v]))
+    x, y = part.world(f32([u]), f32([v]))
     return float(x[0]), float(y[0]), scale * float(rng.uniform(12, 40)), float(rng.uniform(0.08, 0.25))
 
 
@@ -248,7 +256,7 @@ def _crack(rng: np.random.Generator, part: Part, scale: float) -> tuple[FloatArr
     along = np.linspace(-length / 2, length / 2, n)
     jag = scale * rng.uniform(1.8, 4.5) * rng.standard_normal(n)
     u0 = rng.uniform(-0.8, 0.8) * part.half[0]
-    v0 = float(part.seam_centre_v(np.float32([u0]))[0]) + rng.uniform(-0.25, 0.25) * part.bead_half_width
+    v0 = float(part.seam_centre_v(f32([u0]))[0]) + rng.uniform(-0.25, 0.25) * part.bead_half_width
     u = u0 + along * np.cos(heading) - jag * np.sin(heading)
     v = v0 + along * np.sin(heading) + jag * np.cos(heading)
     taper = 0.55 + 0.45 * np.sin(np.linspace(0.15, np.pi - 0.15, n))
@@ -274,7 +282,7 @@ def _spatter(rng: np.random.Generator, part: Part, scale: float) -> tuple[FloatA
     n = int(rng.integers(5, 13))
     side = rng.choice([-1.0, 1.0])
     reach = scale * rng.uniform(13, 32)
-    seam = float(part.seam_centre_v(np.float32([0.0]))[0])
+    seam = float(part.seam_centre_v(f32([0.0]))[0])
     inner, outer = part.bead_half_width + 0.7 * reach, 0.9 * part.half[1] - side * seam - reach
     v0 = seam + side * rng.uniform(inner, max(inner + 1, outer))
     u0 = rng.uniform(-0.82, 0.82) * part.half[0]

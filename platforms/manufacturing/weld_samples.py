@@ -1,7 +1,7 @@
 """Still pictures at the model's geometry, with boxes: what the model is trained, chosen and measured on.
 
-Idea: sample k of a split is a pure function of (split, k). The splits draw their scenes from seeds that never meet each
-other, nor the small seeds that demos use.
+Idea: the samples of a scene are a pure function of (split, scene number). The splits draw their scenes from seeds
+that never meet each other, nor the small seeds that demos use.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from platforms.manufacturing.weld_parts import KINDS, LINES, FloatArray, Line
+from platforms.manufacturing.weld_parts import KINDS, LINES, FloatArray, Line, f32
 from platforms.manufacturing.weld_scene import WeldDefect, WeldScene
 
 INPUT_WIDTH, INPUT_HEIGHT = 320, 192
@@ -49,7 +49,9 @@ def scene_samples(split: Split, scene: int) -> list[Sample]:
     seed = int(split) + scene
     rng = np.random.default_rng([seed, 0x5A3])
     weld = WeldScene(seed, line=random_line(rng))
-    indexes = np.sort(rng.integers(0, int(weld.fps * 6 * weld.line.pitch_px / weld.line.speed_px_s), FRAMES_PER_SCENE))
+    indexes = np.sort(
+        rng.integers(0, int(weld.fps * 6 * weld.line.pitch_px / weld.line.speed_px_s), FRAMES_PER_SCENE)
+    )
     return [sample_of(weld, int(index), antialias=bool(rng.random() < 0.6)) for index in indexes]
 
 
@@ -77,7 +79,7 @@ def sample_of(scene: WeldScene, index: int, antialias: bool) -> Sample:
 
 def _fractions(truth: list[WeldDefect], size: tuple[int, int]) -> FloatArray:
     boxes = np.array([defect.xyxy for defect in truth], np.float32).reshape(-1, 4)
-    return np.asarray(boxes / np.float32([*size, *size]), np.float32)
+    return np.asarray(boxes / f32([*size, *size]), np.float32)
 
 
 def random_line(rng: np.random.Generator) -> Line:

@@ -5,13 +5,25 @@ strips, each once when it comes into view and kept in a small cache; a frame is 
 field, plus sensor noise.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from platforms.manufacturing.weld_parts import STEEL, Box, Defect, DefectKind, FloatArray, Line, Part, part_at
+from platforms.manufacturing.weld_parts import (
+    LINES,
+    STEEL,
+    Box,
+    Defect,
+    DefectKind,
+    FloatArray,
+    Line,
+    Part,
+    f32,
+    part_at,
+)
 from platforms.manufacturing.weld_surface import MARGIN, make_textures, paint_strip
 
 STRIP = 32
@@ -46,11 +58,15 @@ class WeldScene:
         height: int = 360,
         fps: float = 30.0,
         *,
-        line: Line = STEEL,
+        line: Line | str = STEEL,
         defects: bool = True,
     ) -> None:
         if seed < 0 or width < 64 or height < 48 or not fps > 0:
             raise ValueError(f"no scene of {width}x{height} at {fps} frames/s with seed {seed}")
+        if isinstance(line, str):
+            if line not in LINES:
+                raise ValueError(f"there is no line {line!r}, only {', '.join(sorted(LINES))}")
+            line = LINES[line]
         self.size = (width, height)
         self.fps = fps
         self.line = line
@@ -83,13 +99,14 @@ class WeldScene:
             strips.reverse()
             skipped = (last + 1) * STRIP - left - width
         belt = np.concatenate(strips, axis=1)[:, skipped : skipped + width]
-        light = self._light_field(index) * self._flicker(index)
+        light, flicker = self._light_field(index), self._flicker(index)
         row, column = self._noise_at(index)
         noise = self._noise[row : row + height, column : column + width]
         frame = np.empty((height, width, 3), np.uint8)
         for top in range(0, height, BAND):
             rows = slice(top, top + BAND)
             band = belt[rows] * light[rows]
+            band *= flicker
             band += noise[rows]
             np.clip(band, 0, 255, out=band)
             frame[rows] = band
@@ -100,10 +117,9 @@ class WeldScene:
         if not self._defects:
             return []
         left = self._left(index)
-        width, height = self.size
         seen = (
             self._seen(defect, left)
-            for number in self._cells(left, left + width)
+            for number in self._cells(left, left + self.size[0])
             if (part := self._part(number)) is not None
             for defect in part.defects
         )
@@ -170,13 +186,13 @@ class WeldScene:
             width, height = self.size
             x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
             y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-            azimuth = np.radians(line.light_azimuth_deg) + 0.3 * np.sin(seconds / 17 + phase[1])
-            slope = 0.10 * (x * np.cos(azimuth) + y * np.sin(azimuth))
+            azimuth = math.radians(line.light_azimuth_deg) + 0.3 * math.sin(seconds / 17 + phase[1])
+            slope = 1 + 0.10 * (x * math.cos(azimuth) + y * math.sin(azimuth))
             fall = 1 - line.vignette * 0.5 * (x * x + y * y)
-            warmth = 0.03 * np.sin(seconds / 29 + phase[2])
-            exposure = line.exposure * (1 + 0.06 * np.sin(seconds / 11 + phase[3]))
+            warmth = 0.03 * math.sin(seconds / 29 + phase[2])
+            exposure = line.exposure * (1 + 0.06 * math.sin(seconds / 11 + phase[3]))
             rgb = exposure * np.array(line.light_rgb) * [1 + warmth, 1, 1 - warmth]
-            self._light = step, ((fall * (1 + slope))[:, :, None] * rgb.astype(np.float32)).astype(np.float32)
+            self._light = step, f32((fall * slope)[:, :, None] * f32(rgb))
         return self._light[1]
 
     def _flicker(self, index: int) -> np.float32:
@@ -192,8 +208,10 @@ class WeldScene:
 
 def _sensor_noise(rng: np.random.Generator, width: int, height: int, levels: float) -> NDArray[np.int8]:
     """Noise somewhat larger than a frame, (height + 61, width + 101, 3) int8."""
-    noise = rng.normal(0, levels, (height + 61, width + 101, 3))
-    return np.clip(np.rint(noise), -100, 100).astype(np.int8)
+    noise = rng.standard_normal((height + 61, width + 101, 3), np.float32)
+    noise *= levels
+    np.rint(noise, out=noise)
+    return np.clip(noise, -100, 100, out=noise).astype(np.int8)
 
 
 def _blur(rgb: FloatArray, sigma: float, travel: float) -> FloatArray:

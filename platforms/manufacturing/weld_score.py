@@ -1,7 +1,7 @@
 """How good are detections of weld defects? Centre-point decoding and average precision.
 
-Idea. Decoding follows Zhou et al. 2019, "Objects as Points": a cell that is the largest of its 3x3 neighbourhood is an
-object. Average precision is COCO's: 101 recall levels, matches taken greedily by confidence.
+Idea. Decoding follows Zhou et al. 2019, "Objects as Points": a cell that is the largest of its 3x3 neighbourhood is
+an object. Average precision is COCO's: 101 recall levels, matches taken greedily by confidence.
 """
 
 from dataclasses import dataclass

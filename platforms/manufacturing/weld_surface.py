@@ -1,15 +1,16 @@
 """How plates, seams and defects look: a strip of the belt as shaded colour.
 
 Idea: a height field and an albedo are painted over the strip's pixels, normals come from the height's gradient, and a
-distant light gives Lambert diffuse and Blinn-Phong specular shading (Blinn 1977). Everything depends on world coordinates
-alone, so that neighbouring strips meet without a visible border.
+distant light gives Lambert diffuse and Blinn-Phong specular shading (Blinn 1977). Everything depends on world
+coordinates alone, so that neighbouring strips meet without a visible border.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from platforms.manufacturing.weld_parts import Defect, DefectKind, FloatArray, Line, Part
+from platforms.manufacturing.weld_parts import Defect, DefectKind, FloatArray, Line, Part, f32
 
 TILE = 256
 """Side of the noise tiles, pixels; they wrap."""
@@ -49,8 +50,11 @@ def make_textures(seed: int) -> Textures:
 
 @dataclass(slots=True)
 class _Canvas:
-    """The strip while it is painted. x: (1, w), y: (h, 1) world pixels; height: (h, w); rgb: (h, w, 3), 0..1;
-    gloss: (h, w), weight of the specular term."""
+    """A strip, or a plate on it, while it is painted.
+
+    x: (1, w), y: (h, 1) world pixels; height: (h, w) pixels; rgb: (h, w, 3), 0..1;
+    gloss: (h, w), weight of the specular term
+    """
 
     x: FloatArray
     y: FloatArray
@@ -72,10 +76,8 @@ def paint_strip(
     """The belt from world column x0, shaded and not yet blurred: (height, width, 3) float32, 0..1 and above."""
     x = np.arange(x0, x0 + width, dtype=np.float32)[None, :]
     y = np.arange(height, dtype=np.float32)[:, None]
-    canvas = _Canvas(
-        x, y, np.zeros((height, width), np.float32), np.empty((height, width, 3), np.float32),
-        np.zeros((height, width), np.float32),
-    )  # fmt: skip
+    level = np.zeros((height, width), np.float32)
+    canvas = _Canvas(x, y, level, np.empty((height, width, 3), np.float32), np.zeros_like(level))
     _paint_belt(canvas, line, textures, scale)
     for part in parts:
         low, high = part.x_range()
@@ -91,7 +93,7 @@ def _tile(texture: FloatArray, canvas: _Canvas, at: tuple[int, int] = (0, 0)) ->
     """The texture over the canvas, wrapped: (h, w)."""
     rows = (canvas.y[:, 0].astype(np.int64) + at[0]) % TILE
     columns = (canvas.x[0].astype(np.int64) + at[1]) % TILE
-    return texture[rows[:, None], columns[None, :]]
+    return f32(texture[rows[:, None], columns[None, :]])
 
 
 def _paint_belt(canvas: _Canvas, line: Line, textures: Textures, scale: float) -> None:
@@ -99,12 +101,12 @@ def _paint_belt(canvas: _Canvas, line: Line, textures: Textures, scale: float) -
     rib = np.sin(canvas.x * np.float32(2 * np.pi / (26 * scale)))
     grain = _tile(textures.grainy, canvas)
     tone = 1.0 + 0.10 * grain + 0.08 * _tile(textures.cloudy, canvas)
-    canvas.rgb[:] = tone[:, :, None] * np.float32(line.belt_rgb)
+    canvas.rgb[:] = tone[:, :, None] * f32(line.belt_rgb)
     canvas.height[:] = 0.5 * scale * np.clip(rib * 2.0, -1, 1) + 0.25 * grain
     rail = np.abs(canvas.y - canvas.y[-1] / 2) - (canvas.y[-1] / 2 - 13 * scale)
     on_rail = np.clip(rail, 0, 1)
     canvas.height[:] = canvas.height * (1 - on_rail) + on_rail * 3.0 * np.minimum(rail, 3 * scale)
-    steel = np.float32([0.30, 0.31, 0.33])
+    steel = f32([0.30, 0.31, 0.33])
     canvas.rgb[:] += on_rail[:, :, None] * (steel - canvas.rgb)
     canvas.gloss[:] = 0.06 + 0.25 * on_rail
 
@@ -118,31 +120,33 @@ def _paint_part(canvas: _Canvas, part: Part, line: Line, textures: Textures, sca
     canvas.rgb *= (1 - 0.65 * np.clip(1 - outside / (12 * scale), 0, 1))[:, :, None]
     on_plate = np.clip(0.5 - outside, 0, 1).astype(np.float32)
 
-    brushed = _tile(textures.brushed, canvas, part.texture_at)
-    cloudy = _tile(textures.cloudy, canvas, part.texture_at)
-    grainy = _tile(textures.grainy, canvas, part.texture_at)
-    tone = part.tone * (1.0 + 0.055 * brushed + 0.05 * cloudy + 0.02 * grainy)
-    rgb = tone[:, :, None] * np.float32(line.plate_rgb)
-    height = 4.0 * scale * np.clip(-outside / (3.5 * scale), 0, 1) + 0.10 * brushed
-    gloss = np.full_like(height, 0.22)
+    noise = Textures(
+        brushed=_tile(textures.brushed, canvas, part.texture_at),
+        cloudy=_tile(textures.cloudy, canvas, part.texture_at),
+        grainy=_tile(textures.grainy, canvas, part.texture_at),
+    )
+    tone = part.tone * (1.0 + 0.055 * noise.brushed + 0.05 * noise.cloudy + 0.02 * noise.grainy)
+    rgb = tone[:, :, None] * f32(line.plate_rgb)
+    height = 4.0 * scale * np.clip(-outside / (3.5 * scale), 0, 1) + 0.10 * noise.brushed
+    plate = _Canvas(canvas.x, canvas.y, height, rgb, np.full_like(height, 0.22))
 
     across = (v - part.seam_centre_v(u)) / np.float32(part.bead_half_width)
-    ends = np.clip((part.half[0] - 9 * scale - np.abs(u)) / (9 * scale), 0, 1)
-    _tint(rgb, across, part.tint * ends * (1 + 0.25 * cloudy))
-    _paint_bead(rgb, height, gloss, u, across, ends, part, cloudy, grainy, scale)
+    ends = f32(np.clip((part.half[0] - 9 * scale - np.abs(u)) / (9 * scale), 0, 1))
+    _tint(rgb, across, part.tint * ends * (1 + 0.25 * noise.cloudy))
+    _paint_bead(plate, part, noise, u, across, ends, scale)
     for x, y, radius, depth in part.stains:
         rgb *= (1 - depth * np.exp(-((canvas.x - x) ** 2 + (canvas.y - y) ** 2) / radius**2))[:, :, None]
 
     canvas.rgb += on_plate[:, :, None] * (rgb - canvas.rgb)
     canvas.height += on_plate * (height - canvas.height)
-    canvas.gloss += on_plate * (gloss - canvas.gloss)
+    canvas.gloss += on_plate * (plate.gloss - canvas.gloss)
     for scratch in part.scratches:
         _stroke(canvas, scratch, light=0.16, dig=0.25)
 
 
-_TINT_AT = np.float32([0.0, 0.95, 1.1, 1.45, 1.85, 2.4, 3.2, 4.2])
+_TINT_AT = f32([0.0, 0.95, 1.1, 1.45, 1.85, 2.4, 3.2, 4.2])
 """Distance from the seam's centre in half widths, for the colours below (temper colours of heated steel)."""
-_TINT_RGB = np.float32(
+_TINT_RGB = f32(
     [
         [0.50, 0.48, 0.47],
         [0.46, 0.42, 0.38],
@@ -175,26 +179,28 @@ def _tint(rgb: FloatArray, across: FloatArray, weight: FloatArray) -> None:
 
 
 def _paint_bead(
-    rgb: FloatArray, height: FloatArray, gloss: FloatArray, u: FloatArray, across: FloatArray, ends: FloatArray,
-    part: Part, cloudy: FloatArray, grainy: FloatArray, scale: float,
-) -> None:  # fmt: skip
-    """A convex bead whose solidification ripples are arcs, like fish scales."""
+    plate: _Canvas, part: Part, noise: Textures, u: FloatArray, across: FloatArray, ends: FloatArray, scale: float
+) -> None:
+    """A convex bead whose solidification ripples are arcs, like fish scales.
+
+    across: distance from the seam's centre in half widths; ends: 1 along the seam, 0 beyond its ends. Both (h, w).
+    """
     cap = np.maximum(1 - across**2, 0) * ends
     on_bead = np.clip(cap * 6, 0, 1)
     bend = part.ripple_bend * part.bead_half_width * across**2
-    phase = (u + bend + 0.9 * scale * cloudy) * np.float32(2 * np.pi / part.ripple_pitch)
+    phase = (u + bend + 0.9 * scale * noise.cloudy) * np.float32(2 * np.pi / part.ripple_pitch)
     ripple = np.sin(phase) + 0.4 * np.sin(2 * phase + 0.8)
-    height += 0.42 * part.bead_half_width * cap
-    height += on_bead * (0.085 * part.ripple_pitch * ripple + 0.25 * grainy + 0.3 * cloudy)
-    tone = 1 + on_bead * (0.05 * ripple - 0.06 + 0.03 * grainy)
-    rgb *= tone[:, :, None]
-    gloss += on_bead * 0.28
+    plate.height += 0.42 * part.bead_half_width * cap
+    plate.height += on_bead * (0.085 * part.ripple_pitch * ripple + 0.25 * noise.grainy + 0.3 * noise.cloudy)
+    tone = 1 + on_bead * (0.05 * ripple - 0.06 + 0.03 * noise.grainy)
+    plate.rgb *= tone[:, :, None]
+    plate.gloss += on_bead * 0.28
 
 
 def _distance(canvas_x: FloatArray, canvas_y: FloatArray, points: FloatArray) -> FloatArray:
     """Distance to a polyline in units of its local half width: (h, w). 1 is the line's edge."""
     best = np.full(np.broadcast_shapes(canvas_x.shape, canvas_y.shape), np.inf, np.float32)
-    for (ax, ay, ar), (bx, by, br) in zip(points[:-1], points[1:], strict=True):
+    for (ax, ay, ar), (bx, by, br) in pairwise(points):
         dx, dy = bx - ax, by - ay
         t = np.clip(((canvas_x - ax) * dx + (canvas_y - ay) * dy) / (dx * dx + dy * dy + 1e-6), 0, 1)
         away = np.hypot(canvas_x - ax - t * dx, canvas_y - ay - t * dy)
@@ -283,8 +289,8 @@ def _shade(canvas: _Canvas, line: Line, part_number: int) -> FloatArray:
     azimuth = np.radians(line.light_azimuth_deg + 25 * np.sin(part_number * 0.7))
     elevation = np.radians(line.light_elevation_deg)
     light = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
-    half = (light + [0, 0, 1]) / np.linalg.norm(light + [0, 0, 1])
-    light, half = light.astype(np.float32), half.astype(np.float32)
+    half = light + np.array([0, 0, 1])
+    light, half = f32(light), f32(half / np.linalg.norm(half))
     hy, hx = _gradient(canvas.height)
     inverse = 1 / np.sqrt(hx * hx + hy * hy + 1)
     diffuse = np.maximum((light[2] - hx * light[0] - hy * light[1]) * inverse, 0) / light[2]
@@ -295,7 +301,7 @@ def _shade(canvas: _Canvas, line: Line, part_number: int) -> FloatArray:
     shine = shine * shine
     shine = canvas.gloss * (shine * shine)
     return np.asarray(
-        canvas.rgb * (0.38 + 0.62 * diffuse)[:, :, None] + shine[:, :, None] * np.float32(line.light_rgb), np.float32
+        canvas.rgb * (0.38 + 0.62 * diffuse)[:, :, None] + shine[:, :, None] * f32(line.light_rgb), np.float32
     )
 
 

@@ -1,1 +1,1 @@
-"""Training of the weld defect model. Needs the `train` extra; nothing of it is imported by an agent."""
+"""Training of the weld defect model. `network.py` needs the `train` extra; no agent imports any of it."""

@@ -2,9 +2,11 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
 from platforms.manufacturing.weld_parts import FloatArray
 from platforms.manufacturing.weld_samples import Sample
@@ -23,18 +25,18 @@ class Int8Model:
         self.input = self._interpreter.get_input_details()[0]
         self.outputs = {str(detail["name"]): detail for detail in self._interpreter.get_output_details()}
 
-    def maps(self, image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> dict[str, FloatArray]:
+    def maps(self, image: NDArray[np.uint8]) -> dict[str, FloatArray]:
         """Real values of each output for (height, width, 3) uint8, without the batch axis."""
         self._interpreter.set_tensor(self.input["index"], image[None])
         self._interpreter.invoke()
         return {name: self._real(detail) for name, detail in self.outputs.items()}
 
-    def _real(self, detail: dict[str, object]) -> FloatArray:
-        scale, zero_point = detail["quantization"]  # type: ignore[misc]
+    def _real(self, detail: dict[str, Any]) -> FloatArray:
+        scale, zero_point = detail["quantization"]
         stored = self._interpreter.get_tensor(detail["index"])[0]
         return np.asarray((stored.astype(np.float32) - zero_point) * scale, np.float32)
 
-    def find(self, image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> Found:
+    def find(self, image: NDArray[np.uint8]) -> Found:
         maps = self.maps(image)
         return decode_centerpoint(maps["heatmap"], maps["offset"], maps["size"], CONFIDENCE_MIN, DETECTIONS_MAX)
 

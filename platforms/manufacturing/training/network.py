@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow.lite.tools import flatbuffer_utils
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -20,8 +21,10 @@ OUTPUTS = ("heatmap", "offset", "size")
 
 
 def build(seed: int) -> Any:
-    """A small backbone with one top-down step and a centre-point head: plain convolutions where maps are large (quicker
-    there than depthwise ones, above all to train on a CPU), MobileNetV2's inverted residuals (Sandler et al. 2018) behind.
+    """A small backbone with one top-down step and a centre-point head.
+
+    Plain convolutions where maps are large (quicker there than depthwise ones, above all to train on a CPU),
+    MobileNetV2's inverted residuals (Sandler et al. 2018) behind.
 
     Input (1, INPUT_HEIGHT, INPUT_WIDTH, 3) in 0..1; outputs `heatmap`, `offset`, `size` at stride 8.
     """
@@ -109,13 +112,17 @@ def _augmented(image: Any, targets: Any) -> tuple[Any, Any]:
         targets = tf.concat([targets[..., :at], 1 - targets[..., at : at + 1], targets[..., at + 1 :]], axis=-1)
     if tf.random.uniform([]) < 0.5:
         image, targets = image[::-1], targets[::-1]
-        targets = tf.concat([targets[..., : at + 1], 1 - targets[..., at + 1 : at + 2], targets[..., at + 2 :]], axis=-1)
+        targets = tf.concat(
+            [targets[..., : at + 1], 1 - targets[..., at + 1 : at + 2], targets[..., at + 2 :]], axis=-1
+        )
     gain = tf.random.uniform([], 0.75, 1.25) * tf.random.uniform([3], 0.95, 1.05)
     image = tf.clip_by_value((image - 0.4) * tf.random.uniform([], 0.85, 1.15) + 0.4, 0, 1) * gain
     return tf.clip_by_value(image, 0, 1), targets
 
 
-def train(model: Any, data: DataSet, check: DataSet, epochs: int, seed: int, batch: int = 32, rate: float = 2e-3) -> None:
+def train(
+    model: Any, data: DataSet, check: DataSet, epochs: int, seed: int, batch: int = 32, rate: float = 2e-3
+) -> None:
     """AdamW with a cosine schedule; the model ends with the running average of its weights."""
     steps = len(data.images) // batch
     schedule = tf.keras.optimizers.schedules.CosineDecay(
@@ -182,6 +189,11 @@ def to_int8(model: Any, calibration: DataSet) -> bytes:
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.int8
     return _with_named_outputs(bytes(converter.convert()))
+
+
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    """A JPEG file of an RGB picture."""
+    return bytes(tf.io.encode_jpeg(image, quality=80, chroma_downsampling=True).numpy())
 
 
 def _with_named_outputs(tflite: bytes) -> bytes:

@@ -1,0 +1,59 @@
+"""`edge-coordinator`: run the broker-side process, or check its configuration."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from coordinator.config import load_config
+from runtime.errors import ConfigError, EdgewrightError
+from runtime.logs import setup_logging
+
+EXIT_FAILED = 1
+EXIT_CHECK = 2
+EXIT_CONFIG = 78  # EX_CONFIG: the service manager does not start us again
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status; errors that a person can mend are one message, not a traceback."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments.config))
+    except EdgewrightError as error:
+        print(f"edge-coordinator: {error}", file=sys.stderr)  # noqa: T201
+        if isinstance(error, ConfigError):
+            return EXIT_CHECK if arguments.run is _check else EXIT_CONFIG
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-coordinator", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, text, run in (
+        ("run", "run the coordinator until it is told to stop", _run),
+        ("check", "check a configuration and report every mistake", _check),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", type=Path, required=True, metavar="FILE", help="coordinator.toml")
+        command.set_defaults(run=run)
+    return parser
+
+
+def _run(path: Path) -> int:
+    config = load_config(path)
+    password = config.broker.address().password
+    setup_logging(config.log.level, form=config.log.form, secrets=[password] if password else [])
+    from coordinator.coordinator import run
+
+    asyncio.run(run(config))
+    return 0
+
+
+def _check(path: Path) -> int:
+    load_config(path)
+    print(f"{path}: fine")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

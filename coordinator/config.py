@@ -1,0 +1,86 @@
+"""The coordinator's configuration, `coordinator.toml`; `deploy/coordinator.toml` comments every key."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from coordinator.fleet.registry import LivenessRules
+from coordinator.ingest.batch import BatchLimits
+from runtime.config import BrokerConfig, load, mistakes_error
+from runtime.errors import ConfigError
+from runtime.logs import LogForm
+from schemas.shape import Limit
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorTable:
+    """The `[coordinator]` table."""
+
+    data_dir: Path = Path("/var/lib/edgewright-coordinator")
+    instance: Annotated[str, Limit(pattern="[a-z0-9-]{0,32}", means="at most 32 of a-z 0-9 -")] = ""
+    batch_messages_max: Annotated[int, Limit(ge=1, le=1000)] = 500
+    batch_bytes_max: Annotated[int, Limit(ge=4096, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
+    batch_pause_ms: Annotated[float, Limit(ge=0, le=1000)] = 5.0
+    heartbeat_s: Annotated[float, Limit(ge=1, le=3600)] = 15.0
+    heartbeats_missed_max: Annotated[int, Limit(ge=1, le=100)] = 3
+    will_hold_s: Annotated[float, Limit(ge=0, le=600)] = 3.0
+    refused_rows_max: Annotated[int, Limit(ge=1, le=1_000_000)] = 10_000
+    refused_bytes_max: Annotated[int, Limit(ge=4096, le=2**40)] = 64 * 1024 * 1024
+
+    @property
+    def batch_limits(self) -> BatchLimits:
+        return BatchLimits(self.batch_messages_max, self.batch_bytes_max, self.batch_pause_ms)
+
+    @property
+    def liveness(self) -> LivenessRules:
+        return LivenessRules(
+            round(self.heartbeat_s * 1000), self.heartbeats_missed_max, round(self.will_hold_s * 1000)
+        )
+
+    @property
+    def client_id(self) -> str:
+        return f"coordinator-{self.instance}" if self.instance else "coordinator"
+
+
+@dataclass(frozen=True, slots=True)
+class LogTable:
+    """The `[log]` table."""
+
+    level: Annotated[str, Limit(pattern="DEBUG|INFO|WARNING|ERROR", means="DEBUG, INFO, WARNING or ERROR")] = "INFO"
+    form: LogForm = LogForm.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorConfig:
+    """The whole file."""
+
+    coordinator: CoordinatorTable = CoordinatorTable()
+    broker: BrokerConfig = BrokerConfig()
+    log: LogTable = LogTable()
+
+
+def load_config(path: Path) -> CoordinatorConfig:
+    """The file at `path`; a relative `data_dir` is relative to its folder. Raises ConfigError with all mistakes."""
+    config = load(CoordinatorConfig, path)
+    folder = path.resolve().parent
+    table = replace(config.coordinator, data_dir=folder / config.coordinator.data_dir)
+    mistakes = _mistakes(table, config.broker)
+    if mistakes:
+        raise mistakes_error(path, mistakes)
+    return replace(config, coordinator=table)
+
+
+def _mistakes(table: CoordinatorTable, broker: BrokerConfig) -> list[str]:
+    """What the shape alone does not show."""
+    mistakes = []
+    if table.data_dir.exists() and not table.data_dir.is_dir():
+        mistakes.append(f"coordinator.data_dir: {table.data_dir} is no folder")
+    if broker.password_file is not None and broker.password_env:
+        mistakes.append("broker: password_file and password_env are both given; one is enough")
+    if (broker.cert_file is None) != (broker.key_file is None):
+        mistakes.append("broker: cert_file and key_file belong together")
+    try:
+        broker.address()
+    except ConfigError as error:
+        mistakes.append(str(error))
+    return mistakes

@@ -1,0 +1,148 @@
+"""The composition root: the wiring of the broker-side process, in the order a message travels."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from coordinator.config import CoordinatorConfig
+from coordinator.counters import Counters
+from coordinator.fleet import liveness
+from coordinator.fleet.registry import Fleet
+from coordinator.ingest.inbox import Inbox
+from coordinator.ingest.ingest import Ingest
+from coordinator.link.commands import Commands
+from coordinator.link.subscriber import Subscriber
+from coordinator.lock import FolderLock
+from coordinator.store.sqlite import SqliteStore
+from runtime.errors import EdgewrightError
+from runtime.sdnotify import Notifier
+from runtime.supervision import RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
+from schemas.topics import TopicSpace
+
+log = logging.getLogger(__name__)
+
+COUNTERS_EVERY_S = 2.0
+DRAIN_S = 10.0  # how long a stopping coordinator finishes what it has already received
+GOODBYE_S = 4.0
+HEALTHY_S = 5.0  # the loop counts as alive when its own tick is younger
+
+
+class Coordinator:
+    """Everything of one process. `run` returns when it was told to stop and has finished what it held."""
+
+    def __init__(self, config: CoordinatorConfig, store: SqliteStore) -> None:
+        table, space = config.coordinator, TopicSpace(config.broker.topic_root)
+        self._store = store
+        self._notifier = Notifier.from_environment()
+        self._ticked_s = time.monotonic()
+        self._started_s = time.monotonic()
+
+        self._counters = Counters()
+        self._inbox = Inbox(self._counters)
+        self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
+        self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits)
+        self._subscriber = Subscriber(
+            config.broker.address(),
+            self._inbox,
+            Commands(space, {"status": self._status}),
+            self._counters,
+            store,
+            client_id=table.client_id,
+            space=space,
+        )
+
+        self._subscriber.on_link = self._link_changed
+        self._ingest.on_fleet_events = self._subscriber.announce
+        self._ingest.on_problem = self._problem_changed
+
+    async def run(self) -> None:
+        """Stops in the order of the stages: intake and ingest, then the link, then the store."""
+        supervisor = Supervisor()
+        for_ever = RestartPolicy(restarts_max=None)
+        supervisor.supervise("ingest", self._ingest.run, stage=0, stop=self._inbox.close, stop_timeout_s=DRAIN_S)
+        supervisor.supervise("liveness", lambda: liveness.watch(self._fleet, self._ingest.nudge), stage=1)
+        supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
+        supervisor.supervise(
+            "link", self._subscriber.run, for_ever, stage=2, stop=self._subscriber.stop, stop_timeout_s=GOODBYE_S
+        )
+        supervisor.supervise("watchdog", lambda: feed_watchdog(self._notifier, self._healthy), stage=3)
+        self._notifier.ready(self._summary())
+        try:
+            await run_until_signalled(supervisor)
+        finally:
+            self._notifier.stopping()
+            await self._store_counters()
+            self._notifier.close()
+
+    # ---- what others are told -------------------------------------------------------------------
+
+    def _status(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to the command `status`."""
+        return {
+            "uptime_s": round(time.monotonic() - self._started_s, 1),
+            "counters": self._snapshot(),
+            "nodes": self._fleet.counts(),
+            "problem": self._ingest.problem,
+        }
+
+    def _snapshot(self) -> dict[str, float]:
+        return {
+            **self._counters.snapshot(),
+            "queue_depth": len(self._inbox),
+            "broker_connected": float(self._subscriber.is_connected),
+            "boot": self._store.boot,
+            "saved_utc_ms": time.time_ns() // 1_000_000,
+            "uptime_s": round(time.monotonic() - self._started_s, 1),
+        }
+
+    def _link_changed(self, connected: bool) -> None:
+        self._fleet.broker(heard=connected, now_ms=time.monotonic_ns() // 1_000_000)
+        self._notifier.status(self._summary())
+
+    def _problem_changed(self) -> None:
+        self._notifier.status(self._summary())
+        self._subscriber.publish_status(self._ingest.problem)
+
+    def _summary(self) -> str:
+        if self._ingest.problem:
+            return f"cannot store: {self._ingest.problem}"
+        if self._subscriber.is_connected:
+            return "connected to the broker"
+        return f"waiting for the broker: {self._subscriber.problem or 'connecting'}"
+
+    # ---- small tasks ----------------------------------------------------------------------------
+
+    async def _save_counters(self) -> None:
+        while True:
+            self._ticked_s = time.monotonic()
+            await self._store_counters()
+            await asyncio.sleep(COUNTERS_EVERY_S)
+
+    async def _store_counters(self) -> None:
+        try:
+            await self._store.save_counters(self._snapshot(), self._subscriber.announced_seq)
+        except EdgewrightError as error:
+            log.debug("counters not saved: %s", error)  # a disk that refuses is reported by ingest
+
+    def _healthy(self) -> bool:
+        return time.monotonic() - self._ticked_s < HEALTHY_S
+
+
+async def run(config: CoordinatorConfig) -> None:
+    """One coordinator from its lock to its end."""
+    table = config.coordinator
+    lock = FolderLock(table.data_dir)
+    try:
+        store = SqliteStore(
+            table.data_dir,
+            refused_rows_max=table.refused_rows_max,
+            refused_bytes_max=table.refused_bytes_max,
+        )
+        try:
+            await Coordinator(config, store).run()
+        finally:
+            store.close()
+    finally:
+        lock.release()

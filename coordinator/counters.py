@@ -1,0 +1,45 @@
+"""What the process has done so far, in memory; every few seconds a copy goes to the store for `edgectl status`."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+COMMITS_KEPT = 1000
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counted since the start of the process."""
+
+    received: int = 0  # messages
+    stored: int = 0  # rows
+    duplicates: int = 0  # rows
+    refused: int = 0  # rows or messages kept raw
+    dropped: int = 0  # messages that found the inbox full; their senders send them again
+    batches: int = 0
+    acknowledged: int = 0  # rows, to their nodes
+    commit_failures: int = 0
+    connects: int = 0
+    commit_ms: deque[float] = field(default_factory=lambda: deque(maxlen=COMMITS_KEPT))
+
+    def snapshot(self) -> dict[str, float]:
+        """By name, with the commit times of the last thousand batches."""
+        return {
+            "received": self.received,
+            "stored": self.stored,
+            "duplicates": self.duplicates,
+            "refused": self.refused,
+            "dropped": self.dropped,
+            "batches": self.batches,
+            "acknowledged": self.acknowledged,
+            "commit_failures": self.commit_failures,
+            "connects": self.connects,
+            "commit_ms_p50": percentile(self.commit_ms, 50),
+            "commit_ms_p99": percentile(self.commit_ms, 99),
+        }
+
+
+def percentile(values: Iterable[float], percent: int) -> float:
+    """Nearest rank; 0 of nothing."""
+    ranked = sorted(values)
+    return ranked[max(0, -(-len(ranked) * percent // 100) - 1)] if ranked else 0.0

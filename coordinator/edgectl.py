@@ -1,0 +1,208 @@
+"""`edgectl`: the operator's command line. Looks into the coordinator's store, and calls functions of nodes."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from coordinator.config import CoordinatorConfig, load_config
+from coordinator.ctl import arguments, show
+from coordinator.ctl.arguments import UsageError
+from coordinator.ctl.call import call
+from coordinator.fleet.registry import NodeState
+from coordinator.store.reader import PAGE_MAX, EventFilter, Reader
+from runtime.errors import EdgewrightError
+from schemas.errors import LocalWireError
+from schemas.messages import Command, CommandState
+from schemas.shape import fields_of
+from schemas.topics import TopicSpace
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+FOLLOW_EVERY_S = 0.3
+Arguments = argparse.Namespace
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status: 0, 1 for a failure, 2 for a mistake in the command line."""
+    parsed = _parser().parse_args(argv)
+    try:
+        status = int(parsed.run(parsed))
+        sys.stdout.flush()
+        return status
+    except (UsageError, LocalWireError) as error:
+        return _complain(str(error), EXIT_USAGE)
+    except EdgewrightError as error:
+        return _complain(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        # The reader of our output has what it wanted. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgectl", description=__doc__)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--config", type=Path, metavar="FILE", help="coordinator.toml; else $EDGECTL_CONFIG")
+    where.add_argument("--data-dir", type=Path, metavar="DIR", help="the coordinator's data folder")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, run: Callable[[Arguments], int]) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--json", action="store_true", help="JSON instead of a table")
+        command.set_defaults(run=run)
+        return command
+
+    nodes = add("nodes", "list the nodes", _nodes)
+    nodes.add_argument("--status", choices=[state.value for state in NodeState], default="", help="only these")
+    nodes.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="only nodes with it")
+    node = add("node", "one node in full", _node)
+    node.add_argument("what", choices=("show",))
+    node.add_argument("node", metavar="NODE")
+    events = add("events", "what happened; with --json one object a line", _events)
+    alerts = add("alerts", "the alerts among it", _events)
+    for command, only in ((events, False), (alerts, True)):
+        command.set_defaults(alerts_only=only)
+        command.add_argument("--node", default="", help="of one node")
+        command.add_argument("--topic", default="", metavar="TYPE", help="of a type; * and ? stand for anything")
+        command.add_argument("--since", default="", metavar="WHEN", help="90s, 5m, 2h, 3d, or an ISO time")
+        command.add_argument("--limit", type=_count, default=50, help="the newest so many (default 50)")
+        command.add_argument("--follow", action="store_true", help="and whatever comes, until Ctrl-C")
+    streams = add("streams", "cameras: frames, rates, detections", _streams)
+    streams.add_argument("--node", default="", help="of one node")
+    refused = add("refused", "messages that could not be taken, kept as they came", _refused)
+    refused.add_argument("--limit", type=_count, default=50, help="the newest so many (default 50)")
+    add("status", "what the coordinator has done", _status)
+    calling = commands.add_parser("call", help="call a function of a node and wait for its result")
+    calling.add_argument("node", metavar="NODE")
+    calling.add_argument("function", metavar="FUNCTION")
+    calling.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="values are JSON, or else text")
+    calling.add_argument("--json", metavar="OBJECT", help="all arguments as one JSON object")
+    calling.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="wait so long (default 30)")
+    calling.set_defaults(run=_call)
+    return parser
+
+
+# ---- commands -----------------------------------------------------------------------------------
+
+
+def _nodes(parsed: Arguments) -> int:
+    found = _reader(parsed).nodes(state=parsed.status, labels=arguments.labels(parsed.label))
+    return _print(parsed, lambda: show.nodes(found, _now_ms()), [asdict(node) for node in found])
+
+
+def _node(parsed: Arguments) -> int:
+    found = _reader(parsed).node(parsed.node)
+    if found is None:
+        return _complain(f"there is no node {parsed.node}; edgectl nodes lists them", EXIT_FAILED)
+    return _print(parsed, lambda: show.node(found, _now_ms()), asdict(found))
+
+
+def _events(parsed: Arguments) -> int:
+    since_ms = arguments.since(parsed.since, _now_ms()) if parsed.since else 0
+    wanted = EventFilter(parsed.node, parsed.topic, since_ms, parsed.alerts_only)
+    reader = _reader(parsed)
+    last_row = reader.last_row()
+    found = reader.events(wanted, parsed.limit)
+    titles = not parsed.json
+    while True:
+        if parsed.json:
+            for event in found:
+                _write(json.dumps(asdict(event), ensure_ascii=False))
+        elif found or titles:
+            _write(show.events(found, titles=titles))
+            titles = False
+        sys.stdout.flush()
+        if not parsed.follow:
+            return 0
+        last_row = max([last_row, *(event.row for event in found)])
+        if len(found) < PAGE_MAX:
+            time.sleep(FOLLOW_EVERY_S)
+        found = reader.events(replace(wanted, after_row=last_row, since_utc_ms=0), PAGE_MAX)
+
+
+def _streams(parsed: Arguments) -> int:
+    found = _reader(parsed).streams(parsed.node)
+    return _print(parsed, lambda: show.streams(found, _now_ms()), [asdict(stream) for stream in found])
+
+
+def _refused(parsed: Arguments) -> int:
+    found = _reader(parsed).refused(parsed.limit)
+    return _print(parsed, lambda: show.refused(found, _now_ms()), show.refused_json(found))
+
+
+def _status(parsed: Arguments) -> int:
+    reader = _reader(parsed)
+    counters, totals = reader.counters(), reader.totals()
+    document = {"counters": counters, "rows": totals}
+    return _print(parsed, lambda: show.status(counters, totals, _now_ms()), document)
+
+
+def _call(parsed: Arguments) -> int:
+    config = _config(parsed)
+    if config is None:
+        raise UsageError("call needs the broker's address: give --config FILE or set EDGECTL_CONFIG")
+    command = Command(parsed.function, arguments.call_arguments(parsed.arguments, parsed.json))
+    space = TopicSpace(config.broker.topic_root)
+    result = asyncio.run(call(config.broker.address(), space, parsed.node, command, timeout_s=parsed.timeout))
+    _write(json.dumps(fields_of(result), indent=2, ensure_ascii=False))
+    return 0 if result.state is CommandState.SUCCEEDED else EXIT_FAILED
+
+
+# ---- small things -------------------------------------------------------------------------------
+
+
+def _config(parsed: Arguments) -> CoordinatorConfig | None:
+    named = parsed.config or (None if parsed.data_dir else os.environ.get("EDGECTL_CONFIG"))
+    return load_config(Path(named)) if named else None
+
+
+def _reader(parsed: Arguments) -> Reader:
+    config = _config(parsed)
+    if config is None and parsed.data_dir is None:
+        raise UsageError("where is the store? give --config FILE or --data-dir DIR, or set EDGECTL_CONFIG")
+    return Reader(parsed.data_dir if config is None else config.coordinator.data_dir)
+
+
+def _print(parsed: Arguments, text: Callable[[], str], document: Any) -> int:
+    _write(json.dumps(document, indent=2, ensure_ascii=False) if parsed.json else text())
+    return 0
+
+
+def _write(text: str) -> None:
+    print(text)  # noqa: T201
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"edgectl: {text}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100_000:
+        raise argparse.ArgumentTypeError("must be 1 to 100000")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError("must be more than 0 and at most a day")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The coordinator's answers to the nodes: which rows are durable now, and which are refused. Pure."""
+
+from collections.abc import Iterable
+
+from coordinator.ingest.dedupe import merged
+from coordinator.store.store import LaneKey, RefusedMessage, Row
+from schemas.messages import Ack, LaneAck, Refusal
+
+RANGES_PER_ACK_MAX = 2000  # of at most 20 bytes each: far below the limit of the topic
+REFUSALS_PER_ACK_MAX = 50  # a stream name and a reason of up to 200 characters, in up to 4 bytes each
+
+
+def acks(stored: Iterable[Row], refused: Iterable[RefusedMessage]) -> list[tuple[str, Ack]]:
+    """(node, Ack) pairs that answer every row: ranges merged by lane, cut to fit the topic."""
+    lanes: dict[LaneKey, list[int]] = {}
+    for row in stored:
+        lanes.setdefault((row[0], row[1], row[2]), []).append(row[3])
+    refusals: dict[str, list[Refusal]] = {}
+    for item in refused:
+        if item.seq:
+            refusals.setdefault(item.node, []).append(Refusal(item.stream, item.lane, item.seq, item.reason))
+    by_node: dict[str, list[LaneAck]] = {}
+    for (node, stream, lane), seqs in lanes.items():
+        ranges = merged(seqs)
+        for at in range(0, len(ranges), RANGES_PER_ACK_MAX):
+            by_node.setdefault(node, []).append(LaneAck(stream, lane, ranges[at : at + RANGES_PER_ACK_MAX]))
+    answers = [(node, Ack(group)) for node, parts in by_node.items() for group in _groups(parts)]
+    for node, items in refusals.items():
+        cuts = range(0, len(items), REFUSALS_PER_ACK_MAX)
+        answers += [(node, Ack(refused=items[at : at + REFUSALS_PER_ACK_MAX])) for at in cuts]
+    return answers
+
+
+def _groups(parts: list[LaneAck]) -> list[list[LaneAck]]:
+    """Lanes together as long as their ranges fit; a lane's name counts as ten ranges."""
+    groups: list[list[LaneAck]] = [[]]
+    room = RANGES_PER_ACK_MAX
+    for part in parts:
+        cost = len(part.ranges) + 10
+        if groups[-1] and cost > room:
+            groups.append([])
+            room = RANGES_PER_ACK_MAX
+        groups[-1].append(part)
+        room -= cost
+    return groups

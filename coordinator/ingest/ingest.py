@@ -1,0 +1,257 @@
+"""Takes what waits, commits it in one transaction, then answers: first the nodes, then the broker.
+
+Killed at any point nothing is lost or stored twice: what was not answered is sent again, and what is sent again is
+known by its identity. A disk that refuses stops the answers, not the process.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from coordinator.counters import Counters
+from coordinator.fleet.registry import Draft, Fleet, FleetFullError, Moment
+from coordinator.ingest.answer import acks
+from coordinator.ingest.batch import BatchLimits
+from coordinator.ingest.decode import Decoder, Facts, News
+from coordinator.ingest.inbox import Inbox, Item
+from coordinator.store.store import Batch, Committed, HeartbeatRow, RefusedMessage, ResultRow, Row, Store
+from runtime.backoff import Backoff
+from runtime.errors import EdgewrightError, TemporaryError
+from runtime.mqtt import Message
+from schemas.codec import encode_packed
+from schemas.messages import Birth, Heartbeat, Status
+from schemas.topics import Kind, Topic, TopicSpace
+
+log = logging.getLogger(__name__)
+
+RETRY = Backoff(first_s=0.2, max_s=5.0)
+COMPLAIN_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class Work:
+    """What some messages ask the store to do."""
+
+    batch: Batch
+    draft: Draft
+    rows: list[Row] = field(default_factory=list)
+
+
+class Ingest:
+    """The one task that changes the store and the fleet."""
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        inbox: Inbox,
+        counters: Counters,
+        space: TopicSpace,
+        limits: BatchLimits,
+    ) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._inbox = inbox
+        self._counters = counters
+        self._space = space
+        self._limits = limits
+        self._decoder = Decoder(space)
+        self._committed_s = 0.0
+        self._complained_s = 0.0
+        self._unlogged = 0
+        self.problem = ""  # why nothing can be committed just now
+        self.on_fleet_events: Callable[[], None] = lambda: None
+        self.on_problem: Callable[[], None] = lambda: None
+
+    async def run(self) -> None:
+        """Until the inbox is closed and empty."""
+        while True:
+            items = await self._gather()
+            if not items and self._inbox.closed:
+                return
+            try:
+                await self._process(items)
+            except BaseException:
+                self._inbox.put_back(items)
+                raise
+
+    def nudge(self) -> None:
+        """Something is due in the fleet, or the inbox is closed."""
+        self._inbox.wake.set()
+
+    async def _gather(self) -> list[Item]:
+        """The next messages; none when only the fleet needs a look."""
+        if not len(self._inbox) and not self._inbox.closed:
+            self._inbox.wake.clear()
+            await self._inbox.wake.wait()
+        since_ms = (time.monotonic() - self._committed_s) * 1000
+        wait_ms = self._limits.wait_ms(len(self._inbox), since_ms)
+        if wait_ms and not self._inbox.closed:
+            await asyncio.sleep(wait_ms / 1000)
+        return self._inbox.take(self._limits.messages_max, self._limits.bytes_max)
+
+    async def _process(self, items: list[Item]) -> None:
+        work = self._read(items)
+        if not len(self._inbox):
+            work.draft.sweep(now())  # only when nothing waits that could say otherwise
+        if not items and not work.draft.changed:
+            return
+        try:
+            await self._commit(items, work)
+        except EdgewrightError:
+            raise
+        except Exception as error:
+            # The batch holds something that the database itself cannot take: find it, message by message.
+            log.exception("a batch of %d messages cannot be stored", len(items))
+            if not items:
+                raise
+            for item in items:
+                await self._commit_alone(item, error)
+
+    async def _commit_alone(self, item: Item, earlier: Exception) -> None:
+        work = self._read([item])
+        try:
+            await self._commit([item], work)
+        except EdgewrightError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it stays with this one message
+            log.error("refused a message on %s: %s", item.delivery.topic, error)
+            reason = f"cannot be stored: {error or earlier}"[:200]
+            raw = item.delivery.payload
+            named = work.rows or [Row("", "", "", 0, "", "", None, 0, 0, 0, "")]
+            refused = [
+                RefusedMessage(
+                    item.delivery.topic, row.node, reason, raw, item.received_utc_ms, row.stream, row.lane, row.seq
+                )
+                for row in named
+            ]
+            await self._commit([item], Work(Batch(refused=refused), self._fleet.draft()))
+
+    # ---- deciding -------------------------------------------------------------------------------
+
+    def _read(self, items: list[Item]) -> Work:
+        draft = self._fleet.draft()
+        batch = Batch()
+        work = Work(batch, draft)
+        for item in items:
+            said = self._decoder.decode(item.delivery, item.received_utc_ms)
+            if isinstance(said, Facts):
+                (batch.samples if said.kind is Kind.SYNC else batch.events).extend(said.rows)
+                work.rows += said.rows
+                batch.refused += said.refused
+            elif isinstance(said, RefusedMessage):
+                batch.refused.append(said)
+            elif isinstance(said, ResultRow):
+                batch.results.append(said)
+            elif isinstance(said, News):
+                self._tell(work, item, said)
+        return work
+
+    def _tell(self, work: Work, item: Item, news: News) -> None:
+        draft, live, moment = work.draft, not item.delivery.retain, now()
+        try:
+            match news.document:
+                case Status() as status:
+                    draft.status(news.node, status, moment, live=live)
+                case Birth() as birth:
+                    draft.birth(news.node, birth, moment, live=live)
+                case Heartbeat() as heartbeat:
+                    draft.heartbeat(news.node, heartbeat, moment)
+        except FleetFullError as error:
+            delivery = item.delivery
+            work.batch.refused.append(
+                RefusedMessage(delivery.topic, news.node, str(error), delivery.payload, item.received_utc_ms)
+            )
+
+    # ---- committing and answering ---------------------------------------------------------------
+
+    async def _commit(self, items: list[Item], work: Work) -> None:
+        batch, draft = work.batch, work.draft
+        batch.nodes = list(draft.changed.values())
+        batch.fleet_events = draft.events
+        utc_ms = now().utc_ms
+        batch.heartbeats = {name: HeartbeatRow(beat, utc_ms) for name, beat in draft.heartbeats.items()}
+        committed = await self._commit_until_done(batch)
+        self._fleet.adopt(draft)
+        self._count(batch, committed)
+        await self._answer(items, work, committed)
+        for item in items:
+            item.wire.acknowledge(item.delivery)
+        if committed.fleet_events:
+            self.on_fleet_events()
+
+    async def _commit_until_done(self, batch: Batch) -> Committed:
+        """Waits out a disk that refuses: nothing is acknowledged meanwhile, so nothing is lost."""
+        attempt = 0
+        while True:
+            began_s = time.monotonic()
+            try:
+                committed = await self._store.commit(batch)
+            except TemporaryError as error:
+                self._counters.commit_failures += 1
+                if not self.problem:
+                    log.error("nothing can be stored: %s; trying again, nothing is acknowledged meanwhile", error)
+                self._set_problem(str(error))
+                await asyncio.sleep(RETRY.delay_s(attempt, 0.5))
+                attempt += 1
+                continue
+            self._committed_s = time.monotonic()
+            self._counters.commit_ms.append((self._committed_s - began_s) * 1000)
+            if self.problem:
+                log.warning("storing again")
+                self._set_problem("")
+            return committed
+
+    def _set_problem(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            self.on_problem()
+
+    async def _answer(self, items: list[Item], work: Work, committed: Committed) -> None:
+        rows, refused = work.rows, work.batch.refused
+        if committed.overfull:
+            overfull = set(committed.overfull)
+            rows = [row for row in rows if row not in overfull]
+            late = [_too_many_gaps(row, self._space) for row in overfull]
+            await self._commit_until_done(Batch(refused=late))
+            refused = refused + late
+            self._counters.refused += len(late)
+        if not items:
+            return
+        wire = items[0].wire
+        for node, ack in acks(rows, refused):
+            wire.publish(Message(self._space.text(Topic(Kind.ACK, node)), encode_packed(ack)))
+        self._counters.acknowledged += len(rows)
+
+    def _count(self, batch: Batch, committed: Committed) -> None:
+        self._counters.batches += 1
+        self._counters.stored += committed.new
+        self._counters.duplicates += committed.duplicates
+        self._counters.refused += len(batch.refused)
+        self._complain(batch.refused)
+
+    def _complain(self, refused: list[RefusedMessage]) -> None:
+        """Logs at most one refusal a second, with the number of those in between."""
+        self._unlogged += len(refused)
+        if not refused or time.monotonic() - self._complained_s < COMPLAIN_EVERY_S:
+            return
+        item, more = refused[-1], self._unlogged - 1
+        log.warning(
+            "refused a message on %s: %s%s", item.topic, item.reason, f" (and {more} more before)" if more else ""
+        )
+        self._complained_s = time.monotonic()
+        self._unlogged = 0
+
+
+def now() -> Moment:
+    return Moment(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
+
+
+def _too_many_gaps(row: Row, space: TopicSpace) -> RefusedMessage:
+    topic = f"{space.root}/{row.node}"
+    reason = f"lane {row.lane} of stream {row.stream[:40]} has too many gaps"
+    return RefusedMessage(
+        topic, row.node, reason, row.data.encode(), row.received_utc_ms, row.stream, row.lane, row.seq
+    )

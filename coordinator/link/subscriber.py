@@ -1,0 +1,284 @@
+"""The coordinator's connection, one after another for as long as it lives.
+
+On each: the will of this session, subscriptions, `online`, the fleet events not yet published. What arrives goes into
+the inbox; commands are answered here. Lost and back are logged once each.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+
+from coordinator.counters import Counters
+from coordinator.ingest.inbox import Inbox, Item
+from coordinator.link.commands import Commands
+from coordinator.store.store import Store
+from runtime.backoff import Backoff
+from runtime.errors import AuthError, EdgewrightError
+from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
+from schemas.codec import decode_document, encode_document, encode_event
+from schemas.errors import RemoteWireError
+from schemas.messages import Presence, Status
+from schemas.topics import COORDINATOR, FLEET, Kind, Topic, TopicSpace
+
+log = logging.getLogger(__name__)
+
+RETRY = Backoff(first_s=0.2, max_s=15.0)
+RETRY_AUTH = Backoff(first_s=15.0, max_s=300.0)  # a person has to act: do not hammer the broker's log
+STEADY_S = 30.0  # a connection that lasted this long starts the back-off anew
+OUTGOING_MAX = 20_000  # answers that wait for the broker; the oldest go first, their rows are sent and answered again
+INFLIGHT_MAX = 500
+ANNOUNCE_MAX = 100  # fleet events under way at a time
+GOODBYE_S = 2.0
+EVENT_CONTENT_TYPE = "application/cloudevents+json"
+KINDS = (Kind.STATUS, Kind.BIRTH, Kind.HEARTBEAT, Kind.EVENT, Kind.ALERT, Kind.SYNC, Kind.RESULT)
+
+
+class Channel:
+    """What goes out over one connection, within the broker's receive maximum."""
+
+    def __init__(self, connection: Connection, on_confirmed: Callable[[int], None]) -> None:
+        """`on_confirmed` is told the token of each message published with one, once the broker has it."""
+        self._connection = connection
+        self._on_confirmed = on_confirmed
+        self._waiting: deque[tuple[Message, int]] = deque(maxlen=OUTGOING_MAX)
+        self._inflight: dict[int, int] = {}
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting and not self._inflight
+
+    def publish(self, message: Message, token: int = 0) -> None:
+        self._waiting.append((message, token))
+        self.pump()
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        self._connection.acknowledge(delivery)
+
+    def puback(self, mid: int, accepted: bool) -> None:
+        token = self._inflight.pop(mid, 0)
+        if token and accepted:
+            self._on_confirmed(token)
+        self.pump()
+
+    def pump(self) -> None:
+        room = min(INFLIGHT_MAX, max(1, self._connection.limits.receive_max // 2))
+        while self._waiting and len(self._inflight) < room and self._connection.is_open:
+            message, token = self._waiting.popleft()
+            try:
+                mid = self._connection.publish(message)
+            except EdgewrightError as error:
+                log.debug("link: %s", error)  # the end of the connection is reported by `run`
+                return
+            if message.qos:
+                self._inflight[mid] = token
+
+
+class Subscriber:
+    """Owns the connection. `on_link(connected)` is told when it is up and when it is lost."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        inbox: Inbox,
+        commands: Commands,
+        counters: Counters,
+        store: Store,
+        *,
+        client_id: str,
+        space: TopicSpace,
+    ) -> None:
+        self._address = address
+        self._inbox = inbox
+        self._commands = commands
+        self._counters = counters
+        self._store = store
+        self._client_id = client_id
+        self._space = space
+        self._own_prefix = f"{space.root}/{COORDINATOR}/"
+        self._session = 0
+        self._channel: Channel | None = None
+        self._connection: Connection | None = None
+        self._stopping = asyncio.Event()
+        self._stopped = False
+        self._complained = False
+        self._random = random.Random()
+        self._announcing: set[int] = set()  # sequences of fleet events under way
+        self._announcing_to = 0  # the highest of them so far
+        self.announced_seq = 0  # every fleet event up to here is with the broker
+        self.problem = ""
+        self.on_link: Callable[[bool], None] = lambda connected: None
+        inbox.on_pressure = self._pressed
+
+    @property
+    def is_connected(self) -> bool:
+        return self._channel is not None
+
+    async def run(self) -> None:
+        """Connects for ever; returns after `stop`."""
+        attempt = 0
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            policy = RETRY
+            try:
+                await self._one_session()
+            except AuthError as error:
+                policy = RETRY_AUTH
+                self._complain(str(error))
+            except EdgewrightError as error:
+                self._complain(str(error))
+            attempt = 0 if time.monotonic() - began_s > STEADY_S else attempt + 1
+            await self._sleep(policy.delay_s(max(0, attempt - 1), self._random.random()))
+
+    def stop(self) -> None:
+        """Says `offline` and ends `run`."""
+        self._stopping.set()
+
+    def publish_status(self, reason: str = "") -> None:
+        """Presence; `reason` says what hinders us while we are online."""
+        if self._channel is not None and not self._stopping.is_set():
+            self._channel.publish(self._status(Presence.ONLINE, reason))
+
+    def announce(self) -> None:
+        """Publishes the fleet events that are stored and not yet with the broker."""
+        if self._channel is None:
+            return
+        for event in self._store.unannounced(self._announcing_to, ANNOUNCE_MAX - len(self._announcing)):
+            seq = event.identity.seq
+            self._announcing.add(seq)
+            self._announcing_to = seq
+            topic = self._space.text(Topic(Kind.EVENT, FLEET, event.type))
+            self._channel.publish(Message(topic, encode_event(event), content_type=EVENT_CONTENT_TYPE), token=seq)
+
+    # ---- one session ----------------------------------------------------------------------------
+
+    async def _one_session(self) -> None:
+        self._session += 1
+        connection = Connection(
+            self._address,
+            client_id=self._client_id,
+            will=self._status(Presence.OFFLINE, "connection lost", now_utc_ms=0),
+            on_message=self._receive,
+            on_puback=lambda mid, accepted: channel.puback(mid, accepted),
+        )
+        channel = Channel(connection, self._confirmed)
+        await connection.connect()
+        self._connection, self._channel = connection, channel
+        self._announcing.clear()
+        self._announcing_to = self.announced_seq
+        try:
+            await connection.subscribe(self._subscriptions())
+            self._welcome(channel)
+            reason = await self._until_closed(connection)
+            if reason:
+                self._complain(f"{self._address}: connection ended: {reason}")
+            else:
+                await self._goodbye(channel)
+        finally:
+            self._connection = self._channel = None
+            self.on_link(False)
+            await connection.close()
+
+    def _welcome(self, channel: Channel) -> None:
+        channel.publish(self._status(Presence.ONLINE, ""))
+        self._counters.connects += 1
+        level = logging.WARNING if self._complained else logging.INFO
+        log.log(level, "%s: connected as %s, boot %d", self._address, self._client_id, self._store.boot)
+        self._complained, self.problem = False, ""
+        self.on_link(True)
+        self.announce()
+
+    def _subscriptions(self) -> dict[str, int]:
+        wanted = {self._space.filter(kind): kind_qos(kind) for kind in KINDS}
+        wanted[self._space.filter(Kind.CMD, COORDINATOR)] = 1
+        return wanted
+
+    async def _until_closed(self, connection: Connection) -> str:
+        """The reason, or "" when we were asked to stop."""
+        closed = asyncio.create_task(connection.wait_closed(), name="link.closed")
+        stopping = asyncio.create_task(self._stopping.wait(), name="link.stopping")
+        try:
+            await asyncio.wait({closed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return closed.result() if closed.done() else ""
+        finally:
+            closed.cancel()
+            stopping.cancel()
+
+    async def _goodbye(self, channel: Channel) -> None:
+        """The answers of the last batch are on their way; then our own `offline`, in that order."""
+        channel.publish(self._status(Presence.OFFLINE, "stopped"))
+        deadline_s = time.monotonic() + GOODBYE_S
+        while not channel.idle and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.01)
+
+    # ---- what arrives ---------------------------------------------------------------------------
+
+    def _receive(self, delivery: Delivery) -> None:
+        channel = self._channel
+        if channel is None:
+            return
+        if delivery.topic.startswith(self._own_prefix):
+            channel.acknowledge(delivery)
+            self._receive_own(channel, delivery)
+            return
+        self._inbox.put(Item(delivery, channel, time.time_ns() // 1_000_000))
+
+    def _pressed(self, pressed: bool) -> None:
+        if self._connection is not None:
+            (self._connection.pause_reading if pressed else self._connection.resume_reading)()
+
+    def _receive_own(self, channel: Channel, delivery: Delivery) -> None:
+        """A command to us, or what was said in our name."""
+        try:
+            topic = self._space.parse(delivery.topic)
+            if topic.kind is Kind.CMD:
+                for message in self._commands.answer(topic, delivery, time.time_ns() // 1_000_000):
+                    channel.publish(message)
+            elif topic.kind is Kind.STATUS and delivery.payload:
+                self._see_status(channel, decode_document(Status, Kind.STATUS, delivery.payload))
+        except RemoteWireError as error:
+            log.warning("refused a message on %s: %s", delivery.topic, error)
+
+    def _see_status(self, channel: Channel, status: Status) -> None:
+        ours = (self._store.boot, self._session)
+        if (
+            status.state is not Presence.ONLINE
+            and (status.boot, status.session) < ours
+            and not self._stopping.is_set()
+        ):
+            log.info("a stale status %s stood on our topic; published over", status.state.value)
+            channel.publish(self._status(Presence.ONLINE, ""))
+
+    def _confirmed(self, seq: int) -> None:
+        self._announcing.discard(seq)
+        self.announced_seq = min(self._announcing, default=self._announcing_to + 1) - 1
+        self.announce()
+
+    # ---- small things ---------------------------------------------------------------------------
+
+    def _status(self, state: Presence, reason: str, now_utc_ms: int | None = None) -> Message:
+        utc_ms = time.time_ns() // 1_000_000 if now_utc_ms is None else now_utc_ms
+        status = Status(state, self._store.boot, self._session, utc_ms, reason[:500])
+        topic = self._space.text(Topic(Kind.STATUS, COORDINATOR))
+        return Message(topic, encode_document(status), retain=True)
+
+    def _complain(self, text: str) -> None:
+        """Once when lost; silence until it is back."""
+        self.problem = text
+        if not self._stopping.is_set():
+            log.log(logging.DEBUG if self._complained else logging.WARNING, "%s; trying again", text)
+            self._complained = True
+            self.on_link(False)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def kind_qos(kind: Kind) -> int:
+    """We subscribe at the quality that the contract publishes with."""
+    return 0 if kind is Kind.HEARTBEAT else 1

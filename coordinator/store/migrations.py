@@ -1,0 +1,106 @@
+"""The schema of the coordinator's SQLite file, step by step. Steps that were released are never changed."""
+
+from runtime.sqlite import Migration
+
+FILE_NAME = "coordinator.db"
+
+_FACTS = """
+CREATE TABLE {table} (
+    id INTEGER PRIMARY KEY,  -- order of arrival: what `--follow` goes by
+    node TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    severity TEXT,
+    time_utc_ms INTEGER NOT NULL,
+    received_utc_ms INTEGER NOT NULL,
+    boot INTEGER NOT NULL,
+    data TEXT NOT NULL,
+    UNIQUE (node, stream, lane, seq)
+);
+CREATE INDEX {table}_by_time ON {table} (received_utc_ms);
+CREATE INDEX {table}_by_node ON {table} (node, received_utc_ms);
+CREATE INDEX {table}_by_type ON {table} (type, received_utc_ms);
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (
+    (
+        "0001-first",
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;\n"
+        + _FACTS.format(table="events")
+        + "CREATE INDEX events_alerts ON events (received_utc_ms) WHERE severity IS NOT NULL;\n"
+        + _FACTS.format(table="samples")
+        + """
+CREATE TABLE received (
+    node TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (node, stream, lane, first)
+) WITHOUT ROWID;
+CREATE TABLE nodes (
+    node TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    boot INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    word INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    heartbeat_seq INTEGER NOT NULL,
+    first_seen_utc_ms INTEGER NOT NULL,
+    last_seen_utc_ms INTEGER NOT NULL,
+    since_utc_ms INTEGER NOT NULL,
+    birth TEXT
+) WITHOUT ROWID;
+CREATE INDEX nodes_by_state ON nodes (state);
+CREATE TABLE node_labels (
+    node TEXT NOT NULL REFERENCES nodes (node) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (node, key)
+) WITHOUT ROWID;
+CREATE INDEX node_labels_by_value ON node_labels (key, value);
+CREATE TABLE heartbeats_latest (
+    node TEXT PRIMARY KEY,
+    received_utc_ms INTEGER NOT NULL,
+    document TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE stream_reports (
+    node TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    received_utc_ms INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (node, camera, pipeline)
+) WITHOUT ROWID;
+CREATE TABLE refused (
+    id INTEGER PRIMARY KEY,
+    first_utc_ms INTEGER NOT NULL,
+    last_utc_ms INTEGER NOT NULL,
+    times INTEGER NOT NULL DEFAULT 1,
+    topic TEXT NOT NULL,
+    node TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    payload BLOB NOT NULL,
+    UNIQUE (topic, lane, seq, digest)
+);
+CREATE TABLE results (
+    id INTEGER PRIMARY KEY,
+    node TEXT NOT NULL,
+    function TEXT NOT NULL,
+    command_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    received_utc_ms INTEGER NOT NULL,
+    document TEXT NOT NULL
+);
+CREATE INDEX results_by_command ON results (node, command_id);
+CREATE TABLE counters (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+""",
+    ),
+)

@@ -1,0 +1,223 @@
+"""Queries on the store, for `edgectl` and whoever else asks: read-only, beside a coordinator that writes."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from coordinator.store.migrations import FILE_NAME, MIGRATIONS
+from runtime.errors import PermanentError
+from runtime.sqlite import StorageError, StorageFormatError, connect
+
+PAGE_MAX = 1000  # rows of one query while following
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node as the coordinator knows it."""
+
+    node: str
+    state: str
+    since_utc_ms: int
+    last_seen_utc_ms: int
+    first_seen_utc_ms: int
+    boot: int
+    session: int
+    reason: str
+    birth: dict[str, Any]
+    heartbeat: dict[str, Any] = field(default_factory=dict)
+    heartbeat_utc_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """An event or a step of an alert. `row` grows in the order of arrival."""
+
+    row: int
+    node: str
+    stream: str
+    lane: str
+    seq: int
+    type: str
+    subject: str
+    severity: str | None
+    time_utc_ms: int
+    received_utc_ms: int
+    boot: int
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamView:
+    """One camera's pipeline as last reported."""
+
+    node: str
+    node_state: str
+    camera: str
+    pipeline: str
+    received_utc_ms: int
+    report: dict[str, Any]
+    last_sample_utc_ms: int  # of the node, whichever camera
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedView:
+    """A refused message. `payload` is what came."""
+
+    id: int
+    first_utc_ms: int
+    last_utc_ms: int
+    times: int
+    topic: str
+    node: str
+    stream: str
+    lane: str
+    seq: int
+    reason: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """What `events` looks for; unset fields ask for nothing."""
+
+    node: str = ""
+    type_glob: str = ""  # * and ? as in file names
+    since_utc_ms: int = 0
+    alerts_only: bool = False
+    after_row: int | None = None
+
+
+class Reader:
+    """A read-only connection to the store in `folder`. Raises PermanentError or StorageError when there is none."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise PermanentError(
+                f"there is no coordinator store at {path}", hint="name the right --data-dir or --config"
+            )
+        self._db = connect(path, read_only=True)
+        try:
+            applied = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"cannot read {path}: {error}", hint="who owns it?") from error
+        except sqlite3.DatabaseError as error:
+            raise StorageFormatError(f"{path} is no coordinator store: {error}") from error
+        if applied != {name for name, _ in MIGRATIONS}:
+            raise StorageFormatError(
+                f"{path} has another schema than this program",
+                hint="start the coordinator of this version once, or use the edgectl of that version",
+            )
+        self._db.row_factory = sqlite3.Row
+
+    def close(self) -> None:
+        self._db.close()
+
+    def nodes(self, *, state: str = "", labels: Mapping[str, str] | None = None) -> list[NodeView]:
+        """Nodes by name, those with the state and every one of the labels."""
+        where, values = ["1"], []
+        if state:
+            where.append("n.state = ?")
+            values.append(state)
+        for key, value in (labels or {}).items():
+            where.append("EXISTS (SELECT 1 FROM node_labels l WHERE l.node = n.node AND l.key = ? AND l.value = ?)")
+            values += [key, value]
+        return self._nodes(" AND ".join(where), values)
+
+    def node(self, name: str) -> NodeView | None:
+        found = self._nodes("n.node = ?", [name])
+        return found[0] if found else None
+
+    def events(self, wanted: EventFilter, limit: int) -> list[EventView]:
+        """The newest `limit` events, oldest of them first; after a row the next `limit` ones."""
+        where, values = ["1"], list[Any]()
+        for clause, value in (
+            ("node = ?", wanted.node),
+            ("type GLOB ?", wanted.type_glob),
+            ("received_utc_ms >= ?", wanted.since_utc_ms),
+        ):
+            if value:
+                where.append(clause)
+                values.append(value)
+        if wanted.alerts_only:
+            where.append("severity IS NOT NULL")
+        order = "DESC"
+        if wanted.after_row is not None:
+            where.append("id > ?")
+            values.append(wanted.after_row)
+            order = "ASC"
+        sql = f"SELECT * FROM events WHERE {' AND '.join(where)} ORDER BY id {order} LIMIT ?"
+        rows = [_event(row) for row in self._db.execute(sql, [*values, limit])]
+        return rows if order == "ASC" else rows[::-1]
+
+    def last_row(self) -> int:
+        """The newest row of the events."""
+        return int(self._db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+    def streams(self, node: str = "") -> list[StreamView]:
+        """Every camera pipeline that a node reported in its newest heartbeat."""
+        sql = """
+            SELECT r.node, n.state, r.camera, r.pipeline, r.received_utc_ms, r.document,
+                (SELECT max(s.received_utc_ms) FROM samples s WHERE s.node = r.node) AS last
+            FROM stream_reports r JOIN nodes n ON n.node = r.node WHERE ?1 = '' OR r.node = ?1
+            ORDER BY r.node, r.camera, r.pipeline
+        """
+        return [
+            StreamView(
+                row["node"],
+                row["state"],
+                row["camera"],
+                row["pipeline"],
+                row["received_utc_ms"],
+                json.loads(row["document"]),
+                row["last"] or 0,
+            )
+            for row in self._db.execute(sql, (node,))
+        ]
+
+    def refused(self, limit: int) -> list[RefusedView]:
+        """The newest refused messages, oldest of them first."""
+        sql = """
+            SELECT id, first_utc_ms, last_utc_ms, times, topic, node, stream, lane, seq, reason, payload
+            FROM refused ORDER BY id DESC LIMIT ?
+        """
+        return [RefusedView(*row) for row in self._db.execute(sql, (limit,))][::-1]
+
+    def counters(self) -> dict[str, float]:
+        """What the coordinator counted, as it last wrote it; `saved_utc_ms` says when."""
+        return {row["name"]: row["value"] for row in self._db.execute("SELECT name, value FROM counters")}
+
+    def totals(self) -> dict[str, int]:
+        """Rows by table."""
+        tables = ("nodes", "events", "samples", "refused", "results")
+        return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+    def _nodes(self, where: str, values: list[str]) -> list[NodeView]:
+        sql = f"""
+            SELECT n.*, h.received_utc_ms AS heartbeat_utc_ms, h.document AS heartbeat
+            FROM nodes n LEFT JOIN heartbeats_latest h ON h.node = n.node WHERE {where} ORDER BY n.node
+        """
+        return [
+            NodeView(
+                row["node"],
+                row["state"],
+                row["since_utc_ms"],
+                row["last_seen_utc_ms"],
+                row["first_seen_utc_ms"],
+                row["boot"],
+                row["session"],
+                row["reason"],
+                json.loads(row["birth"] or "{}"),
+                json.loads(row["heartbeat"] or "{}"),
+                row["heartbeat_utc_ms"] or 0,
+            )
+            for row in self._db.execute(sql, values)
+        ]
+
+
+def _event(row: sqlite3.Row) -> EventView:
+    fields = {key: row[key] for key in row.keys() if key not in ("id", "data")}  # noqa: SIM118 - a Row iterates values
+    return EventView(row=row["id"], data=json.loads(row["data"]), **fields)

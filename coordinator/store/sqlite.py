@@ -1,0 +1,328 @@
+"""The store in one SQLite file: WAL, one writer thread, every commit on disk before it is answered."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import secrets
+import sqlite3
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
+from coordinator.ingest.dedupe import Addition, Received
+from coordinator.store.migrations import FILE_NAME, MIGRATIONS
+from coordinator.store.store import Batch, Committed, HeartbeatRow, LaneKey, RefusedMessage, ResultRow, Row
+from runtime.sqlite import StorageError, Writer, connect, migrate, transaction
+from schemas.identity import Identity, Lane
+from schemas.messages import Birth, Event
+from schemas.shape import fields_of, read
+from schemas.topics import FLEET
+
+log = logging.getLogger(__name__)
+
+LANES_CACHED_MAX = 4096
+RESULTS_MAX = 10_000
+
+_INSERT = """
+INSERT INTO {table} (node, stream, lane, seq, type, subject, severity, time_utc_ms, received_utc_ms, boot, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+_UPSERT_NODE = """
+INSERT OR REPLACE INTO nodes (node, state, boot, session, word, reason, heartbeat_seq,
+    first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_REPEAT_REFUSED = """
+UPDATE refused SET times = times + 1, last_utc_ms = ? WHERE topic = ? AND lane = ? AND seq = ? AND digest = ?
+"""
+_INSERT_REFUSED = """
+INSERT INTO refused (first_utc_ms, last_utc_ms, topic, node, stream, lane, seq, reason, digest, payload)
+VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+"""
+_OLDEST_REFUSED = "SELECT id, length(payload) FROM refused ORDER BY id LIMIT 1"
+
+Ranges = dict[LaneKey, Received]
+
+
+class SqliteStore:
+    """See `Store`. What it remembers in memory changes only after the commit that it belongs to."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        refused_rows_max: int = 10_000,
+        refused_bytes_max: int = 64 * 1024 * 1024,
+        pages_max: int | None = None,
+    ) -> None:
+        """Opens or makes the file in `folder`. `pages_max` limits the file, as a full disk would."""
+        path = folder / FILE_NAME
+        db = connect(path)
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            if pages_max is not None:
+                db.execute(f"PRAGMA max_page_count = {pages_max:d}")
+            migrate(db, MIGRATIONS, what=str(path))
+            with transaction(db):
+                self.stream = _meta(db, "stream") or secrets.token_hex(8)
+                _set_meta(db, "stream", self.stream)
+                self.boot = int(_meta(db, "boot") or 0) + 1
+                _set_meta(db, "boot", str(self.boot))
+                _set_meta(db, "started_utc_ms", str(time.time_ns() // 1_000_000))
+        except sqlite3.OperationalError as error:
+            db.close()
+            raise StorageError(f"cannot prepare {path}: {error}", hint="is the disk full or read-only?") from error
+        self._db = db
+        self._ranges: OrderedDict[LaneKey, Received] = OrderedDict()
+        self._refused_rows_max = refused_rows_max
+        self._refused_bytes_max = refused_bytes_max
+        rows, size = db.execute("SELECT count(*), coalesce(sum(length(payload)), 0) FROM refused").fetchone()
+        self._refused: tuple[int, int] = rows, size
+        self._nodes = [_node(row) for row in db.execute(f"SELECT {_NODE_COLUMNS} FROM nodes")]
+        self._unannounced = self._read_unannounced(db)
+        self._writer = Writer(db, name="store")
+
+    def nodes(self) -> list[Node]:
+        """Every node as the file held it when it was opened."""
+        return self._nodes
+
+    async def commit(self, batch: Batch) -> Committed:
+        """One transaction. Raises StorageError when the disk refuses; nothing has changed then."""
+
+        def job(db: sqlite3.Connection) -> tuple[Committed, Ranges, tuple[int, int]]:
+            committed, ranges = self._write(db, batch)
+            return committed, ranges, self._quarantine(db, batch.refused)
+
+        committed, ranges, self._refused = await asyncio.wrap_future(self._writer.submit(job))
+        self._remember(ranges)
+        self._unannounced += committed.fleet_events
+        return committed
+
+    def unannounced(self, after_seq: int, limit: int) -> list[Event]:
+        at = bisect_right(self._unannounced, after_seq, key=lambda event: event.identity.seq)
+        return self._unannounced[at : at + limit]
+
+    async def save_counters(self, counters: dict[str, float], announced_seq: int) -> None:
+        """Replaces the counters of before."""
+
+        def job(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR REPLACE INTO counters (name, value) VALUES (?, ?)", counters.items())
+            if announced_seq:
+                _set_meta(db, "announced_seq", str(announced_seq))
+
+        self._unannounced = [event for event in self._unannounced if event.identity.seq > announced_seq]
+        await asyncio.wrap_future(self._writer.submit(job))
+
+    def close(self) -> None:
+        self._writer.close()
+
+    # ---- in the writer's thread -----------------------------------------------------------------
+
+    def _write(self, db: sqlite3.Connection, batch: Batch) -> tuple[Committed, Ranges]:
+        committed = Committed()
+        ranges: Ranges = {}
+        for table, rows in (("events", batch.events), ("samples", batch.samples)):
+            fresh = self._fresh(db, rows, ranges, committed)
+            db.executemany(_INSERT.format(table=table), fresh)
+            committed.new += len(fresh)
+        for node in batch.nodes:
+            _write_node(db, node)
+        for name, row in batch.heartbeats.items():
+            _write_heartbeat(db, name, row)
+        if batch.results:
+            _write_results(db, batch.results)
+        if batch.fleet_events:
+            committed.fleet_events = self._write_fleet_events(db, batch.fleet_events)
+        return committed, ranges
+
+    def _fresh(self, db: sqlite3.Connection, rows: list[Row], ranges: Ranges, committed: Committed) -> list[Row]:
+        """The rows that are not here yet, their ranges written."""
+        by_lane: dict[LaneKey, dict[int, Row]] = {}
+        for row in rows:
+            lane = by_lane.setdefault((row[0], row[1], row[2]), {})
+            if row[3] in lane:
+                committed.duplicates += 1
+            else:
+                lane[row[3]] = row
+        fresh: list[Row] = []
+        for key in sorted(by_lane):  # in one order everywhere, so that two writers could not lock each other out
+            lane = by_lane[key]
+            received = ranges.get(key)
+            if received is None:
+                received = ranges[key] = self._received(db, key)
+            done = received.add(lane)
+            _write_ranges(db, key, done)
+            fresh += map(lane.__getitem__, done.new)
+            committed.duplicates += len(done.duplicates)
+            committed.overfull += map(lane.__getitem__, done.overfull)
+        return fresh
+
+    def _received(self, db: sqlite3.Connection, key: LaneKey) -> Received:
+        known = self._ranges.get(key)
+        if known is not None:
+            return known.copy()
+        sql = "SELECT first, last FROM received WHERE node = ? AND stream = ? AND lane = ? ORDER BY first"
+        return Received(db.execute(sql, key))
+
+    def _write_fleet_events(self, db: sqlite3.Connection, drafts: list[FleetEvent]) -> list[Event]:
+        lane = Lane.LIFECYCLE.value
+        seq = int(_meta(db, "fleet_seq") or 0)
+        events = [
+            Event(
+                Identity(FLEET, self.stream, lane, seq + i), draft.type, draft.node, draft.time_utc_ms, draft.data,
+                self.boot,
+            )
+            for i, draft in enumerate(drafts, start=1)
+        ]  # fmt: skip
+        db.executemany(_INSERT.format(table="events"), [_row(event) for event in events])
+        _set_meta(db, "fleet_seq", str(seq + len(drafts)))
+        return events
+
+    def _quarantine(self, db: sqlite3.Connection, refused: list[RefusedMessage]) -> tuple[int, int]:
+        """Keeps the messages raw and sheds the oldest beyond the limits. Returns the rows and bytes kept."""
+        rows, size = self._refused
+        for item in refused:
+            digest = hashlib.sha256(item.payload).digest()[:16]
+            repeated = (item.received_utc_ms, item.topic, item.lane, item.seq, digest)
+            if db.execute(_REPEAT_REFUSED, repeated).rowcount:
+                continue
+            db.execute(
+                _INSERT_REFUSED,
+                (item.received_utc_ms, item.topic, item.node, item.stream, item.lane, item.seq, item.reason, digest,
+                 item.payload),
+            )  # fmt: skip
+            rows, size = rows + 1, size + len(item.payload)
+            while rows > self._refused_rows_max or (size > self._refused_bytes_max and rows > 1):
+                oldest, length = db.execute(_OLDEST_REFUSED).fetchone()
+                db.execute("DELETE FROM refused WHERE id = ?", (oldest,))
+                rows, size = rows - 1, size - length
+        return rows, size
+
+    # ---- in the loop's thread -------------------------------------------------------------------
+
+    def _remember(self, ranges: Ranges) -> None:
+        for key, received in ranges.items():
+            self._ranges[key] = received
+            self._ranges.move_to_end(key)
+        while len(self._ranges) > LANES_CACHED_MAX:
+            self._ranges.popitem(last=False)
+
+    def _read_unannounced(self, db: sqlite3.Connection) -> list[Event]:
+        sql = """
+            SELECT lane, seq, type, subject, time_utc_ms, boot, data FROM events
+            WHERE node = ? AND stream = ? AND lane = ? AND seq > ? ORDER BY seq LIMIT 10000
+        """
+        after = int(_meta(db, "announced_seq") or 0)
+        return [
+            Event(Identity(FLEET, self.stream, lane, seq), kind, subject, utc_ms, json.loads(data), boot)
+            for lane, seq, kind, subject, utc_ms, boot, data in db.execute(
+                sql, (FLEET, self.stream, Lane.LIFECYCLE.value, after)
+            )
+        ]
+
+
+# ---- rows -------------------------------------------------------------------------------------------
+
+_NODE_COLUMNS = """
+node, state, boot, session, word, reason, heartbeat_seq, first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth
+"""
+
+
+def _node(row: tuple[str, str, int, int, int, str, int, int, int, int, str | None]) -> Node:
+    name, state, boot, session, word, reason, heartbeat_seq, first_seen, last_seen, since, birth = row
+    return Node(
+        name=name,
+        state=NodeState(state),
+        boot=boot,
+        session=session,
+        word=Word(word),
+        reason=reason,
+        heartbeat_seq=heartbeat_seq,
+        first_seen_utc_ms=first_seen,
+        last_seen_utc_ms=last_seen,
+        since_utc_ms=since,
+        birth=None if birth is None else read(Birth, json.loads(birth), strict=False),
+    )
+
+
+def _write_node(db: sqlite3.Connection, node: Node) -> None:
+    birth = None if node.birth is None else json.dumps(fields_of(node.birth), ensure_ascii=False)
+    known = db.execute("SELECT birth FROM nodes WHERE node = ?", (node.name,)).fetchone()
+    db.execute(
+        _UPSERT_NODE,
+        (node.name, node.state.value, node.boot, node.session, node.word.value, node.reason, node.heartbeat_seq,
+         node.first_seen_utc_ms, node.last_seen_utc_ms, node.since_utc_ms, birth),
+    )  # fmt: skip
+    if node.birth is not None and (known is None or known[0] != birth):
+        db.execute("DELETE FROM node_labels WHERE node = ?", (node.name,))
+        labels = [(node.name, key, value) for key, value in node.birth.labels.items()]
+        db.executemany("INSERT INTO node_labels (node, key, value) VALUES (?, ?, ?)", labels)
+
+
+def _write_heartbeat(db: sqlite3.Connection, name: str, row: HeartbeatRow) -> None:
+    streams = row.heartbeat.streams
+    fields = fields_of(row.heartbeat)
+    reports = fields.pop("streams")
+    db.execute(
+        "INSERT OR REPLACE INTO heartbeats_latest (node, received_utc_ms, document) VALUES (?, ?, ?)",
+        (name, row.received_utc_ms, json.dumps(fields, ensure_ascii=False)),
+    )
+    db.execute("DELETE FROM stream_reports WHERE node = ?", (name,))
+    db.executemany(
+        "INSERT OR REPLACE INTO stream_reports (node, camera, pipeline, received_utc_ms, document)"
+        " VALUES (?, ?, ?, ?, ?)",
+        [
+            (name, stream.camera, stream.pipeline, row.received_utc_ms, json.dumps(report, ensure_ascii=False))
+            for stream, report in zip(streams, reports, strict=True)
+        ],
+    )
+
+
+def _write_results(db: sqlite3.Connection, results: Iterable[ResultRow]) -> None:
+    db.executemany(
+        "INSERT INTO results (node, function, command_id, state, received_utc_ms, document)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [(row.node, row.function, row.id, row.state, row.received_utc_ms, row.document) for row in results],
+    )
+    db.execute("DELETE FROM results WHERE id <= (SELECT max(id) FROM results) - ?", (RESULTS_MAX,))
+
+
+def _write_ranges(db: sqlite3.Connection, key: LaneKey, done: Addition) -> None:
+    if done.deleted:
+        db.executemany(
+            "DELETE FROM received WHERE node = ? AND stream = ? AND lane = ? AND first = ?",
+            [(*key, first) for first in done.deleted],
+        )
+    db.executemany(
+        "INSERT OR REPLACE INTO received (node, stream, lane, first, last) VALUES (?, ?, ?, ?, ?)",
+        [(*key, first, last) for first, last in done.written.items()],
+    )
+
+
+def _row(event: Event) -> Row:
+    who = event.identity
+    return Row(
+        who.node,
+        who.stream,
+        who.lane,
+        who.seq,
+        event.type,
+        event.subject,
+        None,
+        event.time_utc_ms,
+        event.time_utc_ms,
+        event.boot,
+        json.dumps(event.data, ensure_ascii=False),
+    )
+
+
+def _meta(db: sqlite3.Connection, key: str) -> str | None:
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))

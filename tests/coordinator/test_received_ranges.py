@@ -1,0 +1,64 @@
+"""Dedupe ranges against a plain set, and against the copy that a database keeps from the additions alone."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.ingest.dedupe import Received, merged
+
+SEQS = st.integers(1, 40)
+BATCHES = st.lists(st.lists(SEQS, max_size=12), max_size=12)
+
+
+@given(BATCHES)
+def test_every_number_is_new_once_and_ranges_are_the_set(batches: list[list[int]]) -> None:
+    received, seen, stored = Received(), set[int](), dict[int, int]()
+    for batch in batches:
+        done = received.add(batch)
+        expected_new = list(dict.fromkeys(seq for seq in batch if seq not in seen))
+        assert done.new == expected_new
+        assert len(done.new) + len(done.duplicates) == len(batch)
+        seen.update(batch)
+        for first in done.deleted:
+            stored.pop(first, None)
+        stored.update(done.written)
+        assert received.ranges() == merged(seen)
+        assert sorted(stored.items()) == received.ranges()
+        assert Received(received.ranges()).ranges() == received.ranges()
+    assert all((seq in received) == (seq in seen) for seq in range(0, 43))
+
+
+@given(BATCHES, st.integers(1, 4))
+def test_a_gap_too_many_is_told_and_not_taken(batches: list[list[int]], limit: int) -> None:
+    received = Received(ranges_max=limit)
+    for batch in batches:
+        done = received.add(batch)
+        assert len(received.ranges()) <= limit
+        assert all(seq in received for seq in done.new)
+        late = [seq for seq in done.overfull if seq not in done.new]
+        assert len(done.new) + len(done.duplicates) + len(done.overfull) == len(batch)
+        assert all(
+            seq not in received
+            or seq in done.duplicates
+            or any(first < seq <= last for first, last in received.ranges())
+            for seq in late
+        )
+
+
+def test_numbers_in_order_stay_one_range() -> None:
+    received = Received()
+    for seq in range(1, 5001):
+        received.add([seq])
+    assert received.ranges() == [(1, 5000)]
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    received = Received([(1, 3)])
+    received.copy().add([4])
+    assert received.ranges() == [(1, 3)]
+
+
+@given(st.lists(SEQS))
+def test_merged_ranges_are_disjoint_and_not_adjacent(seqs: list[int]) -> None:
+    ranges = merged(seqs)
+    assert {seq for first, last in ranges for seq in range(first, last + 1)} == set(seqs)
+    assert all(a[1] + 1 < b[0] for a, b in zip(ranges, ranges[1:], strict=False))
