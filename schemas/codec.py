@@ -126,8 +126,10 @@ def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
 def identity_of(node: str, payload: bytes) -> Identity | None:
     """The identity in an event that `decode_event` refuses, as far as it can be read: whom to tell."""
     try:
-        raw = _from_json(payload)
-    except RemoteWireError:
+        raw = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict):
         return None
     return _identity(node, raw.get("edgestream"), raw.get("edgelane"), raw.get("edgeseq"))
 
@@ -160,7 +162,7 @@ def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
 def _identity(node: str, stream: Any, lane: Any, seq: Any) -> Identity | None:
     if not (isinstance(stream, str) and isinstance(lane, str) and type(seq) is int):
         return None
-    fits = 0 < len(stream) <= 200 and 0 < len(lane) <= 200 and 0 < seq < 2**63
+    fits = 0 < len(stream) <= 200 and 0 < len(lane) <= 200 and 0 < seq < 2**63 and (stream + lane).isascii()
     return Identity(node, stream, lane, seq) if fits else None
 
 

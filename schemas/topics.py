@@ -51,7 +51,7 @@ class Writer(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How messages of one kind travel. `payload_bytes_max` is refused at both ends."""
+    """How messages of one kind travel. A reader refuses more than `payload_bytes_max`, so a writer cuts to fit."""
 
     qos: int
     retain: bool

@@ -1,0 +1,367 @@
+"""docs/protocol.md against a real broker and the real agent process; each test carries the number it shows."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from schemas import codec
+from schemas.errors import LocalWireError, RemoteWireError
+from schemas.messages import Ack, CommandState, Heartbeat, LaneAck, Presence, Refusal, Result, Status
+from schemas.topics import RULES, Kind, Topic, TopicSpace, check_node_name
+from tests.broker import Broker, start_broker
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "protocol.md"
+WAIT_S = 30.0
+SPACE = TopicSpace()
+
+
+def until(true: Callable[[], Any], what: str = "") -> Any:
+    deadline_s = time.monotonic() + WAIT_S
+    while not (value := true()):
+        assert time.monotonic() < deadline_s, what or "waited in vain"
+        time.sleep(0.02)
+    return value
+
+
+class Peer:
+    """Sees everything on the broker; answers for rows when told to."""
+
+    def __init__(self, port: int, name: str = "peer") -> None:
+        self._lock = threading.Lock()
+        self._seen: list[paho.MQTTMessage] = []
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
+        subscribed = threading.Event()
+        self.client.on_subscribe = lambda *_: subscribed.set()
+        self.client.on_message = self._keep
+        self.client.connect("127.0.0.1", port)
+        self.client.subscribe("edge/#", qos=1)
+        self.client.loop_start()
+        assert subscribed.wait(WAIT_S)
+
+    def _keep(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        with self._lock:
+            self._seen.append(message)
+
+    def seen(self, pattern: str) -> list[paho.MQTTMessage]:
+        with self._lock:
+            return [message for message in self._seen if re.fullmatch(pattern, message.topic)]
+
+    def statuses(self) -> list[Status]:
+        found = self.seen("edge/v1/gw-1/status")
+        return [
+            codec.decode_document(Status, Kind.STATUS, bytes(message.payload)) for message in found if message.payload
+        ]
+
+    def results(self, function: str = "[A-Za-z]+") -> list[Result]:
+        return [
+            codec.decode_result(bytes(message.payload)) for message in self.seen(f"edge/v1/gw-1/result/{function}")
+        ]
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(message.payload) for message in self.seen("edge/v1/gw-1/event/.*")]
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False, **properties: Any) -> None:
+        made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        for name, value in properties.items():
+            setattr(made, name, value)
+        self.client.publish(topic, payload, 1, retain, made).wait_for_publish(WAIT_S)
+
+    def call(self, function: str, payload: bytes, **more: Any) -> None:
+        self.send(f"edge/v1/gw-1/cmd/{function}", payload, **more)
+
+    def answer(self, ack: Ack) -> None:
+        self.send("edge/v1/gw-1/ack", codec.encode_packed(ack))
+
+    def coordinator(self, state: Presence) -> None:
+        self.send("edge/v1/coordinator/status", codec.encode_document(Status(state)), retain=True)
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+class Agent:
+    """`python -m agent run` with one camera that is not there: starting it makes an event each time."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.config = folder / "agent.toml"
+        self.log = folder / "agent.log"
+        self.config.write_text(
+            '[node]\nid = "gw-1"\ndata_dir = "data"\nheartbeat_s = 1.0\nresend_after_s = 1.0\n'
+            f"[broker]\nport = {port}\n"
+            '[[cameras]]\nid = "cam1"\nsource = "absent.mp4"\n',
+            encoding="utf-8",
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "agent", "run", "--config", str(self.config)]
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ))
+
+    def end(self, signal_number: int) -> None:
+        process, self.process = self.process, None
+        if process is not None:
+            process.send_signal(signal_number)
+            process.wait(WAIT_S)
+
+    def account(self) -> dict[str, dict[str, int]]:
+        command = [sys.executable, "-m", "agent", "outbox", "account", "--config", str(self.config)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=WAIT_S)
+        return {lane["lane"]: lane for lane in json.loads(done.stdout)}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    broker = start_broker(tmp_path)
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def peer(broker: Broker) -> Iterator[Peer]:
+    peer = Peer(broker.port)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def agent(tmp_path: Path, broker: Broker, peer: Peer) -> Iterator[Agent]:
+    agent = Agent(tmp_path, broker.port)
+    agent.start()
+    try:
+        until(lambda: peer.seen("edge/v1/gw-1/birth"), agent.log.read_text())
+        yield agent
+    finally:
+        agent.end(signal.SIGKILL)
+
+
+def test_p1_the_table_is_the_contract() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `<node>/(\S+?)` \| (.+?) \| (\d) \| (yes|no) \| .*?(\d+) KiB", text, re.M)
+    told = {
+        re.sub("/<.*", "", kind): (int(qos), retain == "yes", int(kib) * 1024) for kind, _, qos, retain, kib in rows
+    }
+    assert told == {kind.value: (rule.qos, rule.retain, rule.payload_bytes_max) for kind, rule in RULES.items()}
+    with pytest.raises(RemoteWireError):
+        SPACE.parse("edge/v1/gw-1/telemetry")
+
+
+def test_p2_names() -> None:
+    assert check_node_name("gw-1") is None
+    assert all(check_node_name(name) for name in ("coordinator", "fleet", "Gw", "a/b", "", "n" * 64))
+    with pytest.raises(LocalWireError):
+        Topic(Kind.EVENT, "coordinator", "X")
+
+
+def test_p3_p5_p25_what_is_refused_does_no_harm(agent: Agent, peer: Peer) -> None:
+    for function, payload, code in (
+        ("status", b"{" + b" " * 70_000 + b"}", "bad_message"),
+        ("status", b"no object", "bad_message"),
+        ("status", b'{"x":NaN}', "bad_message"),
+        ("status", msgpack.packb({"x": b"bytes"}), "bad_message"),
+        ("nonsense", b"{}", "unknown_function"),
+        ("snapshot", b'{"camera_id":5}', "bad_arguments"),
+    ):
+        before = len(peer.results())
+        peer.call(function, payload)
+        until(lambda before=before: len(peer.results()) > before)  # type: ignore[misc]
+        last = peer.results()[-1]
+        assert (last.state, last.error and last.error.code) == (CommandState.REJECTED, code)
+    for payload in (b"\xff", b"{}", msgpack.packb({"stored": 3})):
+        peer.send("edge/v1/gw-1/ack", payload)
+    peer.call("status", b"")
+    until(lambda: peer.results("status")[-1].state is CommandState.SUCCEEDED)
+
+
+def test_p4_unknown_fields_are_ignored(agent: Agent, peer: Peer) -> None:
+    row = until(peer.rows)[0]
+    ack = {"stored": [{"stream": row["edgestream"], "lane": row["edgelane"], "ranges": [[1, 1]], "new": 1}], "x": {}}
+    peer.send("edge/v1/gw-1/ack", msgpack.packb(ack))
+    until(lambda: agent.account()["lifecycle"]["stored"] >= 1)
+
+
+def test_p6_p20_p21_commands_over_restarts(agent: Agent, peer: Peer) -> None:
+    peer.call("status", b'{"_id":"once"}')
+    first = until(lambda: [r for r in peer.results("status") if r.id == "once"])[0]
+    peer.call("status", b'{"_id":"once"}')
+    until(lambda: len([r for r in peer.results("status") if r.id == "once"]) == 2)
+    agent.end(signal.SIGKILL)
+    peer.call("status", b"{}")  # P6, P21: nobody keeps it for the node
+    births = len(peer.seen("edge/v1/gw-1/birth"))
+    answers = len(peer.results("status"))
+    agent.start()
+    until(lambda: len(peer.seen("edge/v1/gw-1/birth")) > births)
+    peer.call("status", b'{"_id":"once"}')
+    until(lambda: len(peer.results("status")) > answers)
+    assert peer.results("status")[-1] == first  # the same answer, with the boot of then
+    assert [r.id for r in peer.results("status")[answers:]] == ["once"] * (len(peer.results("status")) - answers)
+
+
+def test_p7_p8_p9_p11_presence(agent: Agent, peer: Peer) -> None:
+    first = until(peer.statuses)[0]
+    assert (first.state, first.boot, first.session) == (Presence.ONLINE, 1, 1)
+    birth = json.loads(until(lambda: peer.seen("edge/v1/gw-1/birth"))[0].payload)
+    assert (birth["boot"], birth["session"]) == (1, 1)
+    agent.end(signal.SIGKILL)
+    will = until(lambda: [s for s in peer.statuses() if s.state is Presence.OFFLINE])[0]
+    assert (will.boot, will.session, will.reason) == (1, 1, "connection lost")
+    agent.start()
+    until(lambda: peer.statuses()[-1].state is Presence.ONLINE)
+    assert peer.statuses()[-1].boot == 2
+    agent.end(signal.SIGTERM)
+    until(lambda: peer.statuses()[-1].state is Presence.OFFLINE)
+    assert [s.state for s in peer.statuses()[-2:]] == [Presence.DRAINING, Presence.OFFLINE]
+
+
+def test_p7_retained(agent: Agent, broker: Broker) -> None:
+    late = Peer(broker.port, "late")
+    try:
+        until(lambda: late.seen("edge/v1/gw-1/status") and late.seen("edge/v1/gw-1/birth"))
+        assert late.seen("edge/v1/gw-1/status")[0].retain
+        assert late.seen("edge/v1/gw-1/birth")[0].retain
+    finally:
+        late.close()
+
+
+def test_p8_sessions_count_connections_of_a_boot(agent: Agent, peer: Peer, broker: Broker) -> None:
+    intruder = paho.Client(CallbackAPIVersion.VERSION2, client_id="gw-1", protocol=paho.MQTTv5)
+    intruder.connect("127.0.0.1", broker.port)  # the broker hangs up on the node of the same name
+    intruder.loop_start()
+    until(lambda: peer.statuses()[-1].session >= 2)
+    intruder.disconnect()
+    intruder.loop_stop()
+    until(lambda: peer.statuses()[-1].state is Presence.ONLINE)
+    assert peer.statuses()[-1].boot == 1
+
+
+def test_p10_a_stale_offline_is_published_over(agent: Agent, peer: Peer) -> None:
+    stale = Status(Presence.OFFLINE, 0, 9, 0, "connection lost")
+    peer.send("edge/v1/gw-1/status", codec.encode_document(stale), retain=True)
+    until(lambda: stale in peer.statuses() and peer.statuses()[-1].state is Presence.ONLINE)
+
+
+def test_p12_heartbeats(agent: Agent, peer: Peer) -> None:
+    message = until(lambda: peer.seen("edge/v1/gw-1/heartbeat"))[0]
+    beat = codec.decode_packed(Heartbeat, Kind.HEARTBEAT, message.payload)
+    assert (message.qos, message.retain, beat.boot, beat.session) == (0, False, 1, 1)
+    assert re.fullmatch("[0-9a-f]{16}", beat.birth_hash)
+
+
+def test_p13_p14_identity(agent: Agent, peer: Peer) -> None:
+    for _ in range(2):
+        peer.call("startStream", b'{"camera_id":"cam1"}')
+    until(lambda: len({row["id"] for row in peer.rows()}) >= 2)
+    message = peer.seen("edge/v1/gw-1/event/.*")[0]
+    assert getattr(message.properties, "ContentType", "") == "application/cloudevents+json"
+    rows = {row["edgeseq"]: row for row in peer.rows()}
+    assert sorted(rows) == list(range(1, len(rows) + 1))
+    for seq, row in rows.items():
+        assert row["source"] == "/edge/v1/gw-1"
+        assert row["id"] == f"{row['edgestream']}.{row['edgelane']}.{seq}"
+
+
+def test_p15_p16_rows_stay_until_the_coordinator_answers(agent: Agent, peer: Peer) -> None:
+    row = until(peer.rows)[0]
+    peer.coordinator(Presence.ONLINE)
+
+    def same() -> list[bytes]:
+        sent = peer.seen("edge/v1/gw-1/event/.*")
+        return [bytes(message.payload) for message in sent if json.loads(message.payload)["id"] == row["id"]]
+
+    until(lambda: len(same()) >= 3)
+    agent.end(signal.SIGKILL)
+    before = len(same())
+    agent.start()
+    until(lambda: len(same()) > before)
+    assert len(set(same())) == 1
+    assert agent.account()["lifecycle"]["stored"] == 0
+    peer.answer(Ack([LaneAck(row["edgestream"], row["edgelane"], [(1, row["edgeseq"])])]))
+    until(lambda: agent.account()["lifecycle"]["stored"] >= 1)
+
+
+def test_p17_p18_refused_and_foreign_answers(agent: Agent, peer: Peer) -> None:
+    row = until(peer.rows)[0]
+    peer.answer(Ack([LaneAck("another", "lifecycle", [(1, 100)]), LaneAck(row["edgestream"], "alert", [(1, 2**62)])]))
+    peer.call("status", b'{"_id":"after"}')
+    until(lambda: [r for r in peer.results("status") if r.id == "after"])
+    assert agent.account()["lifecycle"]["stored"] == 0
+    peer.answer(Ack([], [Refusal(row["edgestream"], "lifecycle", row["edgeseq"], "no such type")]))
+    until(lambda: agent.account()["lifecycle"]["quarantined"] == 1)
+    count = len(peer.rows())
+    peer.call("startStream", b'{"camera_id":"cam1"}')
+    until(lambda: len(peer.rows()) > count)
+
+
+def test_p19_by_hand_and_packed(agent: Agent, peer: Peer, broker: Broker) -> None:
+    topic = "edge/v1/gw-1/cmd/status"
+    subprocess.run(["mosquitto_pub", "-p", str(broker.port), "-t", topic, "-n"], check=True, timeout=WAIT_S)
+    until(lambda: peer.results("status"))
+    assert peer.seen("edge/v1/gw-1/result/status")[0].payload.startswith(b"{")
+    peer.call("status", msgpack.packb({}))
+    until(lambda: len(peer.results("status")) == 2)
+    assert not peer.seen("edge/v1/gw-1/result/status")[1].payload.startswith(b"{")
+
+
+def test_p22_a_retained_command_is_rejected(agent: Agent, peer: Peer) -> None:
+    agent.end(signal.SIGTERM)
+    peer.call("status", b"{}", retain=True)
+    agent.start()
+    last = until(lambda: peer.results("status"))[-1]
+    assert (last.state, last.error and last.error.code) == (CommandState.REJECTED, "retained")
+
+
+def test_p23_expiry(agent: Agent, peer: Peer) -> None:
+    peer.call("status", b'{"_expires_s":0,"_id":"late"}')
+    assert until(lambda: peer.results("status"))[-1].state is CommandState.EXPIRED
+
+
+def test_p24_response_topics(agent: Agent, peer: Peer) -> None:
+    elsewhere = "edge/v1/gw-2/cmd/stopStream"
+    beneath = "edge/v1/gw-1/result/status/mine"
+    for topic in (elsewhere, beneath):
+        peer.call("status", b"{}", ResponseTopic=topic, CorrelationData=topic.encode())
+    message = until(lambda: peer.seen(beneath))[0]
+    assert message.properties.CorrelationData == beneath.encode()
+    until(lambda: len(peer.seen("edge/v1/gw-1/result/status")) == 2)
+    assert peer.seen(elsewhere) == []
+
+
+def test_p26_a_small_receive_maximum_is_respected(tmp_path: Path) -> None:
+    broker = start_broker(tmp_path, extra_conf="max_inflight_messages 4")
+    peer, agent = Peer(broker.port), Agent(tmp_path, broker.port)
+    try:
+        agent.start()
+        until(lambda: peer.seen("edge/v1/gw-1/birth"))
+        for n in range(60):
+            peer.call("status", b'{"_id":"%d"}' % n)
+        until(lambda: len({r.id for r in peer.results("status")}) == 60)
+        assert peer.statuses()[-1].session == 1  # one that sends too much is disconnected
+    finally:
+        agent.end(signal.SIGKILL)
+        peer.close()
+        broker.stop()
+
+
+def test_every_assertion_has_a_test_and_every_number_an_assertion() -> None:
+    told = set(re.findall(r"^- \*\*P(\d+)\*\*", DOCUMENT.read_text(encoding="utf-8"), re.M))
+    names = re.findall(r"^def (test_p\d\w*)", Path(__file__).read_text(encoding="utf-8"), re.M)
+    shown = {number for name in names for number in re.findall(r"(?<=_p)(\d+)(?=_)", name)}
+    assert shown == told
+    assert told == {str(n) for n in range(1, len(told) + 1)}

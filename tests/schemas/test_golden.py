@@ -1,0 +1,193 @@
+"""Recorded bytes of each wire version. Run as a program, it records those that are not there yet."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from schemas import WIRE_VERSION, codec
+from schemas.identity import Identity
+from schemas.messages import (
+    Ack,
+    Birth,
+    Command,
+    CommandError,
+    CommandState,
+    Event,
+    Heartbeat,
+    LaneAck,
+    Presence,
+    Refusal,
+    Result,
+    Severity,
+    Status,
+    StreamReport,
+    SyncBatch,
+    SyncRow,
+)
+from schemas.topics import Kind
+
+FOLDER = Path(__file__).resolve().parents[1] / "golden" / "v1"
+STREAM = "0f1e2d3c4b5a6978"
+NOON_UTC_MS = 1_795_521_600_123
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A file, the value it stands for, and both ways between them."""
+
+    name: str
+    value: Any
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+    @property
+    def path(self) -> Path:
+        return FOLDER / self.name
+
+
+def document(name: str, kind: Kind, value: Any) -> Golden:
+    cls = type(value)
+    return Golden(name, value, codec.encode_document, lambda payload: codec.decode_document(cls, kind, payload))
+
+
+def packed(name: str, kind: Kind, value: Any) -> Golden:
+    cls = type(value)
+    return Golden(name, value, codec.encode_packed, lambda payload: codec.decode_packed(cls, kind, payload))
+
+
+def event(name: str, kind: Kind, value: Event) -> Golden:
+    return Golden(name, value, codec.encode_event, lambda payload: codec.decode_event(kind, "gw-1", payload))
+
+
+def command(name: str, value: Command) -> Golden:
+    return Golden(name, value, codec.encode_command, lambda payload: codec.decode_command(value.function, payload))
+
+
+def result(name: str, value: Result, *, packed: bool) -> Golden:
+    return Golden(name, value, lambda one: codec.encode_result(one, packed=packed), codec.decode_result)
+
+
+GOLDEN = [
+    document("status.json", Kind.STATUS, Status(Presence.ONLINE, 3, 2, NOON_UTC_MS)),
+    document("will.json", Kind.STATUS, Status(Presence.OFFLINE, 3, 2, 0, "connection lost")),
+    document(
+        "birth.json",
+        Kind.BIRTH,
+        Birth(
+            3, 2, "Gate 1", "Edge_Gateway", "plant-7", {"line": "a"}, {"lat": 52.5, "lon": 13.4},
+            {"arch": "x86_64", "accelerators": ["edgetpu"]}, {"cores": 4.0}, {"agent": "0.1.0"}, ["core"],
+            ["snapshot", "status"], ["cam1"], STREAM,
+        ),
+    ),
+    packed(
+        "heartbeat.msgpack",
+        Kind.HEARTBEAT,
+        Heartbeat(
+            3, 2, 17, 240.5, NOON_UTC_MS, 41.0, 120.25, None, 9000.0, 1.5, {"event": 3},
+            [StreamReport("cam1", "people", "running", 7000, 1200, 4, 29.5, 3.5, 5.25, 7.0, "litert", {"person": 9})],
+            "00112233", "", "",
+        ),
+    ),
+    event(
+        "event.json",
+        Kind.EVENT,
+        Event(
+            Identity("gw-1", STREAM, "event", 41), "ObjectSeen", "cam1/7", NOON_UTC_MS,
+            {"camera_id": "cam1", "label": "pèrson", "score": 0.875, "box": [1, 2, 3.5, 4]}, 3,
+        ),
+    ),
+    event(
+        "alert.json",
+        Kind.ALERT,
+        Event(
+            Identity("gw-1", STREAM, "alert", 5), "AlertRaised", "cam1/gate", NOON_UTC_MS,
+            {"rule": "person-at-gate", "alert_id": "a1", "state": "raised"}, 3, Severity.CRITICAL,
+        ),
+    ),
+    packed(
+        "sync.msgpack",
+        Kind.SYNC,
+        SyncBatch(STREAM, 3, [SyncRow("sample", 9, "Rates", "cam1", NOON_UTC_MS, {"fps": 29.5, "ok": True})]),
+    ),
+    packed(
+        "ack.msgpack",
+        Kind.ACK,
+        Ack([LaneAck(STREAM, "event", [(1, 4), (6, 6)])], [Refusal(STREAM, "sample", 9, "unknown type")]),
+    ),
+    command("cmd.json", Command("snapshot", {"camera_id": "cam1"}, "c-1", 30.0)),
+    command("cmd.msgpack", Command("snapshot", {"camera_id": "cam1"}, "c-2", None, packed=True)),
+    result(
+        "result.json",
+        Result("snapshot", CommandState.SUCCEEDED, "c-1", "gw-1", NOON_UTC_MS, {"bytes": 3}),
+        packed=False,
+    ),
+    result(
+        "result.msgpack",
+        Result(
+            "snapshot", CommandState.REJECTED, "c-2", "gw-1", NOON_UTC_MS, None,
+            CommandError("unknown_camera", "no camera 'cam9' here", "camera_id"),
+        ),
+        packed=True,
+    ),
+]  # fmt: skip
+every = pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+
+
+@every
+def test_recorded_bytes_are_understood(golden: Golden) -> None:
+    assert golden.decode(golden.path.read_bytes()) == golden.value
+
+
+@every
+def test_today_writes_the_same_bytes(golden: Golden) -> None:
+    assert WIRE_VERSION == 1, "a new version has a folder of its own"
+    assert golden.encode(golden.value) == golden.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "golden",
+    # A command's further fields are its arguments.
+    [golden for golden in GOLDEN if not golden.name.startswith("cmd")],
+    ids=lambda golden: golden.name,
+)
+def test_fields_of_a_later_version_are_passed_over(golden: Golden) -> None:
+    raw = golden.path.read_bytes()
+    pack = golden.path.suffix == ".msgpack"
+    fields = msgpack.unpackb(raw) if pack else json.loads(raw)
+    fields = _extended(fields, top=True)
+    later = msgpack.packb(fields) if pack else json.dumps(fields).encode()
+    value = golden.decode(later)
+    assert (value if isinstance(value, Event) else _versionless(value)) == _versionless(golden.value)
+
+
+def test_every_recorded_file_is_tested() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {golden.name for golden in GOLDEN}
+
+
+def _extended(value: Any, *, top: bool = False) -> Any:
+    """With a field of the future in every table that is ours; free tables would keep it."""
+    ours = {"lane", "camera", "code"}
+    if isinstance(value, list):
+        return [_extended(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    inner = {key: item if key in ("data", "result", "hardware") else _extended(item) for key, item in value.items()}
+    if top or ours & value.keys():
+        inner["fromthefuture"] = {"a": [1, None]}
+    return inner | ({"v": 9} if "v" in value else {})
+
+
+def _versionless(value: Any) -> Any:
+    return replace(value, v=1) if hasattr(value, "v") else value
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for one in GOLDEN:
+        if not one.path.exists():
+            one.path.write_bytes(one.encode(one.value))
