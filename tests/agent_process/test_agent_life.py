@@ -191,11 +191,12 @@ def test_sigterm_ends_at_once_while_nothing_can_be_reached(tmp_path: Path) -> No
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     with AgentProcess(tmp_path, free_port()) as agent:
         agent.start()
-        agent.wait_for_log("node gw-1 runs")
+        agent.wait_for_log("cannot connect")
         assert agent.process is not None
         agent.process.send_signal(signal.SIGSTOP)
         agent.process.send_signal(signal.SIGTERM)
         agent.process.send_signal(signal.SIGINT)
         agent.process.send_signal(signal.SIGCONT)
-        assert agent.process.wait(40) in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+        # Both wait when it wakes up: the second ends it before the first has stopped anything.
+        assert agent.process.wait(40) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
         agent.process = None
