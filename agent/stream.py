@@ -218,6 +218,7 @@ class Stream:
             await part.pipeline.finish(failed=lambda: _given_up(self._worker, name))
 
     async def _close(self, part: _Slotted) -> None:
+        part.error = ""
         if part.pipeline is None:
             part.state = PipelineState.STOPPED
             return
@@ -265,7 +266,7 @@ class Stream:
         return changed
 
     def _failed(self, part: _Slotted, state: PipelineState, reason: str) -> None:
-        if (part.state, part.error) != (state, reason):
+        if part.error != reason:  # said once, however often it is tried again
             log.error("pipeline %s is %s: %s", part.config.title, state.value, reason)
             data = {"camera_id": self.id, "state": state.value, "reason": reason}
             self._announce("PipelineFailed", part.config.title, data)

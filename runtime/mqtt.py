@@ -362,7 +362,7 @@ class Connection:
             self._drop("defect while handling a received packet")
             return
         self._watch_writes()
-        if self._tls_pending():
+        if self._fd >= 0 and self._tls_pending():
             self._loop.call_soon(self._read_buffered)
 
     def _read_buffered(self) -> None:

@@ -140,8 +140,9 @@ def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
     Raises RemoteWireError when the whole is unreadable, or a row does not even say which one it is.
     """
     check_size(Kind.SYNC, payload)
-    raw = _from_msgpack(payload)
-    stream, items = raw.get("stream"), raw.get("rows")
+    raw = _unpacked(payload)
+    stream, items = raw.get("stream"), raw.pop("rows", None)
+    _sound(raw)
     head = _shaped(SyncBatch, Kind.SYNC, {**raw, "rows": []})
     if not isinstance(items, list):
         raise RemoteWireError("sync: rows must be a list")
@@ -149,6 +150,8 @@ def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
     refused: list[tuple[Refusal, Any]] = []
     for i, item in enumerate(items):
         try:
+            if flaw := _flaw(item, NESTING_MAX - 2):
+                raise ShapeError([flaw])
             rows.append(read(SyncRow, item, strict=False))
         except ShapeError as error:
             lane, seq = (item.get("lane"), item.get("seq")) if isinstance(item, dict) else (None, None)
@@ -270,12 +273,18 @@ def _from_json(payload: bytes) -> dict[str, Any]:
         raw = json.loads(payload.decode(), parse_constant=_no_constant)
         if _SURROGATE.search(payload):
             _encode_json(raw).encode()  # half a character cannot be stored or sent on
+    except UnicodeError as error:
+        raise RemoteWireError(f"payload is no JSON, no valid Unicode: {error}; it begins {payload[:40]!r}") from error
     except (ValueError, RecursionError) as error:
         raise RemoteWireError(f"payload is no JSON: {error}; it begins {payload[:40]!r}") from error
-    return _mapping(raw, payload)
+    return _sound(_mapping(raw, payload))
 
 
 def _from_msgpack(payload: bytes) -> dict[str, Any]:
+    return _sound(_unpacked(payload))
+
+
+def _unpacked(payload: bytes) -> dict[str, Any]:
     try:
         raw = msgpack.unpackb(payload, strict_map_key=True, max_str_len=len(payload), max_bin_len=len(payload))
     except (ValueError, OverflowError, msgpack.UnpackException, RecursionError) as error:
@@ -286,9 +295,13 @@ def _from_msgpack(payload: bytes) -> dict[str, Any]:
 def _mapping(raw: Any, payload: bytes) -> dict[str, Any]:
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise RemoteWireError(f"payload is no object with named fields; it begins {payload[:40]!r}")
-    flaw = _flaw(raw, NESTING_MAX)
-    if flaw:
-        raise RemoteWireError(f"payload {flaw}; it begins {payload[:40]!r}")
+    return raw
+
+
+def _sound(raw: dict[str, Any]) -> dict[str, Any]:
+    for key, item in raw.items():
+        if flaw := _flaw(item, NESTING_MAX - 1):
+            raise RemoteWireError(f"{key[:40]!r} {flaw}")
     return raw
 
 

@@ -22,14 +22,14 @@ OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 # An outside library: the files that may import it, also inside a function. Absent from the table: free for all.
 TECHNOLOGIES: dict[str, list[str]] = {
     "paho": ["runtime/mqtt.py"],
-    "aiomqtt": ["runtime/mqtt.py", "coordinator/edgectl.py", "coordinator/edgectl/*.py"],
+    "aiomqtt": [],
     "msgpack": ["schemas/codec.py", "agent/outbox/file.py"],
     "zstandard": ["schemas/codec.py"],
     "sqlite3": ["runtime/sqlite.py", "agent/outbox/file.py", "agent/state.py", "coordinator/store/*.py"],
-    "sqlite_utils": ["coordinator/store/*.py", "coordinator/edgectl.py", "coordinator/edgectl/*.py"],
+    "sqlite_utils": [],
     "numpy": ["agent/*", "platforms/*"],
     "av": ["agent/capture/*.py"],
-    "cv2": ["platforms/*/*_scene.py", "platforms/*/*_surface.py"],
+    "cv2": [],
     "ai_edge_litert": ["agent/infer/litert.py", "agent/infer/compiled.py", "platforms/*/training/*.py"],
     "tflite_runtime": ["agent/infer/litert.py"],
     "tensorflow": ["platforms/*/training/*.py"],

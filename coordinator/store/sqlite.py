@@ -32,8 +32,11 @@ INSERT INTO {table} (node, stream, lane, seq, type, subject, severity, time_utc_
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 _UPSERT_NODE = """
-INSERT OR REPLACE INTO nodes (node, state, boot, session, word, reason, heartbeat_seq,
+INSERT INTO nodes (node, state, boot, session, word, reason, heartbeat_seq,
     first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET state = excluded.state, boot = excluded.boot, session = excluded.session,
+    word = excluded.word, reason = excluded.reason, heartbeat_seq = excluded.heartbeat_seq,
+    last_seen_utc_ms = excluded.last_seen_utc_ms, since_utc_ms = excluded.since_utc_ms, birth = excluded.birth
 """
 _REPEAT_REFUSED = """
 UPDATE refused SET times = times + 1, last_utc_ms = ? WHERE topic = ? AND lane = ? AND seq = ? AND digest = ?
@@ -139,15 +142,15 @@ class SqliteStore:
         return committed, ranges
 
     def _fresh(self, db: sqlite3.Connection, rows: list[Row], ranges: Ranges, committed: Committed) -> list[Row]:
-        """The rows that are not here yet, their ranges written."""
-        by_lane: dict[LaneKey, dict[int, Row]] = {}
-        for row in rows:
+        """The rows that are not here yet, in the order of arrival; their ranges are written."""
+        by_lane: dict[LaneKey, dict[int, int]] = {}
+        for at, row in enumerate(rows):
             lane = by_lane.setdefault((row[0], row[1], row[2]), {})
             if row[3] in lane:
                 committed.duplicates += 1
             else:
-                lane[row[3]] = row
-        fresh: list[Row] = []
+                lane[row[3]] = at
+        fresh: list[int] = []
         for key in sorted(by_lane):  # in one order everywhere, so that two writers could not lock each other out
             lane = by_lane[key]
             received = ranges.get(key)
@@ -155,10 +158,10 @@ class SqliteStore:
                 received = ranges[key] = self._received(db, key)
             done = received.add(lane)
             _write_ranges(db, key, done)
-            fresh += map(lane.__getitem__, done.new)
+            fresh += [lane[seq] for seq in done.new]
             committed.duplicates += len(done.duplicates)
-            committed.overfull += map(lane.__getitem__, done.overfull)
-        return fresh
+            committed.overfull += [rows[lane[seq]] for seq in done.overfull]
+        return [rows[at] for at in sorted(fresh)]
 
     def _received(self, db: sqlite3.Connection, key: LaneKey) -> Received:
         known = self._ranges.get(key)

@@ -73,11 +73,6 @@ class TestNode:
     def refusals(self) -> dict[int, str]:
         return {item.seq: item.reason for ack in self.acks for item in ack.refused}
 
-    @property
-    def stored(self) -> set[int]:
-        ranges = [r for ack in self.acks for lane in ack.stored for r in lane.ranges]
-        return {seq for first, last in ranges for seq in range(first, last + 1)}
-
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(EdgewrightError):
@@ -124,7 +119,7 @@ class TestNode:
         ack = decode_packed(Ack, Kind.ACK, delivery.payload)
         self.acks.append(ack)
         for lane in ack.stored:
-            for first, last in lane.ranges:
+            for first, last in lane.ranges if lane.lane == "event" else ():
                 for seq in range(first, last + 1):
                     self.waiting.pop(seq, None)
 

@@ -1,6 +1,7 @@
 """Presence: any order of late and duplicated messages ends in the same state; silence and wills take their time."""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -80,7 +81,7 @@ MESSAGES = st.one_of(
 
 
 @given(st.lists(MESSAGES, min_size=1, max_size=10), st.randoms(use_true_random=False))
-def test_any_order_ends_in_the_same_state(messages: list[Status | Birth | Heartbeat], random: "st.Random") -> None:  # type: ignore[name-defined]
+def test_any_order_ends_in_the_same_state(messages: list[Status | Birth | Heartbeat], random: Random) -> None:
     def end(order: list[Status | Birth | Heartbeat]) -> tuple[object, ...]:
         world = World()
         for message in order:

@@ -333,10 +333,12 @@ def test_of_a_key_given_twice_the_last_counts() -> None:
 
 def test_a_row_without_shape_is_refused_alone() -> None:
     good = {"lane": "sample", "seq": 1, "type": "T", "subject": "", "time_utc_ms": 0, "data": {}}
-    payload = msgpack.packb({"stream": "s", "rows": [good, good | {"seq": 2, "data": 5}]})
+    payload = msgpack.packb(
+        {"stream": "s", "rows": [good, good | {"seq": 2, "data": 5}, good | {"seq": 3, "data": {"x": b""}}]}
+    )
     batch, refused = codec.decode_batch(payload)
     assert [row.seq for row in batch.rows] == [1]
-    assert [(refusal.lane, refusal.seq) for refusal, _ in refused] == [("sample", 2)]
+    assert [(refusal.lane, refusal.seq) for refusal, _ in refused] == [("sample", 2), ("sample", 3)]
 
 
 # ---- what we must not send ---------------------------------------------------------------------

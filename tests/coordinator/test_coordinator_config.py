@@ -1,0 +1,84 @@
+"""The configuration: every mistake in one report, every key in the sample."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coordinator.config import CoordinatorConfig, CoordinatorTable, LogTable, load_config
+from runtime.config import BrokerConfig
+from runtime.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "deploy" / "coordinator.toml"
+
+
+def test_the_sample_is_valid_and_says_the_defaults(tmp_path: Path) -> None:
+    sample = tmp_path / "coordinator.toml"
+    # Every commented assignment as well: what the sample shows must be right.
+    text = re.sub(r"^# (\w+ = )", r"\1", SAMPLE.read_text(), flags=re.MULTILINE)
+    kept = [line for line in text.splitlines() if not re.match(r"(password|ca|cert|key)_file", line)]
+    sample.write_text("\n".join(kept))
+    assert load_config(sample) == CoordinatorConfig()
+
+
+@pytest.mark.parametrize("table", [CoordinatorTable, BrokerConfig, LogTable])
+def test_every_key_is_in_the_sample(table: type[CoordinatorTable]) -> None:
+    text = SAMPLE.read_text()
+    missing = [f.name for f in dataclasses.fields(table) if not re.search(rf"^(# )?{f.name} = ", text, re.MULTILINE)]
+    assert missing == []
+
+
+def test_all_mistakes_come_in_one_report(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(
+        '[coordinator]\nbatch_pause = 3\nheartbeat_s = -1e300\nbatch_messages_max = "many"\n'
+        '[broker]\nport = 99999999999999999999\ntopic_root = "a/#"\n[log]\nlevel = "LOUD"\n[cloud]\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    for said in (
+        "7 mistakes", "coordinator.batch_pause: unknown key", "did you mean batch_pause_ms", "coordinator.heartbeat_s",
+        "coordinator.batch_messages_max", "broker.port", "broker.topic_root", "log.level", "cloud: unknown key",
+    ):  # fmt: skip
+        assert said in str(caught.value)
+
+
+def test_what_the_shape_does_not_show_is_reported_too(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    (tmp_path / "data").touch()
+    file.write_text(
+        '[coordinator]\ndata_dir = "data"\n[broker]\nca_file = "/nowhere/ca.crt"\ncert_file = "/nowhere/c.crt"\n'
+        'password_file = "/nowhere/secret"\npassword_env = "SECRET"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    for said in ("4 mistakes", "is no folder", "one is enough", "belong together", "/nowhere/ca.crt does not exist"):
+        assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "status", "said"),
+    [
+        ("check", "[coordinator]\n", 0, "fine"),
+        ("check", "[coordinator]\nx = 1\n", 2, "unknown key"),
+        ("check", "not toml", 2, "is not TOML"),
+        ("run", "[coordinator]\nx = 1\n", 78, "unknown key"),
+        ("run", "[coordinator]\ndata_dir = '/proc/nowhere'\n", 1, "cannot be used"),
+    ],
+)
+def test_the_command_says_what_is_wrong_without_a_traceback(
+    tmp_path: Path, command: str, text: str, status: int, said: str
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "coordinator", command, "--config", str(file)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

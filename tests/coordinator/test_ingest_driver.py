@@ -1,0 +1,204 @@
+"""The ingest task with a list as the wire: order of the answers, a disk that refuses, rows that cannot be stored."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from coordinator.counters import Counters, percentile
+from coordinator.fleet.registry import Fleet, LivenessRules
+from coordinator.ingest.answer import acks
+from coordinator.ingest.batch import BatchLimits
+from coordinator.ingest.inbox import INBOX_MAX, PRESSURE_AT, Inbox, Item
+from coordinator.ingest.ingest import Ingest
+from coordinator.store.sqlite import SqliteStore
+from coordinator.store.store import Batch, Committed, RefusedMessage, Row
+from runtime.mqtt import Delivery, Message
+from schemas.codec import decode_packed, encode_packed
+from schemas.messages import Ack
+from schemas.topics import RULES, Kind, TopicSpace
+from tests.coordinator.sender import event_payload, until
+
+TOPIC = "edge/v1/gw-1/event/ObjectSeen"
+
+
+class ListWire:
+    """Keeps what would go out, in order."""
+
+    def __init__(self) -> None:
+        self.out: list[Message | Delivery] = []
+
+    def publish(self, message: Message) -> None:
+        self.out.append(message)
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        self.out.append(delivery)
+
+    @property
+    def acks(self) -> list[Ack]:
+        return [decode_packed(Ack, Kind.ACK, m.payload) for m in self.out if isinstance(m, Message)]
+
+    @property
+    def pubacks(self) -> list[int]:
+        return [d.mid for d in self.out if isinstance(d, Delivery)]
+
+
+class PickyStore(SqliteStore):
+    """A database that cannot take a certain row, for a reason that no check foresaw."""
+
+    async def commit(self, batch: Batch) -> Committed:
+        if any(row.seq == 13 for row in batch.events):
+            raise OverflowError("the database has its own opinion")
+        return await super().commit(batch)
+
+
+@pytest.fixture
+def wire() -> Iterator[ListWire]:
+    yield ListWire()
+
+
+class Bench:
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+        self.counters = Counters()
+        self.inbox = Inbox(self.counters)
+        self.ingest = Ingest(
+            store, Fleet([], LivenessRules(), 0), self.inbox, self.counters, TopicSpace(), BatchLimits(pause_ms=0)
+        )
+
+    def put(self, wire: ListWire, *seqs: int) -> None:
+        for seq in seqs:
+            delivery = Delivery(TOPIC, event_payload("gw-1", seq), 1, False, seq)
+            self.inbox.put(Item(delivery, wire, 7))
+
+
+@asynccontextmanager
+async def running(store: SqliteStore):  # type: ignore[no-untyped-def]
+    bench = Bench(store)
+    task = asyncio.create_task(bench.ingest.run())
+    yield bench
+    bench.inbox.close()
+    await asyncio.wait_for(task, 20)
+    store.close()
+
+
+def test_the_node_is_answered_before_the_broker(tmp_path: Path, wire: ListWire) -> None:
+    async def scene() -> None:
+        async with running(SqliteStore(tmp_path)) as bench:
+            bench.put(wire, 1, 2, 3, 2)
+            await until(lambda: len(wire.pubacks) == 4)
+
+    asyncio.run(scene())
+    assert isinstance(wire.out[0], Message)
+    assert wire.acks[0].stored[0].ranges == [(1, 3)]
+    assert wire.pubacks == [1, 2, 3, 2]
+
+
+def test_a_duplicate_is_answered_again(tmp_path: Path, wire: ListWire) -> None:
+    async def scene() -> None:
+        async with running(SqliteStore(tmp_path)) as bench:
+            bench.put(wire, 5)
+            await until(lambda: len(wire.acks) == 1)
+            bench.put(wire, 5)
+            await until(lambda: len(wire.acks) == 2)
+            assert (bench.counters.stored, bench.counters.duplicates) == (1, 1)
+
+    asyncio.run(scene())
+    assert wire.acks[1].stored == wire.acks[0].stored
+
+
+def test_a_full_disk_answers_nobody_until_there_is_room(tmp_path: Path, wire: ListWire) -> None:
+    async def scene() -> None:
+        store = SqliteStore(tmp_path, pages_max=45)
+        problems: list[str] = []
+        async with running(store) as bench:
+            bench.ingest.on_problem = lambda: problems.append(bench.ingest.problem)
+            bench.put(wire, *range(1, 1501))
+            await until(lambda: bench.counters.commit_failures > 1)
+            held = list(wire.pubacks)
+            assert len(held) == bench.counters.stored < 1500
+            store._writer.submit(lambda db: db.execute("PRAGMA max_page_count = 100000").fetchall()).result()
+            await until(lambda: len(wire.pubacks) == 1500)
+            assert "full" in problems[0] and problems[-1] == ""
+            assert bench.counters.stored == 1500
+
+    asyncio.run(scene())
+
+
+def test_what_no_database_takes_is_refused_alone(
+    tmp_path: Path, wire: ListWire, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        async with running(PickyStore(tmp_path)) as bench:
+            bench.put(wire, *range(10, 20))
+            await until(lambda: len(wire.pubacks) == 10)
+            assert (bench.counters.stored, bench.counters.refused) == (9, 1)
+
+    asyncio.run(scene())
+    refused = [item for ack in wire.acks for item in ack.refused]
+    assert [(item.seq, item.reason) for item in refused] == [
+        (13, "cannot be stored: the database has its own opinion")
+    ]
+
+
+def test_what_is_inside_is_finished_when_the_inbox_closes(tmp_path: Path, wire: ListWire) -> None:
+    async def scene() -> None:
+        async with running(SqliteStore(tmp_path)) as bench:
+            bench.put(wire, *range(1, 1001))
+
+    asyncio.run(scene())
+    assert len(wire.pubacks) == 1000
+
+
+def test_the_inbox_presses_back_then_drops_and_counts(wire: ListWire) -> None:
+    counters, said = Counters(), list[bool]()
+    inbox = Inbox(counters)
+    inbox.on_pressure = said.append
+    for seq in range(INBOX_MAX + 5):
+        inbox.put(Item(Delivery(TOPIC, b"x", 1, False, seq), wire, 7))
+    assert (len(inbox), counters.dropped) == (INBOX_MAX, 5)
+    assert said and all(said)
+    while len(inbox) >= PRESSURE_AT // 2:
+        assert said[-1]
+        inbox.take(100, 10**9)
+    assert said[-1] is False
+
+
+def test_a_batch_holds_one_wire_and_its_bytes(wire: ListWire) -> None:
+    inbox, other = Inbox(Counters()), ListWire()
+    items = [Item(Delivery(TOPIC, b"x" * 10, 1, False, n), w, 7) for n, w in enumerate([wire, wire, wire, other])]
+    for item in items:
+        inbox.put(item)
+    assert inbox.take(100, 25) == items[:2]
+    inbox.put_back(items[:2])
+    assert inbox.take(100, 1) == items[:1]
+    assert inbox.take(100, 1000) == items[1:3]
+    assert inbox.take(100, 1000) == items[3:]
+    assert inbox.take(100, 1000) == []
+
+
+@pytest.mark.parametrize(
+    ("waiting", "since_ms", "wait_ms"), [(1, 1e9, 0.0), (1, 0.0, 5.0), (1, 4.0, 1.0), (500, 0.0, 0.0)]
+)
+def test_idle_goes_at_once_and_busy_in_groups(waiting: int, since_ms: float, wait_ms: float) -> None:
+    assert BatchLimits().wait_ms(waiting, since_ms) == wait_ms
+
+
+def test_answers_fit_their_topic_and_name_every_row() -> None:
+    stream = "é" * 200
+    rows = [Row("gw-1", stream, lane, seq * 2, "", "", None, 0, 0, 0, "")
+            for lane in ("event", "sample") for seq in range(2**61, 2**61 + 5000)]  # fmt: skip
+    refused = [RefusedMessage("t", "gw-1", "漢" * 200, b"", 7, stream, "event", seq) for seq in range(1, 401)]
+    answers = acks(rows, refused)
+    payloads = [encode_packed(ack) for _, ack in answers]
+    assert max(map(len, payloads)) <= RULES[Kind.ACK].payload_bytes_max
+    stored = sum(last - first + 1 for _, ack in answers for lane in ack.stored for first, last in lane.ranges)
+    assert stored == len(rows)
+    assert sum(len(ack.refused) for _, ack in answers) == len(refused)
+
+
+@pytest.mark.parametrize(("values", "percent", "expected"), [([], 99, 0.0), ([3.0], 50, 3.0), ([1, 2, 3, 4], 50, 2)])
+def test_percentiles_are_nearest_rank(values: list[float], percent: int, expected: float) -> None:
+    assert percentile(values, percent) == expected

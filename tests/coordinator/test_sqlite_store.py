@@ -1,0 +1,149 @@
+"""The store on a real file: once each, all or nothing, full disks, restarts."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
+from coordinator.lock import FolderLock, FolderLockedError
+from coordinator.store.reader import EventFilter, Reader
+from coordinator.store.sqlite import SqliteStore
+from coordinator.store.store import Batch, RefusedMessage, Row
+from runtime.errors import PermanentError
+from runtime.sqlite import StorageError, StorageFormatError
+from schemas.messages import Birth
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def row(seq: int, data: str = "{}", lane: str = "event") -> Row:
+    return Row("gw-1", "s1", lane, seq, "ObjectSeen", "cam1", None, 7, 8, 1, data)
+
+
+def seqs(folder: Path) -> list[int]:
+    reader = Reader(folder)
+    try:
+        return sorted(event.seq for event in reader.events(EventFilter(node="gw-1"), 10_000))
+    finally:
+        reader.close()
+
+
+def test_rows_are_stored_once_within_and_across_batches_and_restarts(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    first = run(store.commit(Batch(events=[row(1), row(2), row(1)])))
+    second = run(store.commit(Batch(events=[row(2), row(3)])))
+    store.close()
+    again = SqliteStore(tmp_path)
+    third = run(again.commit(Batch(events=[row(1), row(2), row(3), row(4)])))
+    again.close()
+    assert (first.new, first.duplicates) == (2, 1)
+    assert (second.new, second.duplicates) == (1, 1)
+    assert (third.new, third.duplicates) == (1, 3)
+    assert seqs(tmp_path) == [1, 2, 3, 4]
+    assert again.boot == store.boot + 1
+    assert again.stream == store.stream
+
+
+def test_a_full_disk_changes_nothing_and_the_rows_can_come_again(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, pages_max=80)
+    taken = 0
+    with pytest.raises(StorageError, match="full"):
+        for seq in range(1, 1000):
+            run(store.commit(Batch(events=[row(seq, '{"x": "' + "y" * 3000 + '"}')])))
+            taken = seq
+    store.close()
+    assert taken > 0
+    assert seqs(tmp_path) == list(range(1, taken + 1))
+    roomy = SqliteStore(tmp_path)
+    committed = run(roomy.commit(Batch(events=[row(taken), row(taken + 1)])))
+    roomy.close()
+    assert (committed.new, committed.duplicates) == (1, 1)
+
+
+def test_what_the_database_cannot_take_leaves_nothing_of_its_batch(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    with pytest.raises(OverflowError):
+        run(store.commit(Batch(events=[row(1), row(2)._replace(time_utc_ms=2**70)])))
+    committed = run(store.commit(Batch(events=[row(1), row(2)])))
+    store.close()
+    assert committed.new == 2
+    assert seqs(tmp_path) == [1, 2]
+
+
+def test_fleet_events_get_an_identity_that_goes_on_after_a_restart(tmp_path: Path) -> None:
+    draft = FleetEvent("NodeOnline", "gw-1", {"node": "gw-1"}, 7)
+    store = SqliteStore(tmp_path)
+    committed = run(store.commit(Batch(fleet_events=[draft, draft])))
+    assert [event.identity.seq for event in committed.fleet_events] == [1, 2]
+    run(store.save_counters({"received": 3}, announced_seq=1))
+    assert [event.identity.seq for event in store.unannounced(0, 10)] == [2]
+    store.close()
+    again = SqliteStore(tmp_path)
+    assert [event.identity.seq for event in again.unannounced(0, 10)] == [2]
+    more = run(again.commit(Batch(fleet_events=[draft])))
+    again.close()
+    assert more.fleet_events[0].identity.seq == 3
+    assert more.fleet_events[0].identity.stream == store.stream
+
+
+def test_nodes_come_back_as_they_were(tmp_path: Path) -> None:
+    birth = Birth(3, 4, labels={"line": "7"}, cameras=["a"])
+    node = Node("gw-1", NodeState.DRAINING, 3, 4, Word.DRAINING, "why", 1, 2, 3, birth, 9)
+    store = SqliteStore(tmp_path)
+    run(store.commit(Batch(nodes=[node])))
+    store.close()
+    again = SqliteStore(tmp_path)
+    assert again.nodes() == [node]
+    again.close()
+
+
+@pytest.mark.parametrize(("rows_max", "bytes_max"), [(3, 10_000), (100, 300)])
+def test_refused_messages_are_capped_and_repetitions_counted(tmp_path: Path, rows_max: int, bytes_max: int) -> None:
+    store = SqliteStore(tmp_path, refused_rows_max=rows_max, refused_bytes_max=bytes_max)
+    for i in range(10):
+        bad = RefusedMessage("t", "gw-1", "why", b"%d" % i * 100, 7 + i)
+        run(store.commit(Batch(refused=[bad])))
+        run(store.commit(Batch(refused=[bad])))
+    store.close()
+    found = Reader(tmp_path).refused(100)
+    assert [item.payload[:1] for item in found] == [b"7", b"8", b"9"]
+    assert [item.times for item in found] == [2, 2, 2]
+
+
+def test_a_store_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store._writer.submit(lambda db: db.execute("INSERT INTO migrations (name) VALUES ('9999-later')")).result()
+    store.close()
+    with pytest.raises(StorageFormatError, match="newer"):
+        SqliteStore(tmp_path)
+    with pytest.raises(StorageFormatError, match="another schema"):
+        Reader(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "coordinator.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageFormatError, match=r"coordinator\.db"):
+        SqliteStore(tmp_path)
+    with pytest.raises(StorageFormatError, match=r"coordinator\.db"):
+        Reader(tmp_path)
+
+
+def test_a_folder_has_one_coordinator(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path / "new")
+    with pytest.raises(FolderLockedError, match="in use by process"):
+        FolderLock(tmp_path / "new")
+    lock.release()
+    FolderLock(tmp_path / "new").release()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PermanentError, match="cannot be used"):
+        FolderLock(tmp_path / "file" / "data")
