@@ -9,7 +9,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from agent.config import AgentConfig, load_config
+from agent.config import AgentConfig, inspect_config, load_config
+from runtime.config import mistakes_error
 from runtime.errors import ConfigError, EdgewrightError
 from runtime.logs import setup_logging
 
@@ -79,12 +80,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config)
-    from agent.check import check_models
+    config, mistakes = inspect_config(arguments.config)
+    if config is not None:
+        from agent.check import check_models
 
-    mistakes = check_models(config)
-    if mistakes:
-        raise ConfigError(f"{arguments.config}: {len(mistakes)} mistakes\n" + "\n".join(f"  {m}" for m in mistakes))
+        mistakes += check_models(config, mistakes)
+    if config is None or mistakes:
+        raise mistakes_error(arguments.config, mistakes)
     print(f"{arguments.config}: {len(config.cameras)} cameras, {len(config.pipelines)} pipelines: well")  # noqa: T201
     return 0
 

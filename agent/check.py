@@ -1,24 +1,54 @@
-"""The part of checking a configuration that opens files: models, labels, rules that name classes."""
+"""The part of checking a configuration that opens files: secrets, models, labels, rules that name classes."""
 
 from agent.config import AgentConfig
 from agent.decide.settings import check_decide_settings
+from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
+from agent.infer.fitting import fit
+from agent.infer.host import EngineHost
+from agent.infer.settings import InferSettings
 from runtime.errors import EdgewrightError
 
+_DECIDED = ("lines", "zones", "rules", "update_interval_s", "move_min")
 
-def check_models(config: AgentConfig) -> list[str]:
-    """Every mistake in the models and in what is decided from them; empty when all is well."""
+
+def check_models(config: AgentConfig, known: list[str]) -> list[str]:
+    """Every mistake in the models, in what is decided from them and in the secrets; empty when all is well.
+
+    `known` are the mistakes found before: what they spoil is not judged again.
+    """
     mistakes = []
-    for i, pipeline in enumerate(config.pipelines):
-        try:
-            bundle = load_bundle(pipeline.model)
-        except EdgewrightError as error:
-            mistakes.append(f"pipelines[{i}].model: {error}")
-            continue
-        mistakes += [f"pipelines[{i}]: {text}" for text in check_decide_settings(pipeline.decide, bundle.labels)]
+    try:
+        config.broker.address()
+    except EdgewrightError as error:
+        mistakes.append(str(error))
     for i, camera in enumerate(config.cameras):
         try:
-            camera.resolved()
+            if camera:
+                camera.resolved()
         except EdgewrightError as error:
             mistakes.append(f"cameras[{i}]: {error}")
+    for i, pipeline in enumerate(config.pipelines):
+        where = f"pipelines[{i}]"
+        if not pipeline or any(text.startswith(f"{where}.model") for text in known):
+            continue
+        try:
+            bundle = load_bundle(pipeline.model)
+            if not any(text.startswith("inference.") for text in known):
+                _try(bundle, config.inference)
+        except EdgewrightError as error:
+            mistakes.append(f"{where}.model: {error}")
+            continue
+        if not any(text.startswith(f"{where}.{key}") for text in known for key in _DECIDED):
+            mistakes += [f"{where}: {text}" for text in check_decide_settings(pipeline.decide, bundle.labels)]
     return mistakes
+
+
+def _try(bundle: Bundle, settings: InferSettings) -> None:
+    """Opens the model on the best engine there is and reads its tensors as the bundle says. Raises."""
+    host = EngineHost(bundle, settings, lambda change: None)
+    try:
+        host.open()
+        fit(bundle, host.input, host.outputs)
+    finally:
+        host.close()

@@ -9,9 +9,9 @@ from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
 from agent.infer.settings import InferSettings
 from agent.track.settings import TrackerSettings, check_tracker_settings
-from runtime.config import BrokerConfig, load, mistakes_error, secret
+from runtime.config import BrokerConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
-from schemas.shape import Limit
+from schemas.shape import Limit, read_what_can_be
 from schemas.topics import check_node_name
 
 T = TypeVar("T", BrokerConfig, "CameraTable")
@@ -108,20 +108,32 @@ def load_config(path: Path) -> AgentConfig:
 
     Relative paths in it are relative to its folder.
     """
-    config = load(AgentConfig, path)
-    mistakes = check(config)
-    if mistakes:
+    config, mistakes = inspect_config(path)
+    if mistakes or config is None:
         raise mistakes_error(path, mistakes)
-    folder = path.resolve().parent
+    return config
+
+
+def inspect_config(path: Path) -> tuple[AgentConfig | None, list[str]]:
+    """Every mistake in the file at `path`, and what can be read of it for further checks: None in the place of a
+    camera or pipeline too wrong to be read. Raises ConfigError where it is no TOML."""
+    config, mistakes = read_what_can_be(AgentConfig, load_table(path))
+    if config is None:
+        return None, mistakes
+    mistakes += [text for text in check(config) if text not in mistakes]
+    return _beside_the_file(config, path.resolve().parent), mistakes
+
+
+def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
     return replace(
         config,
         node=replace(config.node, data_dir=folder / config.node.data_dir),
         broker=_files_beside(folder, config.broker, "password_file", "ca_file", "cert_file", "key_file"),
         cameras=tuple(
-            replace(_files_beside(folder, camera, "password_file"), source=_beside(folder, camera.source))
+            camera and replace(_files_beside(folder, camera, "password_file"), source=_beside(folder, camera.source))
             for camera in config.cameras
         ),
-        pipelines=tuple(replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
+        pipelines=tuple(p and replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
     )
 
 
@@ -131,8 +143,9 @@ def check(config: AgentConfig) -> list[str]:
     if wrong := check_node_name(config.node.id):
         mistakes.append(f"node.id: {wrong}")
     mistakes += [f"inference.{text}" for text in config.inference.mistakes()]
-    ids = [camera.id for camera in config.cameras]
-    for i, camera in enumerate(config.cameras):
+    cameras = [(i, camera) for i, camera in enumerate(config.cameras) if camera]
+    ids = [camera.id for _, camera in cameras]
+    for i, camera in cameras:
         where = f"cameras[{i}]"
         mistakes += [f"{where}.{text}" for text in camera.problems()]
         if camera.password:
@@ -141,10 +154,11 @@ def check(config: AgentConfig) -> list[str]:
             mistakes.append(f"{where}.id: {wrong_id}")
         if ids.count(camera.id) > 1:
             mistakes.append(f"{where}.id: {camera.id!r} is given {ids.count(camera.id)} times")
-    titles = [pipeline.title for pipeline in config.pipelines]
-    for i, pipeline in enumerate(config.pipelines):
+    pipelines = [(i, pipeline) for i, pipeline in enumerate(config.pipelines) if pipeline]
+    titles = [pipeline.title for _, pipeline in pipelines]
+    for i, pipeline in pipelines:
         where = f"pipelines[{i}]"
-        if pipeline.camera not in ids:
+        if pipeline.camera not in ids and len(ids) == len(config.cameras):
             known = ", ".join(ids) or "there is none"
             mistakes.append(f"{where}.camera: no camera has the id {pipeline.camera!r} ({known})")
         if titles.count(pipeline.title) > 1:

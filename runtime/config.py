@@ -8,7 +8,7 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from runtime.errors import ConfigError
 from runtime.mqtt import BrokerAddress
@@ -22,20 +22,24 @@ CONFIG_BYTES_MAX = 1024 * 1024
 def load(cls: type[T], path: Path) -> T:
     """The file at `path` as a `cls`. Raises ConfigError: unreadable, no TOML, or the list of all mistakes."""
     try:
+        return read(cls, load_table(path), strict=True)
+    except ShapeError as error:
+        raise mistakes_error(path, error.mistakes) from error
+
+
+def load_table(path: Path) -> dict[str, Any]:
+    """What the TOML file at `path` says. Raises ConfigError: unreadable, or no TOML."""
+    try:
         size = path.stat().st_size
         if size > CONFIG_BYTES_MAX:
             raise ConfigError(f"{path}: {size} bytes is no configuration; at most {CONFIG_BYTES_MAX}")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", hint="give --config FILE") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text") from error
     except (ValueError, RecursionError) as error:  # beside its own error, tomllib lets int() and the stack speak
         raise ConfigError(f"{path}: is not TOML: {error}") from error
-    try:
-        return read(cls, raw, strict=True)
-    except ShapeError as error:
-        raise mistakes_error(path, error.mistakes) from error
 
 
 def mistakes_error(path: Path, mistakes: list[str]) -> ConfigError:

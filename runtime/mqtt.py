@@ -291,6 +291,7 @@ class Connection:
         if self._will is not None:
             will = self._will
             client.will_set(will.topic, will.payload, will.qos, will.retain)
+        client.on_socket_close = lambda client, userdata, sock: self._detach()
         client.on_connect = self._handle_connect
         client.on_disconnect = self._handle_disconnect
         client.on_message = self._handle_message
@@ -388,12 +389,17 @@ class Connection:
             self._loop.remove_writer(self._fd)
         self._writing = wanted
 
-    def _drop(self, reason: str) -> None:
+    def _detach(self) -> None:
+        """Takes the socket out of the loop, while its descriptor is still open: paho tells before it closes it."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
             self._poller.unregister(fd)
+            self._writing = False
+
+    def _drop(self, reason: str) -> None:
+        self._detach()
         if self._misc is not None:
             self._misc.cancel()
         if self.closed is not None and not self.closed.done():

@@ -77,6 +77,16 @@ def read(cls: type[T], raw: object, *, strict: bool) -> T:
     return typing.cast(T, value)
 
 
+def read_what_can_be(cls: type[T], raw: object) -> tuple[T | None, list[str]]:
+    """As `read(..., strict=True)`, but with the mistakes beside a value in which defaults stand in for what is wrong.
+
+    For further checks only. None stands where even that cannot be: for the whole, or for an item of a list.
+    """
+    mistakes: list[str] = []
+    reader: Reader = _reader(typing.cast(Any, cls))
+    return typing.cast(T | None, reader(raw, "", mistakes, True)), mistakes
+
+
 def fields_of(value: object) -> Any:
     """A dataclass as plain dicts, lists, strings and numbers. Empty tuples and None stay: the wire shows them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -237,18 +247,20 @@ def _dataclass_reader(cls: Any) -> Reader:
     def reader(raw: Any, where: str, mistakes: list[str], strict: bool) -> Any:
         if not isinstance(raw, Mapping):
             return _fail(where, mistakes, f"{_show(raw)} must be a table")
-        before = len(mistakes)
         prefix = f"{where}." if where else ""
         values: dict[str, Any] = {}
         for key, item in raw.items():
             if key in known:
-                values[key] = _reader(hints[key])(item, prefix + key, mistakes, strict)
+                so_far = len(mistakes)
+                value = _reader(hints[key])(item, prefix + key, mistakes, strict)
+                if len(mistakes) == so_far or (value is not None and isinstance(item, list | Mapping)):
+                    values[key] = value
             elif strict:
                 near = difflib.get_close_matches(str(key), known, n=1)
                 _fail(f"{prefix}{key}", mistakes, "unknown key" + (f"; did you mean {near[0]}?" if near else ""))
         for key in sorted(required - raw.keys()):
             _fail(prefix + key, mistakes, "is missing")
-        if len(mistakes) > before:
+        if required - values.keys():
             return None
         try:
             return cls(**values)

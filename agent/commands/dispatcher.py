@@ -38,7 +38,8 @@ class Dispatcher:
 
     def receive(self, delivery: Delivery, function: str, acknowledge: Callable[[Delivery], None]) -> None:
         """Takes a command off the wire; everything else happens in a task of its own."""
-        task = asyncio.create_task(self._handle(delivery, function, acknowledge), name=f"command[{function}]")
+        busy = len(self._running) >= RUNNING_MAX  # counted here: a burst of them arrives before any begins
+        task = asyncio.create_task(self._handle(delivery, function, acknowledge, busy), name=f"command[{function}]")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -70,12 +71,19 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _handle(self, delivery: Delivery, function: str, acknowledge: Callable[[Delivery], None]) -> None:
+    async def _handle(
+        self, delivery: Delivery, function: str, acknowledge: Callable[[Delivery], None], busy: bool
+    ) -> None:
         arrived_s = time.monotonic()
         command = Command(function, {})
         try:
             command = decode_command(function, delivery.payload)
-            self._admit(delivery)
+            if delivery.retain:
+                raise CommandRejectedError(
+                    "retained", "a retained command would run again at every connect; publish it without -r"
+                )
+            if busy:
+                raise CommandRejectedError("busy", f"{RUNNING_MAX} commands are running already; try again later")
             identifier = _identifier(command, delivery)
             known = None
             if identifier:
@@ -92,14 +100,6 @@ class Dispatcher:
         elif known.result is not None:
             # A repetition: answered from the journal; while it still runs, its one answer is on the way.
             self._reply(delivery, known.function, known.result)
-
-    def _admit(self, delivery: Delivery) -> None:
-        if delivery.retain:
-            raise CommandRejectedError(
-                "retained", "a retained command would run again at every connect; publish it without -r"
-            )
-        if len(self._running) > RUNNING_MAX:
-            raise CommandRejectedError("busy", f"{RUNNING_MAX} commands are running already; try again later")
 
     def _refuse(self, delivery: Delivery, command: Command, error: Exception) -> None:
         self.refused_total += 1

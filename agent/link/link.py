@@ -124,9 +124,7 @@ class Link:
             on_message=self._receive,
             on_puback=self._puback,
         )
-        await connection.connect()
-        if self._stopping.is_set():  # told so meanwhile
-            await connection.close()
+        if not await self._connect(connection):
             return "stopping"
         self._connection = connection
         self._said_offline = False
@@ -156,6 +154,22 @@ class Link:
             self._connection = None
             self._dispatcher.disconnected()
             await connection.close()
+
+    async def _connect(self, connection: Connection) -> bool:
+        """False when told to stop meanwhile: a broker that does not answer must not hold up the end."""
+        connecting = asyncio.create_task(connection.connect(), name="link.connect")
+        stopping = asyncio.create_task(self._stopping.wait(), name="link.connect.stopping")
+        try:
+            await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._stopping.is_set():
+                await connecting
+                return True
+        finally:
+            stopping.cancel()
+            connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        await connection.close()
+        return False
 
     def _subscriptions(self) -> dict[str, int]:
         space, node = self._space, self._node

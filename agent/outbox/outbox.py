@@ -22,24 +22,31 @@ class Outbox:
         self.on_committed: Callable[[list[Row]], None] = lambda rows: None
         self.appended_total = 0
         self._loop = asyncio.get_running_loop()
-        self._failing = False
+        self._held = 0  # appends that wait for the disk
 
     async def append(self, drafts: Sequence[Draft]) -> None:
         """Returns when all drafts are committed together. A disk that refuses is waited for, however long."""
-        while True:
+        try:
+            await self._append(drafts)
+        except TemporaryError as error:
+            if not self._held:
+                log.error("outbox: cannot store, holding on until it works: %s", error)
+            self._held += 1
             try:
-                await self._append(drafts)
-            except TemporaryError as error:
-                if not self._failing:
-                    log.error("outbox: cannot store, holding on until it works: %s", error)
-                self._failing = True
-                await asyncio.sleep(RETRY_S)
-                continue
-            if self._failing:
+                await self._append_again(drafts)
+            finally:
+                self._held -= 1
+            if not self._held:
                 log.warning("outbox: storing again")
-                self._failing = False
-            self.appended_total += len(drafts)
-            return
+        self.appended_total += len(drafts)
+
+    async def _append_again(self, drafts: Sequence[Draft]) -> None:
+        while True:
+            await asyncio.sleep(RETRY_S)
+            try:
+                return await self._append(drafts)
+            except TemporaryError as error:
+                log.debug("outbox: still cannot store: %s", error)
 
     def _append(self, drafts: Sequence[Draft]) -> "asyncio.Future[None]":
         waiter: asyncio.Future[None] = self._loop.create_future()

@@ -1,0 +1,134 @@
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from agent.link.window import RowKey, Window
+from schemas.identity import Lane
+
+EVENT, ALERT = Lane.EVENT, Lane.ALERT
+
+
+def sent(*seqs: int, lane: Lane = EVENT) -> Window:
+    window = Window()
+    for mid, seq in enumerate(seqs, 1):
+        window.sent([(lane, seq)], mid, float(mid))
+    return window
+
+
+def test_an_acknowledged_range_frees_what_was_sent_of_it() -> None:
+    window = sent(1, 2, 3, 5, 6)
+    assert window.answered(EVENT, 2, 5) == [(2, 3), (5, 5)]
+    assert list(window.unanswered) == [(EVENT, 1), (EVENT, 6)]
+    assert window.answered(EVENT, 2, 5) == []
+
+
+def test_hostile_ranges_free_nothing_that_was_not_sent() -> None:
+    cases = [
+        ((EVENT, 4, 4), []),  # never sent
+        ((EVENT, 3, 1), []),  # reversed
+        ((EVENT, 2**62, 0), []),
+        ((ALERT, 0, 2**62), []),  # another lane
+        ((EVENT, 0, 2**62), [(1, 3), (7, 7)]),
+        ((EVENT, 3, 2**63 - 1), [(3, 3), (7, 7)]),
+    ]
+    for asked, freed in cases:
+        assert sent(1, 2, 3, 7).answered(*asked) == freed, asked
+
+
+def test_both_limits_bound_what_may_follow() -> None:
+    window = Window(inflight_max=3, unanswered_max=5)
+    assert window.room() == 3
+    window.sent([(EVENT, 1), (EVENT, 2)], mid=1, now_s=0.0)
+    assert (window.room(), window.room_for_rows()) == (2, 3)
+    window.sent([(EVENT, 3)], mid=2, now_s=0.0)
+    window.sent([(EVENT, 4)], mid=3, now_s=0.0)
+    assert window.room() == 0
+    for mid in (1, 1, 99):  # a repeated PUBACK and one of somebody else's message give no second place
+        window.puback(mid)
+    assert window.room() == 1
+    window.puback(2)
+    assert (window.room(), window.room_for_rows()) == (1, 1)
+    window.answered(EVENT, 1, 2)
+    assert window.room() == 2
+
+
+def test_what_is_not_answered_in_time_is_forgotten_once_oldest_first() -> None:
+    window = Window(resend_after_s=10.0)
+    window.sent([(EVENT, 1)], 1, 0.0)
+    window.sent([(EVENT, 2)], 2, 5.0)
+    window.sent([(EVENT, 1)], 3, 8.0)  # sent again: its time begins anew
+    assert window.overdue(14.9) == []
+    assert window.overdue(15.0) == [(EVENT, 2)]
+    assert window.overdue(17.9) == []
+    assert window.overdue(100.0) == [(EVENT, 1)]
+    assert not window.unanswered
+
+
+def test_while_nobody_answers_the_oldest_make_room() -> None:
+    window = Window(unanswered_max=10)
+    window.sent([(EVENT, seq) for seq in range(1, 11)], 1, 0.0)
+    window.make_room()
+    assert list(window.unanswered) == [(EVENT, seq) for seq in range(6, 11)]
+
+
+class WindowLife(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window(inflight_max=4, unanswered_max=12, resend_after_s=10.0)
+        self.out: dict[RowKey, float] = {}
+        self.ever: set[RowKey] = set()
+        self.mids: set[int] = set()
+        self.mid = 0
+        self.now_s = 0.0
+
+    @precondition(lambda self: self.window.room() > 0)
+    @rule(lane=st.sampled_from([EVENT, ALERT]), seq=st.integers(1, 30), count=st.integers(1, 4))
+    def send(self, lane: Lane, seq: int, count: int) -> None:
+        keys = [(lane, seq + i) for i in range(min(count, self.window.room_for_rows()))]
+        self.mid += 1
+        self.mids.add(self.mid)
+        self.window.sent(keys, self.mid, self.now_s)
+        for key in keys:
+            self.out[key] = self.now_s
+            self.ever.add(key)
+
+    @rule(mid=st.integers(0, 40))
+    def puback(self, mid: int) -> None:
+        self.window.puback(mid)
+        self.mids.discard(mid)
+
+    @rule(
+        lane=st.sampled_from(list(Lane)),
+        first=st.integers(0, 35) | st.integers(0, 2**63 - 1),
+        last=st.integers(0, 35) | st.integers(0, 2**63 - 1),
+    )
+    def answer(self, lane: Lane, first: int, last: int) -> None:
+        ranges = self.window.answered(lane, first, last)
+        freed = [(lane, seq) for low, high in ranges for seq in range(low, high + 1)]
+        assert set(freed) <= self.ever
+        assert sorted(seq for _, seq in freed) == sorted(
+            seq for out_lane, seq in self.out if out_lane is lane and first <= seq <= last
+        )
+        for key in freed:
+            del self.out[key]
+
+    @rule(seconds=st.floats(0, 20))
+    def pass_time(self, seconds: float) -> None:
+        self.now_s += seconds
+        late = self.window.overdue(self.now_s)
+        assert sorted((lane.value, seq) for lane, seq in late) == sorted(
+            (lane.value, seq) for (lane, seq), at_s in self.out.items() if self.now_s - at_s >= 10.0
+        )
+        for key in late:
+            del self.out[key]
+
+    @invariant()
+    def knows_what_is_out(self) -> None:
+        assert dict(self.window.unanswered) == self.out
+        assert self.window.inflight == self.mids
+        assert len(self.mids) <= 4
+        assert len(self.out) <= 12
+
+
+WindowLife.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestWindowLife = WindowLife.TestCase
