@@ -28,12 +28,13 @@ from agent.infer.worker import Result, Work
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, draft_of
 from agent.track.tracker import Tracker
+from runtime.mailbox import Mailbox
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
 
 log = logging.getLogger(__name__)
 
-RESULTS_MAX = 4  # results waiting for the loop; then the inference thread waits, and newer frames win before it
+RESULTS_MAX = 8  # results waiting for loop or disk; then the inference thread waits, and newer frames win
 LATENCY_WINDOW = 1000
 
 
@@ -78,12 +79,12 @@ class Pipeline:
         self._stopped = stopped
         self._sample_interval_s = sample_interval_s
         self._live = live
-        self._loop = asyncio.get_running_loop()
         self._results: asyncio.Queue[Result] = asyncio.Queue()
+        self._arrived = Mailbox(asyncio.get_running_loop(), self._results.put_nowait)
         self._room = threading.Semaphore(RESULTS_MAX)
         self._last: Frame | None = None
         self._sample_due_s: float | None = None
-        self._frames = self._detections = self._refused = 0
+        self._decided = self._committed = self._detections = self._refused = 0
         self._offered = self._delivered = 0
         self._given_up = 0  # results the loop had no room for when the camera was stopped
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
@@ -105,40 +106,46 @@ class Pipeline:
                 self._given_up += 1
                 return
         self._delivered += 1
-        self._loop.call_soon_threadsafe(self._results.put_nowait, result)
+        self._arrived.put(result)
 
     # ---- event loop -----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Decides about one frame after the other until cancelled."""
-        while True:
-            result = await self._next()
-            if result is None:
-                await self._tick()
-                continue
-            try:
-                await self._one(result)
-            finally:
-                self._room.release()
+        """Decides about one frame after the other until cancelled; commits overlap, in order."""
+        async with asyncio.TaskGroup() as commits:
+            while True:
+                result = await self._next()
+                if result is None:
+                    await self._tick()
+                    continue
+                drafts = self._decide(result)
+                commits.create_task(self._commit(drafts, result.frame), name=f"pipeline[{self.name}].commit")
 
-    async def _one(self, result: Result) -> None:
+    def _decide(self, result: Result) -> list[Draft]:
         frame = result.frame
         width, height = frame.picture.width, frame.picture.height
         detections = self._decoder.decode(result.outputs, result.placement, width, height)
         tracks = self._tracker.update(detections, frame.time_s)
         facts = self._decider.update(tracks, frame.time_s, width, height)
         self._last = frame
-        await self._keep(facts, frame, result.invoke_ms)
-        self._frames += 1
+        self._decided += 1
         self._detections += len(detections)
         np.add.at(self._by_class, detections.class_id, 1)
-        self._latencies_ms.append((time.monotonic_ns() - frame.captured_mono_ns) / 1e6)
-
-    async def _keep(self, facts: list[Fact], frame: Frame, invoke_ms: float = 0.0) -> None:
-        """Commits what was decided; returns when it is on disk."""
-        drafts = [self._draft(fact, frame, invoke_ms) for fact in facts]
+        drafts = [self._draft(fact, frame, result.invoke_ms) for fact in facts]
         if sample := self._sample(frame):
             drafts.append(sample)
+        return drafts
+
+    async def _commit(self, drafts: list[Draft], frame: Frame) -> None:
+        try:
+            await self._keep(drafts, frame)
+            self._committed += 1
+            self._latencies_ms.append((time.monotonic_ns() - frame.captured_mono_ns) / 1e6)
+        finally:
+            self._room.release()
+
+    async def _keep(self, drafts: list[Draft], frame: Frame) -> None:
+        """Returns when the drafts are on disk."""
         if not drafts:
             return
         try:
@@ -147,7 +154,7 @@ class Pipeline:
             self._refused += len(drafts)
             log.error("pipeline %s: frame %d: %d facts not kept: %s", self.name, frame.index, len(drafts), error)
 
-    def _draft(self, fact: Fact, frame: Frame, invoke_ms: float) -> Draft:
+    def _draft(self, fact: Fact, frame: Frame, invoke_ms: float = 0.0) -> Draft:
         late_ms = round((fact.time_s - frame.time_s) * 1000)
         draft = draft_of(fact, camera_id=frame.camera_id, time_utc_ms=frame.captured_utc_ms + late_ms)
         if isinstance(fact, EventFact) and fact.type == "FrameAnalyzed":
@@ -168,7 +175,7 @@ class Pipeline:
             "camera_id": frame.camera_id,
             "pipeline": self.name,
             "time_s": round(frame.time_s, 3),
-            "frames_total": self._frames + 1,
+            "frames_total": self._decided,
             "detections_total": self._detections,
             "totals": self._decider.counts(),
             "now": self._decider.occupancy(),
@@ -189,7 +196,8 @@ class Pipeline:
 
     async def _tick(self) -> None:
         assert self._last is not None
-        await self._keep(self._decider.tick(self._camera_time_s(self._last)), self._last)
+        facts = self._decider.tick(self._camera_time_s(self._last))
+        await self._keep([self._draft(fact, self._last) for fact in facts], self._last)
 
     @staticmethod
     def _camera_time_s(last: Frame) -> float:
@@ -206,16 +214,17 @@ class Pipeline:
         until_s = time.monotonic() + deadline_s
         while time.monotonic() < until_s:
             under_way = self._offered - self._slot.replaced - failed() - self._delivered - self._given_up
-            if under_way <= 0 and self._results.empty() and self._frames >= self._delivered:
+            if under_way <= 0 and self._results.empty() and self._committed >= self._delivered:
                 break
             await asyncio.sleep(0.02)
         if self._last is not None:
-            await self._keep(self._decider.finish(self._last.time_s), self._last)
+            facts = self._decider.finish(self._last.time_s)
+            await self._keep([self._draft(fact, self._last) for fact in facts], self._last)
 
     def stats(self) -> PipelineStats:
         """Figures for the heartbeat."""
         p50, p99 = np.percentile(self._latencies_ms, (50, 99)) if self._latencies_ms else (0.0, 0.0)
-        return PipelineStats(self._frames, self._detections, self._refused, float(p50), float(p99))
+        return PipelineStats(self._committed, self._detections, self._refused, float(p50), float(p99))
 
     @property
     def class_counts(self) -> dict[str, int]:

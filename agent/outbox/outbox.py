@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from agent.outbox.file import OutboxFile
 from agent.outbox.rows import Draft, Row
 from runtime.errors import TemporaryError
+from runtime.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ class Outbox:
         self.on_committed: Callable[[list[Row]], None] = lambda rows: None
         self.appended_total = 0
         self._loop = asyncio.get_running_loop()
+        self._done: Mailbox[tuple[Future[list[Row]], asyncio.Future[None]]] = Mailbox(self._loop, self._resolve)
         self._held = 0  # appends that wait for the disk
 
     async def append(self, drafts: Sequence[Draft]) -> None:
@@ -51,24 +53,25 @@ class Outbox:
     def _append(self, drafts: Sequence[Draft]) -> "asyncio.Future[None]":
         waiter: asyncio.Future[None] = self._loop.create_future()
 
-        def on_loop(done: "Future[list[Row]]") -> None:
-            error = done.exception()
-            if error is not None:
-                if not waiter.done():
-                    waiter.set_exception(error)
-                return
-            try:
-                self.on_committed(done.result())
-            finally:  # whatever the listener does, the facts are on disk
-                if not waiter.done():
-                    waiter.set_result(None)
-
         # Runs in the writer's thread; the loop may be gone when the process is stopping.
         def on_writer(done: "Future[list[Row]]") -> None:
             try:
-                self._loop.call_soon_threadsafe(on_loop, done)
+                self._done.put((done, waiter))
             except RuntimeError:
                 log.debug("outbox: committed after the loop had closed")
 
         self.file.append(drafts).add_done_callback(on_writer)
         return waiter
+
+    def _resolve(self, item: "tuple[Future[list[Row]], asyncio.Future[None]]") -> None:
+        done, waiter = item
+        error = done.exception()
+        if error is not None:
+            if not waiter.done():
+                waiter.set_exception(error)
+            return
+        try:
+            self.on_committed(done.result())
+        finally:  # whatever the listener does, the facts are on disk
+            if not waiter.done():
+                waiter.set_result(None)
