@@ -95,7 +95,6 @@ class Sender:
             and item.lane in _LANE_NAMES
             and self._window.answered(Lane(item.lane), item.seq, item.seq)
         ]
-        self.coordinator(True)
         try:
             if ranges:
                 self.answered_total += await asyncio.wrap_future(self._file.acknowledge(ranges))
@@ -105,6 +104,8 @@ class Sender:
         except EdgewrightError:
             self._rewind_asked = True  # still in the file: to be sent and answered again
             raise
+        finally:
+            self.coordinator(True)  # last: what it makes us send again is without the rows just answered
 
     def coordinator(self, online: bool) -> None:
         """The coordinator went or came back: what it may have missed is sent again from the oldest on."""
