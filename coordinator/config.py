@@ -20,7 +20,7 @@ class CoordinatorTable:
     instance: Annotated[str, Limit(pattern="[a-z0-9-]{0,32}", means="at most 32 of a-z 0-9 -")] = ""
     batch_messages_max: Annotated[int, Limit(ge=1, le=1000)] = 500
     batch_bytes_max: Annotated[int, Limit(ge=4096, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
-    batch_pause_ms: Annotated[float, Limit(ge=0, le=1000)] = 20.0
+    batch_pause_ms: Annotated[float, Limit(ge=0, le=1000)] = 50.0
     heartbeat_s: Annotated[float, Limit(ge=1, le=3600)] = 15.0
     heartbeats_missed_max: Annotated[int, Limit(ge=1, le=100)] = 3
     will_hold_s: Annotated[float, Limit(ge=0, le=600)] = 3.0

@@ -9,7 +9,7 @@ class BatchLimits:
 
     messages_max: int = 500
     bytes_max: int = 4 * 1024 * 1024
-    pause_ms: float = 20.0
+    pause_ms: float = 50.0
 
     def wait_ms(self, waiting: int, since_commit_ms: float) -> float:
         """How long to let messages gather before the next transaction.
