@@ -87,7 +87,7 @@ def _check(arguments: argparse.Namespace) -> int:
         mistakes += check_models(config, mistakes)
     if config is None or mistakes:
         raise mistakes_error(arguments.config, mistakes)
-    print(f"{arguments.config}: {len(config.cameras)} cameras, {len(config.pipelines)} pipelines: well")  # noqa: T201
+    print(f"{arguments.config}: no mistakes; cameras {len(config.cameras)}, pipelines {len(config.pipelines)}")  # noqa: T201
     return 0
 
 

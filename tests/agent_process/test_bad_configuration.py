@@ -147,7 +147,7 @@ def test_a_good_one_is_well(tmp_path: Path) -> None:
     bundle(tmp_path / "cells")
     done = check(tmp_path, GOOD)
     assert done.returncode == 0, done.stderr
-    assert "1 cameras, 1 pipelines: well" in done.stdout
+    assert "no mistakes; cameras 1, pipelines 1" in done.stdout
     assert not (tmp_path / "data").exists()
 
 
