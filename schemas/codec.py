@@ -8,7 +8,7 @@ Decoding raises RemoteWireError, encoding LocalWireError; both say what is wrong
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -48,8 +48,8 @@ def decode_document(cls: type[T], kind: Kind, payload: bytes) -> T:
 
 
 def encode_packed(message: Heartbeat | SyncBatch | Ack) -> bytes:
-    """A heartbeat, batch or acknowledgement as msgpack."""
-    return _pack(message)
+    """A heartbeat, batch or acknowledgement as msgpack. Of gap records nothing is said where there are none."""
+    return _pack(message, unsaid=("gaps", "closed"))
 
 
 def decode_packed(cls: type[T], kind: Kind, payload: bytes) -> T:
@@ -265,9 +265,14 @@ def _to_json(message: object) -> bytes:
         raise LocalWireError(f"not JSON: {error}") from error
 
 
-def _pack(message: object) -> bytes:
+def _pack(message: object, *, unsaid: Sequence[str] = ()) -> bytes:
+    """`unsaid` names fields that are left out when they are empty."""
     try:
-        packed: bytes = msgpack.packb(fields_of(message))
+        fields = fields_of(message)
+        for name in unsaid:
+            if not fields.get(name, True):
+                del fields[name]
+        packed: bytes = msgpack.packb(fields)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalWireError(f"not msgpack: {error}") from error
     return packed

@@ -133,12 +133,28 @@ class SyncRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """Rows `first` to `last` of a lane, all of them given up at the edge; what the coordinator lacks will never come.
+
+    Told again until it is answered by a `Closed`. `reason` is one of `rows`, `bytes`, `age`, `disk` (a cap of the
+    lane or of the disk was reached) or `damaged` (a salvaged file no longer had them).
+    """
+
+    stream: str
+    lane: str
+    first: Count
+    last: Count
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SyncBatch:
-    """Rows that travel together; each keeps its own identity."""
+    """Rows that travel together, each with its own identity, and gap records. `stream` is that of the rows."""
 
     stream: str
     boot: Count = 0
     rows: list[SyncRow] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
     v: int = WIRE_VERSION
 
 
@@ -166,11 +182,28 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Closed:
+    """A gap is durable at the coordinator: it had the rows of `held`, and takes the others of the gap no more.
+
+    So each row of a gap is counted once, as stored or as shed, even if the broker still delivers a copy later.
+    """
+
+    stream: str
+    lane: str
+    first: Count
+    last: Count
+    held: Ranges
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
-    """The coordinator's answer: every row sent is in `stored` or in `refused`, after a durable commit."""
+    """The coordinator's answer, after a durable commit: every row sent is in `stored` or in `refused`, every gap in
+    `closed`.
+    """
 
     stored: list[LaneAck] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    closed: list[Closed] = field(default_factory=list)
     v: int = WIRE_VERSION
 
 
