@@ -8,6 +8,7 @@ import platforms
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
 from agent.infer.settings import InferSettings
+from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from runtime.config import BrokerConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
@@ -100,6 +101,7 @@ class AgentConfig:
     inference: InferSettings = InferSettings()
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
+    outbox: OutboxSettings = field(default_factory=OutboxSettings)
     log: LogConfig = LogConfig()
 
 
@@ -143,6 +145,7 @@ def check(config: AgentConfig) -> list[str]:
     if wrong := check_node_name(config.node.id):
         mistakes.append(f"node.id: {wrong}")
     mistakes += [f"inference.{text}" for text in config.inference.mistakes()]
+    mistakes += outbox_mistakes(config.outbox)
     cameras = [(i, camera) for i, camera in enumerate(config.cameras) if camera]
     ids = [camera.id for _, camera in cameras]
     for i, camera in cameras:
