@@ -8,6 +8,7 @@ import platforms
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
 from agent.infer.settings import InferSettings
+from agent.link.settings import LinkSettings
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from runtime.config import BrokerConfig, load_table, mistakes_error, secret
@@ -101,6 +102,7 @@ class AgentConfig:
     inference: InferSettings = InferSettings()
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
+    link: LinkSettings = LinkSettings()
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     log: LogConfig = LogConfig()
 
