@@ -18,7 +18,7 @@ from agent.outbox.encode import encode
 from agent.outbox.gaps import DAMAGED, OpenGap, count_within, runs
 from agent.outbox.rows import LANES, Draft, Row
 from agent.outbox.settings import ROW_BYTES_BESIDE, Durability, OutboxSettings
-from agent.outbox.shed import Shed, for_disk, over_caps
+from agent.outbox.shed import Fill, Shed, for_disk, over_caps, slack
 from agent.outbox.tables import (
     MIGRATIONS,
     LaneAccount,
@@ -77,6 +77,7 @@ class OutboxFile:
         self._reader = connect(path, read_only=True)
         self._reading = threading.Lock()
         self._writer = Writer(db, name="outbox")
+        self._slack = Fill(0, 0)  # what may be added before the caps are looked at; the writer's own
         self.shed_total = 0  # rows given up since the start
 
     # ---- in and out -----------------------------------------------------------------------------
@@ -242,6 +243,7 @@ class OutboxFile:
     def _shed_over_caps(self, db: sqlite3.Connection) -> None:
         for wanted in over_caps(self.settings, fills(db)):
             self._shed(db, wanted)
+        self._slack = slack(self.settings, fills(db))
 
     def _shed(self, db: sqlite3.Connection, wanted: Shed) -> int:
         """Gives up the oldest rows of a lane until enough is free, and opens gap records for them."""
@@ -289,7 +291,8 @@ class OutboxFile:
 
     def _append(self, db: sqlite3.Connection, drafts: Sequence[Draft]) -> list[Row]:
         next_seq: dict[Lane, int] = {}
-        for lane, count in Counter(draft.lane for draft in drafts).items():
+        counts = Counter(draft.lane for draft in drafts)
+        for lane, count in counts.items():
             (next_seq[lane],) = db.execute(
                 "UPDATE lanes SET next_seq = next_seq + :n, produced = produced + :n WHERE lane = :lane"
                 " RETURNING next_seq - :n",
@@ -314,12 +317,15 @@ class OutboxFile:
         sizes: Counter[Lane] = Counter()
         for row in rows:
             sizes[row.lane] += len(row.payload) + ROW_BYTES_BESIDE
-        for lane, count in Counter(row.lane for row in rows).items():
+        for lane, count in counts.items():
             db.execute(
                 "UPDATE lanes SET pending = pending + ?, bytes = bytes + ? WHERE lane = ?",
                 (count, sizes[lane], lane.value),
             )
-        self._shed_over_caps(db)
+        # A job that is rolled back only makes the next look come sooner.
+        self._slack = Fill(self._slack.rows - len(rows), self._slack.bytes - sizes.total())
+        if self._slack.rows < 0 or self._slack.bytes < 0:
+            self._shed_over_caps(db)
         return rows
 
 

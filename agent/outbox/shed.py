@@ -64,6 +64,19 @@ def _over_total(settings: OutboxSettings, fills: Mapping[Lane, Fill]) -> list[Sh
     return found
 
 
+def slack(settings: OutboxSettings, fills: Mapping[Lane, Fill]) -> Fill:
+    """How much may be added, to whatever lane, before the caps need another look."""
+    total = sum(fill.bytes for fill in fills.values())
+    protected = sum(fills[lane].bytes for lane in PROTECTED if lane in fills)
+    rows, size = 10**9, settings.bytes_max - total
+    size = min(size, settings.bytes_max - settings.reserve_bytes - (total - protected))
+    for lane, fill in fills.items():
+        caps = settings.lane(lane)
+        rows = min(rows, caps.rows_max - fill.rows) if caps.rows_max else rows
+        size = min(size, caps.bytes_max - fill.bytes) if caps.bytes_max else size
+    return Fill(max(0, rows), max(0, size))
+
+
 def _spare(lane: Lane, fill: Fill) -> int:
     """Of what is precious not one row more than needed."""
     return 0 if lane in PROTECTED else min(CHUNK_ROWS, fill.rows // 20)
