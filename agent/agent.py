@@ -15,6 +15,7 @@ from agent.capture.slot import Slots
 from agent.commands.dispatcher import Dispatcher
 from agent.commands.functions import Functions
 from agent.config import AgentConfig
+from agent.degrade.switches import Switches
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.link.link import Link
@@ -81,6 +82,7 @@ class Agent:
         self._slots: Slots[Work] = Slots()
         self._worker = InferenceWorker(self._take, self._deliver)
         self.outbox = Outbox(self._file)
+        self.switches = Switches()
         self.streams = {
             camera.id: Stream(
                 camera,
@@ -91,6 +93,7 @@ class Agent:
                 outbox=self.outbox,
                 announce=self.announce,
                 boot=self.boot,
+                switches=self.switches,
             )
             for camera in cameras
         }

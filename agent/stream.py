@@ -4,7 +4,7 @@ import asyncio
 import enum
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.capture.camera import Camera, CameraState, CameraStats, CameraStatus
@@ -15,6 +15,8 @@ from agent.capture.slot import Keep, Slots
 from agent.capture.source import open_source
 from agent.config import PipelineConfig
 from agent.decide.decider import Decider
+from agent.degrade.switches import Switches
+from agent.degrade.throttle import Throttle
 from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
 from agent.infer.engine import EngineUnavailableError
@@ -55,6 +57,7 @@ class _Slotted:
     host: EngineHost | None = None
     pipeline: Pipeline | None = None
     task: "asyncio.Task[None] | None" = None
+    throttle: Throttle = field(default_factory=Throttle)
 
 
 class Stream:
@@ -71,6 +74,7 @@ class Stream:
         outbox: Outbox,
         announce: Announce,
         boot: int,
+        switches: Switches,
     ) -> None:
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
@@ -80,6 +84,7 @@ class Stream:
         self._outbox = outbox
         self._announce = announce
         self._boot = boot
+        self._switches = switches
         self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
@@ -170,7 +175,7 @@ class Stream:
         bundle = await asyncio.to_thread(load_bundle, config.model)
         host = await self._opened(config, bundle)
         try:
-            part.pipeline = self._pipeline(config, bundle, host, camera)
+            part.pipeline = self._pipeline(part, bundle, host, camera)
         except BaseException:
             host.close()
             raise
@@ -192,8 +197,9 @@ class Stream:
             raise
         return host
 
-    def _pipeline(self, config: PipelineConfig, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
+    def _pipeline(self, part: _Slotted, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
         """Raises an EdgewrightError where model, settings and decisions do not fit together."""
+        config = part.config
         fitted = fit(bundle, host.input, host.outputs)
         run = f"{config.title}-{self._boot}.{self._starts}"
         decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
@@ -210,6 +216,8 @@ class Stream:
             stopped=camera.stopping,
             sample_interval_s=config.sample_interval_s,
             live=not self._recorded,
+            throttle=part.throttle,
+            switches=self._switches,
         )
 
     async def _finish(self, part: _Slotted) -> None:
