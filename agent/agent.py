@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from agent.actions.actions import Actions
+from agent.actions.local_broker import LocalBroker
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
 from agent.commands.dispatcher import Dispatcher
@@ -114,6 +116,15 @@ class Agent:
             heartbeat_s=node.heartbeat_s,
         )
         self.outbox.on_committed = self._sender.committed
+        self._actions = Actions(
+            config.actions,
+            node=node.id,
+            boot=self.boot,
+            topic_root=config.broker.topic_root,
+            broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
+            announce=self.announce,
+        )
+        self.outbox.on_append = self._actions.trigger
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -128,6 +139,7 @@ class Agent:
             supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
+            self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
@@ -139,6 +151,7 @@ class Agent:
             log.info("node %s runs, boot %d, %d cameras", self.config.node.id, self.boot, len(self.streams))
             await run_until_signalled(supervisor)
         finally:
+            self._actions.close()
             await asyncio.to_thread(self._close)
             notifier.close()
 
@@ -292,6 +305,7 @@ class Agent:
             "resent_total": self._sender.resent_total,
             "refused_total": self._sender.refused_total,
             "commands_refused_total": self._dispatcher.refused_total,
+            "actions": self._actions.report(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import platforms
+from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
 from agent.infer.settings import InferSettings
@@ -14,7 +15,7 @@ from runtime.logs import LogForm
 from schemas.shape import Limit, read_what_can_be
 from schemas.topics import check_node_name
 
-T = TypeVar("T", BrokerConfig, "CameraTable")
+T = TypeVar("T", BrokerConfig, "CameraTable", LocalBrokerConfig, ActionSettings)
 NAME = Limit(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", means="1 to 63 letters, digits, . _ -")
 
 
@@ -100,6 +101,8 @@ class AgentConfig:
     inference: InferSettings = InferSettings()
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
+    actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
+    local_broker: LocalBrokerConfig = LocalBrokerConfig()
     log: LogConfig = LogConfig()
 
 
@@ -133,6 +136,8 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
             camera and replace(_files_beside(folder, camera, "password_file"), source=_beside(folder, camera.source))
             for camera in config.cameras
         ),
+        local_broker=_files_beside(folder, config.local_broker, "password_file", "ca_file", "cert_file", "key_file"),
+        actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
         pipelines=tuple(p and replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
     )
 
@@ -164,6 +169,8 @@ def check(config: AgentConfig) -> list[str]:
         if titles.count(pipeline.title) > 1:
             mistakes.append(f"{where}.name: {pipeline.title!r} is given {titles.count(pipeline.title)} times")
         mistakes += [f"{where}.tracker.{text}" for text in check_tracker_settings(pipeline.tracker)]
+    rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
+    mistakes += actions_mistakes(config.actions, ids, rules)
     return mistakes
 
 
