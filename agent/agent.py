@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,9 @@ from agent.capture.slot import Slots
 from agent.commands.dispatcher import Dispatcher
 from agent.commands.functions import Functions
 from agent.config import AgentConfig
+from agent.degrade.governor import Governor
+from agent.degrade.pipelines import Pace, Standing
+from agent.degrade.policy import Cause
 from agent.degrade.switches import Switches
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
@@ -125,6 +129,15 @@ class Agent:
             announce=self.announce,
         )
         self.outbox.on_append = self._actions.trigger
+        self._machine = host.MachineMeter()
+        self._governor = Governor(
+            config.degradation,
+            read=self._shortages,
+            standings=self._standings,
+            apply=self._set_paces,
+            switches=self.switches,
+            announce=self.announce,
+        )
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -140,6 +153,7 @@ class Agent:
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
             self._actions.supervise(supervisor, stage=2)
+            supervisor.supervise("degradation", self._governor.run, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
@@ -242,6 +256,27 @@ class Agent:
             host.disk_free_mb(self.config.node.data_dir),
         )
 
+    # ---- doing less -----------------------------------------------------------------------------
+
+    def _shortages(self) -> dict[Cause, float | None]:
+        """Reads files, so never on the loop."""
+        lateness = self._loop_watch.lateness()
+        return {
+            Cause.CPU: self._machine.percent(),
+            Cause.LOOP: lateness.p99_ms if lateness.samples else None,
+            Cause.HEAT: host.temperature_c(),
+            Cause.MEMORY: host.memory_free_mb(),
+            Cause.DISK: host.disk_free_mb(self.config.node.data_dir),
+            Cause.BACKLOG: float(sum(account.pending for account in self._figures.accounts)),
+        }
+
+    def _standings(self) -> dict[str, Standing]:
+        return {name: standing for stream in self.streams.values() for name, standing in stream.standings().items()}
+
+    def _set_paces(self, paces: Mapping[str, Pace]) -> None:
+        for stream in self.streams.values():
+            stream.set_paces(paces)
+
     # ---- what the node says of itself -----------------------------------------------------------
 
     def _birth(self) -> Birth:
@@ -306,6 +341,7 @@ class Agent:
             "refused_total": self._sender.refused_total,
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
+            "degradation": self._governor.report(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

@@ -8,6 +8,8 @@ import platforms
 from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
+from agent.degrade.pipelines import Priority
+from agent.degrade.settings import DegradationSettings
 from agent.infer.settings import InferSettings
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from runtime.config import BrokerConfig, load_table, mistakes_error, secret
@@ -56,6 +58,7 @@ class PipelineConfig:
     camera: str
     model: Annotated[str, Limit(len_min=1)]
     name: str = ""
+    priority: Priority = Priority.NORMAL
     sample_interval_s: Annotated[float, Limit(ge=0, le=86400)] = 10.0
     tracker: TrackerSettings = TrackerSettings()
     every_frame: bool = False
@@ -103,6 +106,7 @@ class AgentConfig:
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
     local_broker: LocalBrokerConfig = LocalBrokerConfig()
+    degradation: DegradationSettings = DegradationSettings()
     log: LogConfig = LogConfig()
 
 
@@ -148,6 +152,7 @@ def check(config: AgentConfig) -> list[str]:
     if wrong := check_node_name(config.node.id):
         mistakes.append(f"node.id: {wrong}")
     mistakes += [f"inference.{text}" for text in config.inference.mistakes()]
+    mistakes += [f"degradation.{text}" for text in config.degradation.mistakes()]
     cameras = [(i, camera) for i, camera in enumerate(config.cameras) if camera]
     ids = [camera.id for _, camera in cameras]
     for i, camera in cameras:

@@ -3,7 +3,7 @@
 import asyncio
 import enum
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from agent.capture.slot import Keep, Slots
 from agent.capture.source import open_source
 from agent.config import PipelineConfig
 from agent.decide.decider import Decider
+from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.switches import Switches
 from agent.degrade.throttle import Throttle
 from agent.infer.bundle import Bundle
@@ -298,6 +299,21 @@ class Stream:
     def camera_stats(self) -> CameraStats | None:
         return None if self._camera is None else self._camera.stats()
 
+    def standings(self) -> dict[str, Standing]:
+        """The priority of each pipeline, and whether an accelerator runs it now."""
+        return {
+            part.config.title: Standing(
+                part.config.priority, part.host is not None and part.host.stats().rung not in ("", "cpu")
+            )
+            for part in self._parts
+        }
+
+    def set_paces(self, paces: Mapping[str, Pace]) -> None:
+        """How many frames each pipeline takes from now on, also after a restart of the camera."""
+        for part in self._parts:
+            pace = paces.get(part.config.title, Pace())
+            part.throttle.divisor, part.throttle.paused = pace.divisor, pace.paused
+
     def reports(self) -> list[StreamReport]:
         """One report a pipeline, for the heartbeat and `status`."""
         camera = self.camera_stats()
@@ -311,10 +327,11 @@ class Stream:
         if part.pipeline is None or part.host is None:
             return StreamReport(self.id, part.config.title, part.state.value, error=part.error)
         stats, engine = part.pipeline.stats(), part.host.stats()
+        running = "paused" if part.throttle.paused else state
         return StreamReport(
             camera=self.id,
             pipeline=part.config.title,
-            state=state if part.state is PipelineState.RUNNING else part.state.value,
+            state=running if part.state is PipelineState.RUNNING else part.state.value,
             frames_total=stats.frames_total,
             detections_total=stats.detections_total,
             dropped_total=part.pipeline.dropped_total,
