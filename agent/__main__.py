@@ -3,13 +3,12 @@
 import argparse
 import asyncio
 import faulthandler
-import json
 import logging
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from agent.config import AgentConfig, inspect_config, load_config
+from agent.outbox.cli import add_commands as add_outbox_commands
 from runtime.config import mistakes_error, secret
 from runtime.errors import ConfigError, EdgewrightError
 from runtime.logs import setup_logging
@@ -44,17 +43,11 @@ def _parser() -> argparse.ArgumentParser:
 
     add("run", "run the agent until it is told to stop").set_defaults(run=_run)
     add("check", "check a configuration, with its models, and report every mistake").set_defaults(run=_check)
-    outbox = add("outbox", "look into the outbox; the agent may be running")
-    outbox.add_argument(
-        "what",
-        choices=("account", "export", "quarantine"),
-        help="the exact account by lane, the pending rows, or those set aside with the reason",
-    )
-    outbox.set_defaults(run=_outbox)
     actions = add("actions", "try a local action: does it once, with a made-up event")
     actions.add_argument("what", choices=("test",), help="do it now and say what happened")
     actions.add_argument("name", help="the action's name")
     actions.set_defaults(run=_actions)
+    add_outbox_commands(add("outbox", "look into the outbox, also while the agent runs", config=False))
     bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
     bundle.add_argument("model", type=Path, help="the .tflite file")
     bundle.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle to make")
@@ -92,21 +85,6 @@ def _check(arguments: argparse.Namespace) -> int:
     if config is None or mistakes:
         raise mistakes_error(arguments.config, mistakes)
     print(f"{arguments.config}: no mistakes; cameras {len(config.cameras)}, pipelines {len(config.pipelines)}")  # noqa: T201
-    return 0
-
-
-def _outbox(arguments: argparse.Namespace) -> int:
-    from agent.outbox.file import account, export, quarantined
-
-    path = load_config(arguments.config).node.data_dir / "outbox.db"
-    try:
-        if arguments.what == "account":
-            print(json.dumps([asdict(lane) for lane in account(path)], indent=2))  # noqa: T201
-        else:
-            for line in (export if arguments.what == "export" else quarantined)(path):
-                print(line)  # noqa: T201
-    except BrokenPipeError:
-        return 0
     return 0
 
 

@@ -1,15 +1,13 @@
 """The composition root of the gateway's process: every part is made and wired here, in the order a frame travels."""
 
 import asyncio
-import fcntl
 import gc
 import logging
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from agent.actions.actions import Actions
 from agent.actions.local_broker import LocalBroker
@@ -26,13 +24,15 @@ from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.link.link import Link
 from agent.link.sender import Sender
+from agent.lock import only_one
 from agent.node_functions import node_functions
-from agent.outbox.file import LaneAccount, OutboxFile
+from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft
+from agent.outbox.tables import LaneAccount
 from agent.state import StateFile
 from agent.stream import Stream
-from runtime.errors import ConfigError, EdgewrightError
+from runtime.errors import EdgewrightError
 from runtime.scheduling import prefer_short_slices
 from runtime.sdnotify import Notifier
 from runtime.supervision import LoopWatch, Supervisor, feed_watchdog, run_until_signalled
@@ -69,12 +69,14 @@ class Agent:
         self.config = config
         self._address = config.broker.address()
         cameras = [camera.resolved() for camera in config.cameras]
-        self._lock = _only_one(node.data_dir)
+        self._lock = only_one(node.data_dir)
         self._space = TopicSpace(config.broker.topic_root)
         self._state = StateFile(node.data_dir / "state.db")
         self.boot = self._state.boot
         self._started_mono_s = time.monotonic()
-        self._file = OutboxFile(node.data_dir / "outbox.db", node=node.id, boot=self.boot)
+        self._file, salvaged = open_outbox(
+            node.data_dir / "outbox.db", node=node.id, boot=self.boot, settings=config.outbox
+        )
         self._figures = Figures()
         self._loop_watch = LoopWatch()
         self._cpu = host.CpuMeter()
@@ -138,6 +140,8 @@ class Agent:
             switches=self.switches,
             announce=self.announce,
         )
+        if salvaged is not None:
+            self.announce("OutboxSalvaged", "outbox", asdict(salvaged))
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -155,6 +159,7 @@ class Agent:
             self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("degradation", self._governor.run, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
+            supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
             supervisor.supervise("watchdog", lambda: feed_watchdog(notifier, lambda: self._worker.is_alive), stage=4)
@@ -353,20 +358,3 @@ async def _until_stopped(notifier: Notifier) -> None:
         await asyncio.Event().wait()
     finally:
         notifier.stopping()
-
-
-def _only_one(folder: Path) -> IO[str]:
-    """Holds the folder for this process; two agents on one outbox would mix their sequence numbers."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w", encoding="ascii")
-    except OSError as error:
-        raise ConfigError(f"node.data_dir: {folder} cannot be used: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise ConfigError(
-            f"node.data_dir: {folder} is in use by another agent", hint="give each agent a folder of its own"
-        ) from error
-    return lock

@@ -11,6 +11,7 @@ from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSetting
 from agent.degrade.pipelines import Priority
 from agent.degrade.settings import DegradationSettings
 from agent.infer.settings import InferSettings
+from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from runtime.config import BrokerConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
@@ -107,6 +108,7 @@ class AgentConfig:
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
     local_broker: LocalBrokerConfig = LocalBrokerConfig()
     degradation: DegradationSettings = DegradationSettings()
+    outbox: OutboxSettings = field(default_factory=OutboxSettings)
     log: LogConfig = LogConfig()
 
 
@@ -153,6 +155,7 @@ def check(config: AgentConfig) -> list[str]:
         mistakes.append(f"node.id: {wrong}")
     mistakes += [f"inference.{text}" for text in config.inference.mistakes()]
     mistakes += [f"degradation.{text}" for text in config.degradation.mistakes()]
+    mistakes += outbox_mistakes(config.outbox)
     cameras = [(i, camera) for i, camera in enumerate(config.cameras) if camera]
     ids = [camera.id for _, camera in cameras]
     for i, camera in cameras:

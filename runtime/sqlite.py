@@ -17,11 +17,17 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
+_Waiting = tuple[Job[Any], "Future[Any]", bool | None]
+_NORMAL = 1  # as `PRAGMA synchronous` says it
 QUEUE_MAX = 10_000  # jobs waiting for the writer; beyond that callers are refused, not delayed without end
 
 
 class StorageError(TemporaryError):
     """The disk refused: full, read-only, failing. Nothing was committed."""
+
+
+class DiskFullError(StorageError):
+    """No room on the disk, or in the file where its size is limited. Nothing was committed."""
 
 
 class StorageFormatError(PermanentError):
@@ -127,23 +133,34 @@ class Writer:
     def __init__(self, db: sqlite3.Connection, *, name: str) -> None:
         self._db = db
         self._name = name
+        (synchronous,) = db.execute("PRAGMA synchronous").fetchone()
+        self._raise_by_job = synchronous == _NORMAL  # a file that is FULL anyway needs no switching
         # SimpleQueue hands over in C: a third of what queue.Queue costs the caller, who is the event loop.
-        self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job[T]) -> "Future[T]":
+    def submit(self, job: Job[T], *, durable: bool = False) -> "Future[T]":
         """Runs `job` in the writer's transaction. Raises StorageError when too many jobs wait.
 
-        After `close` the future holds a StorageError.
+        `durable`: the commit is fsynced whatever the file's own `synchronous` is, so that it survives a power cut
+        (and with it everything committed before). After `close` the future holds a StorageError.
         """
         future: Future[T] = Future()
         if self._jobs.qsize() >= QUEUE_MAX:
             raise StorageError(
                 f"{self._name}: {QUEUE_MAX} writes wait already", hint="the disk is too slow for this load"
             )
-        self._jobs.put((job, future))
+        self._jobs.put((job, future, durable))
+        if self._ended:
+            self._refuse_late()
+        return future
+
+    def maintain(self, job: Job[T]) -> "Future[T]":
+        """Runs `job` between two transactions: for what SQLite refuses inside of one, such as a checkpoint."""
+        future: Future[T] = Future()
+        self._jobs.put((job, future, None))
         if self._ended:
             self._refuse_late()
         return future
@@ -191,14 +208,21 @@ class Writer:
             if last:
                 return
 
-    def _commit(self, waiting: list[tuple[Job[Any], Future[Any]]]) -> None:
+    def _commit(self, waiting: "list[_Waiting]") -> None:
         # Whoever was cancelled while waiting does not want it any more; from here on nobody can cancel.
-        batch = [(job, future) for job, future in waiting if future.set_running_or_notify_cancel()]
+        wanted = [item for item in waiting if item[1].set_running_or_notify_cancel()]
+        for job, future, durable in wanted:
+            if durable is None:
+                self._maintain(job, future)
+        batch = [(job, future) for job, future, durable in wanted if durable is not None]
+        if not batch:
+            return
+        durable = self._raise_by_job and any(item[2] for item in wanted)
         alone = len(batch) == 1
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], BaseException]] = []
         try:
-            with transaction(self._db):
+            with self._synchronous(full=durable), transaction(self._db):
                 for job, future in batch:
                     try:
                         done.append((future, self._one(job, alone=alone)))
@@ -215,6 +239,24 @@ class Writer:
             future.set_result(value)
         for future, problem in failed:
             future.set_exception(problem)
+
+    def _maintain(self, job: Job[Any], future: "Future[Any]") -> None:
+        try:
+            future.set_result(job(self._db))
+        except Exception as error:  # noqa: BLE001 - supervision boundary: the thread must live, the caller is told
+            future.set_exception(_storage(error, self._name))
+
+    @contextmanager
+    def _synchronous(self, *, full: bool) -> Iterator[None]:
+        """The pragma may change between transactions only."""
+        if not full:
+            yield
+            return
+        self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            yield
+        finally:
+            self._db.execute("PRAGMA synchronous = NORMAL")
 
     def _one(self, job: Job[T], *, alone: bool) -> T:
         if alone:
@@ -233,9 +275,12 @@ class Writer:
 
 def _storage(error: BaseException, name: str) -> BaseException:
     if isinstance(error, sqlite3.OperationalError):
-        text = str(error)
-        hint = "free space on the disk" if "full" in text else "check the disk and the folder's permissions"
-        wrapped: BaseException = StorageError(f"{name}: write failed: {text}", hint=hint)
+        text = f"{name}: write failed: {error}"
+        wrapped: BaseException = (
+            DiskFullError(text, hint="free space on the disk")
+            if "full" in text
+            else StorageError(text, hint="check the disk and the folder's permissions")
+        )
     elif type(error) is sqlite3.DatabaseError:  # its subclasses blame the statement or the values, not the file
         wrapped = StorageFormatError(
             f"{name}: the file is damaged: {error}", hint="stop and keep the file; salvage it"

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from agent.infer.bundle_maker import make_bundle
-from agent.outbox.file import account
+from agent.outbox.inspect import account
 from runtime.errors import EdgewrightError
 from runtime.mqtt import BrokerAddress, Connection, Delivery
 from schemas.codec import decode_event, decode_packed

@@ -23,9 +23,9 @@ OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 TECHNOLOGIES: dict[str, list[str]] = {
     "paho": ["runtime/mqtt.py"],
     "aiomqtt": [],
-    "msgpack": ["schemas/codec.py", "agent/outbox/file.py"],
+    "msgpack": ["schemas/codec.py", "agent/outbox/encode.py"],
     "zstandard": ["schemas/codec.py"],
-    "sqlite3": ["runtime/sqlite.py", "agent/outbox/file.py", "agent/state.py", "coordinator/store/*.py"],
+    "sqlite3": ["runtime/sqlite.py", "agent/outbox/*.py", "agent/state.py", "coordinator/store/*.py"],
     "sqlite_utils": [],
     "numpy": ["agent/*", "platforms/*"],
     "av": ["agent/capture/*.py"],

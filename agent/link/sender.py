@@ -11,7 +11,8 @@ from collections import deque
 from concurrent.futures import Future
 
 from agent.link.window import Window
-from agent.outbox.file import OutboxFile, sync_row
+from agent.outbox.encode import sync_row
+from agent.outbox.file import OutboxFile
 from agent.outbox.rows import BATCHED_LANES, LANES, Row
 from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Connection, Limits, Message

@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from agent.outbox.file import OutboxFile
-from agent.outbox.rows import Draft, Row
+from agent.outbox.rows import LANES, Draft, Row
 from runtime.errors import TemporaryError
 from runtime.mailbox import Mailbox
+from runtime.sqlite import DiskFullError
+from schemas.identity import Lane
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 10.0  # a full disk may pass; beyond that old rows give way to new ones of the same lane
+TICK_S = 10.0  # how often the run time is written down and old rows are looked for
 RETRY_S = 1.0  # a full disk is asked again this often; meanwhile the caller waits with its facts in hand
 
 
@@ -37,20 +41,45 @@ class Outbox:
                 log.error("outbox: cannot store, holding on until it works: %s", error)
             self._held += 1
             try:
-                await self._append_again(drafts)
+                await self._append_again(drafts, error)
             finally:
                 self._held -= 1
             if not self._held:
                 log.warning("outbox: storing again")
         self.appended_total += len(drafts)
 
-    async def _append_again(self, drafts: Sequence[Draft]) -> None:
+    async def _append_again(self, drafts: Sequence[Draft], error: TemporaryError) -> None:
+        blocked = min((draft.lane for draft in drafts), key=LANES.index)
+        began_s = self._loop.time()
         while True:
-            await asyncio.sleep(RETRY_S)
+            patient = self._loop.time() - began_s < PATIENCE_S
+            if not (isinstance(error, DiskFullError) and await self._relieved(blocked, own_lane=not patient)):
+                await asyncio.sleep(RETRY_S)
             try:
                 return await self._append(drafts)
+            except TemporaryError as again:
+                log.debug("outbox: still cannot store: %s", again)
+                error = again
+
+    async def _relieved(self, blocked: Lane, *, own_lane: bool) -> bool:
+        """True when something was given up for the sake of what has to be stored now."""
+        try:
+            freed: int = await asyncio.wrap_future(self.file.relieve(blocked, own_lane=own_lane))
+        except TemporaryError as error:
+            log.debug("outbox: cannot even give something up: %s", error)
+            return False
+        if freed:
+            log.warning("outbox: the disk is full, %d rows given up for what is worth more", freed)
+        return freed > 0
+
+    async def keep_limits(self) -> None:
+        """Until cancelled: writes the run time down and gives up what is older than its lane allows."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                await asyncio.wrap_future(self.file.tick())
             except TemporaryError as error:
-                log.debug("outbox: still cannot store: %s", error)
+                log.debug("outbox: limits not looked at: %s", error)
 
     def _append(self, drafts: Sequence[Draft]) -> "asyncio.Future[None]":
         waiter: asyncio.Future[None] = self._loop.create_future()

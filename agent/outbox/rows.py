@@ -36,6 +36,7 @@ class Row:
     type: str
     payload: bytes = field(repr=False)
     severity: Severity | None = None
+    stream: str = ""
 
     def topic(self, node: str) -> Topic:
         """Where a row that travels alone is published."""

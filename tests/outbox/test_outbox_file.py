@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent.outbox.file import OutboxFile, account, export, quarantined, sync_row
+from agent.outbox.encode import sync_row
+from agent.outbox.file import OutboxFile
+from agent.outbox.inspect import account, export, quarantined
 from agent.outbox.rows import Draft
 from runtime.errors import EdgewrightError
 from runtime.sqlite import StorageFormatError

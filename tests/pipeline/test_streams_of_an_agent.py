@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.outbox.file import export
+from agent.outbox.inspect import export
 from tests.agent_process.agents import (
     AgentProcess,
     Peer,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.outbox.file import account
+from agent.outbox.inspect import account
 from scripts.stack import Stack
 from tests.assets import ASSETS, needs_assets
 from tests.real_input import bundles

@@ -1,0 +1,62 @@
+"""The bytes of a row: encoded once when it is committed, sent as they are. And back, for people and checks."""
+
+import json
+from typing import Any
+
+import msgpack
+
+from agent.outbox.rows import BATCHED_LANES, Draft, Row, event_of
+from schemas.codec import encode_event, identity_of
+from schemas.errors import LocalWireError
+from schemas.identity import Identity, Lane
+from schemas.messages import SyncRow
+from schemas.shape import ShapeError, fields_of, read
+from schemas.topics import RULES, Kind
+
+BATCHED_BYTES_MAX = RULES[Kind.SYNC].payload_bytes_max // 2
+
+
+def encode(draft: Draft, *, node: str, stream: str, seq: int, boot: int) -> bytes:
+    """A CloudEvent for a lane whose rows travel alone, a msgpack SyncRow for a batched one. Raises LocalWireError."""
+    if draft.lane not in BATCHED_LANES:
+        return encode_event(event_of(draft, Identity(node, stream, draft.lane.value, seq), boot))
+    row = SyncRow(draft.lane.value, seq, draft.type, draft.subject, draft.time_utc_ms, dict(draft.data))
+    payload: bytes = msgpack.packb(fields_of(row))
+    if len(payload) > BATCHED_BYTES_MAX:
+        raise LocalWireError(f"{draft.lane.value} row {draft.type} of {len(payload)} bytes does not fit a batch")
+    return payload
+
+
+def sync_row(row: Row) -> SyncRow:
+    """A batched row as it was appended. Raises LocalWireError when its bytes are damaged."""
+    try:
+        return read(SyncRow, msgpack.unpackb(row.payload), strict=False)
+    except (ValueError, msgpack.UnpackException, ShapeError) as error:
+        raise LocalWireError(f"{row.lane.value} row {row.seq} is no row of a batch: {error}") from error
+
+
+def is_sound(node: str, lane: Lane, seq: int, payload: bytes) -> bool:
+    """True when the bytes are those of this row: they can be read and name it."""
+    if lane in BATCHED_LANES:
+        try:
+            item = sync_row(Row(lane, seq, "", payload))
+        except LocalWireError:
+            return False
+        return item.lane == lane.value and item.seq == seq
+    who = identity_of(node, payload)
+    return who is not None and who.lane == lane.value and who.seq == seq
+
+
+def stream_in(node: str, payload: bytes) -> str | None:
+    """The stream that a row which travels alone names; None for others."""
+    who = identity_of(node, payload)
+    return None if who is None else who.stream
+
+
+def shown(payload: bytes, **beside: object) -> str:
+    """A row as one line of JSON for people, whatever its bytes are."""
+    try:
+        body: Any = json.loads(payload) if payload[:1] == b"{" else fields_of(msgpack.unpackb(payload))
+    except (ValueError, msgpack.UnpackException):
+        body = {"unreadable_hex": payload[:200].hex()}
+    return json.dumps(beside | {"row": body}, ensure_ascii=False, default=str)
