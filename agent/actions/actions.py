@@ -25,6 +25,7 @@ from runtime.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
+LAST_S = 2.0  # at the end of the agent, for what still waits
 FAILURES_SAID_EVERY_S = 60.0  # per action; those between are counted in the next
 Announce = Callable[[str, str, dict[str, Any]], None]
 
@@ -53,6 +54,7 @@ class _Action:
         self.queue: asyncio.Queue[tuple[float, LocalEvent]] = asyncio.Queue()
         self._announce = announce
         self._said_s: float | None = None
+        self.under_way = 0
         self._unsaid = 0
 
     def put(self, now_s: float, event: LocalEvent) -> None:
@@ -75,6 +77,7 @@ class _Action:
         """One event after the other until cancelled."""
         while True:
             handed_s, event = await self.queue.get()
+            self.under_way += 1
             try:
                 async with asyncio.timeout(self.runner.limit_s):
                     said = await self.runner.run(event)
@@ -84,8 +87,6 @@ class _Action:
             except EdgewrightError as error:
                 self.stats.failed += 1
                 self._failed(str(error))
-            except asyncio.CancelledError:
-                raise
             except Exception:
                 self.stats.failed += 1  # counted before the supervisor reports the defect and starts this task again
                 raise
@@ -93,6 +94,8 @@ class _Action:
                 self.stats.done += 1
                 self.stats.last_ms = round((time.monotonic() - handed_s) * 1000, 3)
                 log.debug("action %s: %s", self.settings.name, said)
+            finally:
+                self.under_way -= 1
 
     def _failed(self, reason: str) -> None:
         self.stats.last_error = reason
@@ -142,12 +145,25 @@ class Actions:
 
     def supervise(self, supervisor: Supervisor, stage: int) -> None:
         """Starts the workers, each a named task."""
+        supervisor.supervise("actions-last", self._finish, stage=stage, stop_timeout_s=LAST_S + 1)
         if self._needs_broker:
             supervisor.supervise("local-broker", self._broker.run, stage=stage)
         for action in self._actions:
             action.open()
             for n in range(action.settings.parallel):
                 supervisor.supervise(f"action[{action.settings.name}].{n}", action.run, stage=stage)
+
+    async def _finish(self) -> None:
+        """The first of them to be stopped: gives the others a moment for what the end itself brought."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            deadline_s = time.monotonic() + LAST_S
+            while left := sum(action.queue.qsize() + action.under_way for action in self._actions):
+                if time.monotonic() > deadline_s:
+                    log.warning("%d events are not acted on any more: the agent stops", left)
+                    break
+                await asyncio.sleep(0.02)
 
     def close(self) -> None:
         """Everything in its safe state; the workers have ended."""

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import random
+import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +40,7 @@ class WebhookRunner:
         self._is_open = False
         # Each attempt has its time for connecting and for each read; this is for a server that trickles.
         self.limit_s: float | None = (2 * timeout_s + _PAUSE.max_s) * (retries + 1)
+        self._connection: http.client.HTTPConnection | None = None  # of the attempt under way
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"action-{name}")
 
     def open(self) -> None:
@@ -66,7 +68,13 @@ class WebhookRunner:
         raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
-        """An attempt under way is not waited for."""
+        """Breaks off an attempt under way: the process must not wait for it at its end."""
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            try:
+                connection.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has just ended by itself
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _post(self, body: bytes) -> str:
@@ -76,6 +84,7 @@ class WebhookRunner:
             connection = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
         else:
             connection = http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+        self._connection = connection
         target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
         try:
             connection.request("POST", target, body, self._headers)
@@ -85,6 +94,7 @@ class WebhookRunner:
         except (OSError, http.client.HTTPException) as error:
             raise _AgainError(f"{type(error).__name__}: {error}") from error
         finally:
+            self._connection = None
             connection.close()
         if 200 <= status < 300:
             return f"answered {status}"

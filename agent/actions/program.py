@@ -52,14 +52,18 @@ class ProgramRunner:
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    """The whole group: the program's own children too. It is our child, so its number cannot be another's yet."""
-    if process.returncode is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        async with asyncio.timeout(_END_S):
-            await process.wait()
+    """The whole group: the program's own children too, also when the program itself has ended.
+
+    Its number cannot be another's while it runs, or while one of the group does, which holds its stderr open.
+    """
+    if process.returncode is not None and (process.stderr is None or process.stderr.at_eof()):
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    async with asyncio.timeout(_END_S):
+        await process.wait()
 
 
 async def _feed(stdin: asyncio.StreamWriter | None, payload: bytes) -> None:

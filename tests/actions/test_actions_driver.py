@@ -112,3 +112,15 @@ def test_parallel_programs_are_bounded(tmp_path: Path) -> None:
         assert max(map(int, (tmp_path / "seen").read_text().split())) <= 2
 
     driven([action], scenario)
+
+
+def test_what_the_end_itself_brings_is_still_done(tmp_path: Path) -> None:
+    action = ActionSettings(
+        "last", Do.COMMAND, command=("sh", "-c", 'sleep 0.2; touch "$1"', "sh", f"{tmp_path}/done")
+    )
+
+    async def scenario(actions: Actions, told: Told) -> None:
+        actions.trigger([alert("cleared")])
+
+    driven([action], scenario)
+    assert (tmp_path / "done").exists()

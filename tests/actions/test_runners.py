@@ -75,8 +75,8 @@ def test_a_program_that_does_not_exist() -> None:
         asyncio.run(run(ActionSettings("p", Do.COMMAND, command=("no-such-program",))))
 
 
-def test_a_program_that_takes_too_long_is_killed_with_all_it_started(tmp_path: Path) -> None:
-    text = 'sleep 60 & echo $! > "$1/pid"; wait'
+@pytest.mark.parametrize("text", ['sleep 60 & echo $! > "$1/pid"; wait', 'sleep 60 & echo $! > "$1/pid"'])
+def test_a_program_that_takes_too_long_is_killed_with_all_it_started(tmp_path: Path, text: str) -> None:
     with pytest.raises(TimeoutError):
         asyncio.run(run(program(text, "sh", str(tmp_path), timeout_s=1.0)))
     pid = int((tmp_path / "pid").read_text())
@@ -181,6 +181,21 @@ def test_a_silent_webhook_is_given_up(hook: Hook) -> None:
     hook.hold.clear()
     with pytest.raises(ActionTimeoutError):
         asyncio.run(run(webhook(hook.url, timeout_s=0.3, retries=0)))
+
+
+def test_the_end_of_the_agent_does_not_wait_for_a_webhook(hook: Hook) -> None:
+    async def scenario() -> None:
+        hook.hold.clear()
+        runner = runner_of(webhook(hook.url, timeout_s=300.0, retries=0), LocalBroker(NOWHERE, "x"))
+        runner.open()
+        running = asyncio.create_task(runner.run(event()))
+        while not hook.heard:
+            await asyncio.sleep(0.01)
+        runner.close()
+        with pytest.raises(ActionError):
+            await running
+
+    asyncio.run(asyncio.wait_for(scenario(), WAIT_S))
 
 
 def test_a_webhook_nobody_serves() -> None:

@@ -1,5 +1,8 @@
 """What an action may be, which events it is for, and what its templates give."""
 
+import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +149,16 @@ def test_one_name_and_one_line_serve_one_action() -> None:
     (twice,) = actions_mistakes([pin("a"), pin("b")], [], set())
     assert "actions[1].line: 17 of /dev/gpiochip0 is driven by 'a' already" in twice
     assert "given 2 times" in actions_mistakes([pin("a"), pin("a")], [], set())[0]
+
+
+def test_the_example_in_the_documents_is_right() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "local-actions.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    shown = [read(ActionSettings, table, strict=True) for table in tomllib.loads(block)["actions"]]
+    assert actions_mistakes(shown, ["cam1"], {"crack"}) == []
+    data = {**alert().data, "duration_s": 2.5}
+    filled = fill(shown[2].payload, LocalEvent("gw-1", "edge/v1", "1.1", alert()).values(), data)
+    assert json.loads(filled) == {"on": "raised", "since_s": 2.5}
 
 
 def test_what_this_machine_lacks_is_found_at_once(tmp_path: Path) -> None:
