@@ -107,7 +107,12 @@ class Agent:
         }
         self._functions = Functions(node_functions(self.streams, self.status))
         self._sender = Sender(
-            self._file, node=node.id, boot=self.boot, space=self._space, resend_after_s=node.resend_after_s
+            self._file,
+            node=node.id,
+            boot=self.boot,
+            space=self._space,
+            resend_after_s=node.resend_after_s,
+            settings=config.link,
         )
         self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
         self._link = Link(
@@ -340,10 +345,7 @@ class Agent:
             "disk_free_mb": beat.disk_free_mb,
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
             "outbox": [asdict(account) for account in self._figures.accounts],
-            "published_total": self._sender.published_total,
-            "answered_total": self._sender.answered_total,
-            "resent_total": self._sender.resent_total,
-            "refused_total": self._sender.refused_total,
+            "link": self._sender.state(),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),

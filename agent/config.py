@@ -11,6 +11,7 @@ from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSetting
 from agent.degrade.pipelines import Priority
 from agent.degrade.settings import DegradationSettings
 from agent.infer.settings import InferSettings
+from agent.link.settings import LinkSettings
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from runtime.config import BrokerConfig, load_table, mistakes_error, secret
@@ -108,6 +109,7 @@ class AgentConfig:
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
     local_broker: LocalBrokerConfig = LocalBrokerConfig()
     degradation: DegradationSettings = DegradationSettings()
+    link: LinkSettings = LinkSettings()
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     log: LogConfig = LogConfig()
 

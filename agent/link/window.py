@@ -2,13 +2,15 @@
 
 Two answers come back for each row. The broker's PUBACK frees a place in its receive maximum. The coordinator's
 acknowledgement, after a durable commit, frees the row itself; until then the row is *unanswered* and is sent again
-when the answer stays away.
+when the answer stays away. Live rows and the backlog share the places: while both wait, each has its part.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from agent.outbox.gaps import runs
 from schemas.identity import Lane
 
 RowKey = tuple[Lane, int]
@@ -16,68 +18,123 @@ RowKey = tuple[Lane, int]
 
 @dataclass(slots=True)
 class Window:
-    """`inflight_max` messages without PUBACK, `unanswered_max` rows without the coordinator's answer."""
+    """`inflight_max` messages without PUBACK, `unanswered_max` rows without the coordinator's answer.
+
+    `bytes_max` bounds the payloads without PUBACK: a slow line fills with nothing that cannot be recalled.
+    """
 
     inflight_max: int = 100
     unanswered_max: int = 4000
     resend_after_s: float = 15.0
-    inflight: set[int] = field(default_factory=set)
-    unanswered: "OrderedDict[RowKey, float]" = field(default_factory=OrderedDict)  # oldest first
+    live_share: float = 0.7
+    bytes_max: int = 4 * 1024 * 1024
+    inflight: dict[int, tuple[bool, int]] = field(default_factory=dict)  # packet id: of the backlog, bytes
+    unanswered: "OrderedDict[RowKey, tuple[float, bool]]" = field(default_factory=OrderedDict)  # oldest first
+    backlog_rows: int = 0  # unanswered ones
+    _backlog_inflight: int = 0
+    _bytes: int = 0
+    _freed: int = 0
+    _freed_sent_s: float = 0.0
 
-    def room(self) -> int:
-        """How many more messages may be published now."""
-        return max(0, min(self.inflight_max - len(self.inflight), self.unanswered_max - len(self.unanswered)))
+    def room(self, *, others_wait: bool = False) -> int:
+        """How many more messages may be published now; of live rows, where the backlog waits too."""
+        mine = self.inflight_max
+        if others_wait:
+            mine -= max(0, self._backlog_places - self._backlog_inflight)
+        if self._bytes >= self.bytes_max and self.inflight:
+            return 0
+        return max(0, min(mine - len(self.inflight), self.unanswered_max - len(self.unanswered)))
+
+    def room_for_backlog(self) -> int:
+        """How many more messages of the backlog may be published now: it never takes the places of live rows."""
+        return max(0, min(self.room(), self._backlog_places - self._backlog_inflight))
+
+    @property
+    def _backlog_places(self) -> int:
+        return max(1, round(self.inflight_max * (1.0 - self.live_share)))
 
     def room_for_rows(self) -> int:
         """How many more rows may wait for the coordinator's answer."""
         return max(0, self.unanswered_max - len(self.unanswered))
 
-    def sent(self, rows: Iterable[RowKey], mid: int, now_s: float) -> None:
+    def sent(self, rows: Iterable[RowKey], mid: int, now_s: float, *, backlog: bool = False, size: int = 0) -> None:
         """The rows left together in the message with packet id `mid`."""
-        self.inflight.add(mid)
+        self.inflight[mid] = (backlog, size)
+        self._backlog_inflight += backlog
+        self._bytes += size
         for key in rows:
-            self.unanswered.pop(key, None)
-            self.unanswered[key] = now_s
+            self._forget(key)
+            self.unanswered[key] = (now_s, backlog)
+            self.backlog_rows += backlog
 
     def puback(self, mid: int) -> None:
         """The broker has the message."""
-        self.inflight.discard(mid)
+        backlog, size = self.inflight.pop(mid, (False, 0))
+        self._backlog_inflight -= backlog
+        self._bytes -= size
 
     def answered(self, lane: Lane, first: int, last: int) -> list[tuple[int, int]]:
         """The part of an acknowledged range that was really sent and unanswered, as inclusive ranges.
 
         Whatever else an acknowledgement claims is ignored: nothing is freed that was never sent.
         """
-        if last - first < len(self.unanswered):
-            seqs = [seq for seq in range(first, last + 1) if (lane, seq) in self.unanswered]
+        return self.answered_all(lane, [(first, last)])
+
+    def answered_all(self, lane: Lane, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The same for many ranges, in any order, overlapping or absurd: what is unanswered bounds the cost."""
+        asked = sorted((first, last) for first, last in ranges if first <= last)
+        if sum(last - first + 1 for first, last in asked) <= len(self.unanswered):
+            found = {seq for first, last in asked for seq in range(first, last + 1) if (lane, seq) in self.unanswered}
+            seqs = sorted(found)
         else:
-            seqs = sorted(seq for sent_lane, seq in self.unanswered if sent_lane is lane and first <= seq <= last)
+            seqs = _within(sorted(seq for sent_lane, seq in self.unanswered if sent_lane is lane), asked)
         for seq in seqs:
-            del self.unanswered[(lane, seq)]
-        return _ranges(seqs)
+            sent_s, backlog = self._forget((lane, seq))
+            if backlog:
+                self._freed, self._freed_sent_s = self._freed + 1, sent_s
+        return runs(seqs)
+
+    def feedback(self) -> tuple[int, float]:
+        """Backlog rows answered since the last call, and when the last of them had been sent."""
+        freed, self._freed = self._freed, 0
+        return freed, self._freed_sent_s
 
     def overdue(self, now_s: float) -> list[RowKey]:
         """Forgets the rows whose answer is overdue and returns them: they have to be sent again."""
         late = []
         while self.unanswered:
-            key, sent_s = next(iter(self.unanswered.items()))
+            key, (sent_s, _) = next(iter(self.unanswered.items()))
             if now_s - sent_s < self.resend_after_s:
                 break
-            del self.unanswered[key]
+            self._forget(key)
             late.append(key)
         return late
 
     def make_room(self) -> None:
         """Forgets the oldest unanswered rows beyond half of the limit: for when nobody answers anyway."""
         while len(self.unanswered) > self.unanswered_max // 2:
-            self.unanswered.popitem(last=False)
+            self._forget(next(iter(self.unanswered)))
+
+    def forget_all(self) -> None:
+        """Everything that is in the file counts as not sent."""
+        self.unanswered.clear()
+        self.backlog_rows = 0
+
+    def _forget(self, key: RowKey) -> tuple[float, bool]:
+        found = self.unanswered.pop(key, None)
+        if found is None:
+            return 0.0, False
+        self.backlog_rows -= found[1]
+        return found
 
 
-def _ranges(seqs: list[int]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for seq in seqs:
-        if found and found[-1][1] == seq - 1:
-            found[-1] = (found[-1][0], seq)
-        else:
-            found.append((seq, seq))
+def _within(seqs: list[int], ranges: list[tuple[int, int]]) -> list[int]:
+    """Those numbers that lie in one of the ranges; both ascending."""
+    found: list[int] = []
+    at = 0
+    for first, last in ranges:
+        at = bisect_left(seqs, first, at)
+        end = bisect_right(seqs, last, at)
+        found += seqs[at:end]
+        at = end
     return found

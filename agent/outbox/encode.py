@@ -35,6 +35,15 @@ def sync_row(row: Row) -> SyncRow:
         raise LocalWireError(f"{row.lane.value} row {row.seq} is no row of a batch: {error}") from error
 
 
+def packed_key(payload: bytes) -> tuple[object, object]:
+    """The lane and number that the bytes of a batched row name; (None, None) for bytes that are no such row."""
+    try:
+        fields = msgpack.unpackb(payload)
+        return fields["lane"], fields["seq"]
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException):
+        return None, None
+
+
 def is_sound(node: str, lane: Lane, seq: int, payload: bytes) -> bool:
     """True when the bytes are those of this row: they can be read and name it."""
     if lane in BATCHED_LANES:

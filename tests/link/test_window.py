@@ -71,6 +71,38 @@ def test_while_nobody_answers_the_oldest_make_room() -> None:
     assert list(window.unanswered) == [(EVENT, seq) for seq in range(6, 11)]
 
 
+def test_live_rows_and_the_backlog_share_the_places() -> None:
+    window = Window(inflight_max=10, live_share=0.7)
+    assert (window.room(), window.room(others_wait=True), window.room_for_backlog()) == (10, 7, 3)
+    for mid in range(3):
+        window.sent([(EVENT, mid)], mid, 0.0, backlog=True)
+    assert (window.room(others_wait=True), window.room_for_backlog()) == (7, 0)
+    for mid in range(3, 10):
+        window.sent([(EVENT, mid)], mid, 0.0)
+    assert (window.room(), window.room_for_backlog()) == (0, 0)
+    window.puback(0)
+    assert (window.room(), window.room(others_wait=True), window.room_for_backlog()) == (1, 0, 1)
+
+
+def test_bytes_on_their_way_are_bounded_but_one_message_always_passes() -> None:
+    window = Window(bytes_max=100)
+    window.sent([(EVENT, 1)], 1, 0.0, size=500)
+    assert window.room() == 0
+    window.puback(1)
+    assert window.room() == 100
+
+
+def test_the_delay_of_answers_is_that_of_the_backlog() -> None:
+    window = Window()
+    window.sent([(EVENT, 1), (EVENT, 2)], 1, 5.0, backlog=True)
+    window.sent([(ALERT, 1)], 2, 7.0)
+    window.answered(ALERT, 1, 1)
+    assert window.feedback()[0] == 0
+    window.answered(EVENT, 1, 9)
+    assert window.feedback() == (2, 5.0)
+    assert window.feedback()[0] == 0
+
+
 class WindowLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -82,12 +114,14 @@ class WindowLife(RuleBasedStateMachine):
         self.now_s = 0.0
 
     @precondition(lambda self: self.window.room() > 0)
-    @rule(lane=st.sampled_from([EVENT, ALERT]), seq=st.integers(1, 30), count=st.integers(1, 4))
-    def send(self, lane: Lane, seq: int, count: int) -> None:
+    @rule(
+        lane=st.sampled_from([EVENT, ALERT]), seq=st.integers(1, 30), count=st.integers(1, 4), backlog=st.booleans()
+    )
+    def send(self, lane: Lane, seq: int, count: int, backlog: bool) -> None:
         keys = [(lane, seq + i) for i in range(min(count, self.window.room_for_rows()))]
         self.mid += 1
         self.mids.add(self.mid)
-        self.window.sent(keys, self.mid, self.now_s)
+        self.window.sent(keys, self.mid, self.now_s, backlog=backlog)
         for key in keys:
             self.out[key] = self.now_s
             self.ever.add(key)
@@ -124,8 +158,10 @@ class WindowLife(RuleBasedStateMachine):
 
     @invariant()
     def knows_what_is_out(self) -> None:
-        assert dict(self.window.unanswered) == self.out
-        assert self.window.inflight == self.mids
+        assert {key: sent_s for key, (sent_s, _) in self.window.unanswered.items()} == self.out
+        assert self.window.inflight.keys() == self.mids
+        assert self.window.backlog_rows == sum(backlog for _, backlog in self.window.unanswered.values())
+        assert self.window.room_for_backlog() <= self.window.room()
         assert len(self.mids) <= 4
         assert len(self.out) <= 12
 
