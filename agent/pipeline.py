@@ -179,7 +179,7 @@ class Pipeline:
         if frame.time_s < self._sample_due_s:
             return None
         self._sample_due_s = frame.time_s + self._sample_interval_s
-        if not self._switches.is_on(Switch.SAMPLES):
+        if not self._switches.is_on(Switch.SAMPLES) or not self._switches.is_on(Switch.SAMPLES_SENT):
             return None
         data = {
             "camera_id": frame.camera_id,

@@ -39,7 +39,7 @@ class Step(StrEnum):
     NO_RAW = "no_raw"
     NO_SAMPLES = "no_samples"
     COARSE = "coarse"
-    HOLD_SAMPLES = "hold_samples"
+    SAMPLES_STAY = "samples_stay"  # new ones only: a backlog that may not drain would keep the step in force
 
 
 LADDERS: dict[Cause, tuple[Step, ...]] = {
@@ -48,7 +48,7 @@ LADDERS: dict[Cause, tuple[Step, ...]] = {
     Cause.HEAT: (Step.HALF_RATE_ALL, Step.PAUSE_ACCELERATED),
     Cause.MEMORY: (Step.NO_CLIPS, Step.HALF_RATE_LOWEST, Step.PAUSE_LOWEST),
     Cause.DISK: (Step.NO_CLIPS, Step.SHORT_RETENTION, Step.NO_RAW, Step.NO_SAMPLES),
-    Cause.BACKLOG: (Step.COARSE, Step.HOLD_SAMPLES),
+    Cause.BACKLOG: (Step.COARSE, Step.SAMPLES_STAY),
 }
 """In the order of stepping down; back up it is the other way round."""
 
@@ -58,7 +58,7 @@ SWITCHED: dict[Step, Switch] = {
     Step.NO_RAW: Switch.RAW_RESULTS,
     Step.NO_SAMPLES: Switch.SAMPLES,
     Step.COARSE: Switch.FINE_AGGREGATES,
-    Step.HOLD_SAMPLES: Switch.SAMPLES_SENT,
+    Step.SAMPLES_STAY: Switch.SAMPLES_SENT,
 }
 
 

@@ -11,7 +11,7 @@ class Switch(StrEnum):
     RAW_RETENTION = "raw_retention"  # raw results are kept for their whole time; off: for the short one
     SAMPLES = "samples"  # routine figures are made
     FINE_AGGREGATES = "fine_aggregates"  # windows have their configured length; off: a coarser one
-    SAMPLES_SENT = "samples_sent"  # samples leave the node; off: they wait in the outbox
+    SAMPLES_SENT = "samples_sent"  # new samples enter the outbox; off: they stay here, and what waits drains away
 
 
 class Switches:

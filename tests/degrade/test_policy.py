@@ -44,7 +44,7 @@ def test_cpu_steps_down_in_order_and_back_up_the_other_way() -> None:
         (Cause.DISK, 0.0, ["no_clips", "short_retention", "no_raw", "no_samples"]),
         (Cause.HEAT, 90.0, ["half_rate_all", "pause_accelerated"]),
         (Cause.MEMORY, 1.0, ["no_clips", "half_rate_lowest", "pause_lowest"]),
-        (Cause.BACKLOG, 1e6, ["coarse", "hold_samples"]),
+        (Cause.BACKLOG, 1e6, ["coarse", "samples_stay"]),
         (Cause.LOOP, 900.0, ["half_rate_lowest", "no_clips", "pause_lowest"]),
     ],
 )
