@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import gpiod
 import pytest
 
 from agent.actions.event import LocalEvent
@@ -281,3 +282,34 @@ def test_a_line_follows_its_alerts(tmp_path: Path) -> None:
 def test_a_chip_that_is_not_there_is_named() -> None:
     with pytest.raises(ActionError, match="gpio line 3 of /dev/no-such-chip: cannot be taken"):
         GpiodLine("/dev/no-such-chip", 3, active_low=False, consumer="test")
+
+
+def test_what_libgpiod_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no chip here: the request is caught on its way, its settings are the library's own."""
+    asked: list[Any] = []
+
+    class Request:
+        def set_value(self, line: int | str, value: Any) -> None:
+            asked.append((line, value))
+
+        def release(self) -> None:
+            asked.append("released")
+
+    def request_lines(path: str, consumer: str, config: dict[int | str, gpiod.LineSettings]) -> Request:
+        asked.append((path, consumer, config))
+        return Request()
+
+    monkeypatch.setattr(gpiod, "request_lines", request_lines)
+    line = GpiodLine("/dev/gpiochip0", "LAMP", active_low=True, consumer="edge-agent lamp")
+    line.set(True)
+    line.set(False)
+    line.release()
+    (path, consumer, config), *rest = asked
+    assert (path, consumer, list(config)) == ("/dev/gpiochip0", "edge-agent lamp", ["LAMP"])
+    settings = config["LAMP"]
+    assert (settings.direction, settings.output_value, settings.active_low) == (
+        gpiod.line.Direction.OUTPUT,
+        gpiod.line.Value.INACTIVE,
+        True,
+    )
+    assert rest == [("LAMP", gpiod.line.Value.ACTIVE), ("LAMP", gpiod.line.Value.INACTIVE), "released"]
