@@ -14,6 +14,8 @@ class Counters:
     received: int = 0  # messages
     stored: int = 0  # rows
     duplicates: int = 0  # rows
+    gaps: int = 0  # gap records, repeated ones too
+    late_after_gap: int = 0  # rows that came after their gap was closed: not stored
     refused: int = 0  # rows or messages kept raw
     dropped: int = 0  # messages that found the inbox full; their senders send them again
     batches: int = 0
@@ -28,6 +30,8 @@ class Counters:
             "received": self.received,
             "stored": self.stored,
             "duplicates": self.duplicates,
+            "gaps": self.gaps,
+            "late_after_gap": self.late_after_gap,
             "refused": self.refused,
             "dropped": self.dropped,
             "batches": self.batches,

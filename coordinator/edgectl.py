@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     streams.add_argument("--node", default="", help="of one node")
     refused = add("refused", "messages that could not be taken, kept as they came", _refused)
     refused.add_argument("--limit", type=_count, default=50, help="the newest so many (default 50)")
+    gaps = add("gaps", "what is missing: given up at the edge, or not explained", _gaps)
+    gaps.add_argument("node", nargs="?", default="", metavar="NODE", help="of one node")
+    gaps.add_argument("--limit", type=_count, default=200, help="the newest so many (default 200)")
     add("status", "what the coordinator has done", _status)
     calling = commands.add_parser("call", help="call a function of a node and wait for its result")
     calling.add_argument("node", metavar="NODE")
@@ -137,6 +140,11 @@ def _streams(parsed: Arguments) -> int:
 def _refused(parsed: Arguments) -> int:
     found = _reader(parsed).refused(parsed.limit)
     return _print(parsed, lambda: show.refused(found, _now_ms()), show.refused_json(found))
+
+
+def _gaps(parsed: Arguments) -> int:
+    found = _reader(parsed).gaps(parsed.node, parsed.limit)
+    return _print(parsed, lambda: show.gaps(found, _now_ms()), [asdict(gap) for gap in found])
 
 
 def _status(parsed: Arguments) -> int:

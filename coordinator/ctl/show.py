@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from coordinator.ctl.tables import age, local_time, pairs, printable, table
-from coordinator.store.reader import EventView, NodeView, RefusedView, StreamView
+from coordinator.store.reader import EventView, GapView, NodeView, RefusedView, StreamView
 
 RAW_SHOWN = 60
 
@@ -106,6 +106,25 @@ def refused(found: Sequence[RefusedView], now_utc_ms: int) -> str:
                 item.reason,
                 str(len(item.payload)),
                 item.payload[:RAW_SHOWN].decode("utf-8", "replace"),
+            )
+            for item in found
+        ],
+    )
+
+
+def gaps(found: Sequence[GapView], now_utc_ms: int) -> str:
+    return table(
+        ("NODE", "LANE", "FROM", "TO", "MISSING", "WHY", "AGE", "STREAM"),
+        [
+            (
+                item.node,
+                item.lane,
+                str(item.first),
+                str(item.last),
+                str(item.missing),
+                f"given up: {item.reason}" if item.told else "not explained",
+                age(item.received_utc_ms, now_utc_ms) if item.told else "",
+                item.stream,
             )
             for item in found
         ],

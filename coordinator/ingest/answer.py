@@ -1,17 +1,20 @@
 """The coordinator's answers to the nodes: which rows are durable now, and which are refused. Pure."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from coordinator.ingest.dedupe import merged
 from coordinator.store.store import LaneKey, RefusedMessage, Row
-from schemas.messages import Ack, LaneAck, Refusal
+from schemas.messages import Ack, Closed, LaneAck, Refusal
 
 RANGES_PER_ACK_MAX = 2000  # of at most 20 bytes each: far below the limit of the topic
 REFUSALS_PER_ACK_MAX = 50  # a stream name and a reason of up to 200 characters, in up to 4 bytes each
 
 
-def acks(stored: Iterable[Row], refused: Iterable[RefusedMessage]) -> list[tuple[str, Ack]]:
-    """(node, Ack) pairs that answer every row: ranges merged by lane, cut to fit the topic."""
+def acks(
+    stored: Iterable[Row], refused: Iterable[RefusedMessage], closed: Iterable[tuple[str, Closed]] = ()
+) -> list[tuple[str, Ack]]:
+    """(node, Ack) pairs that answer every row and gap: ranges merged by lane, cut to fit the topic."""
     lanes: dict[LaneKey, list[int]] = {}
     for row in stored:
         lanes.setdefault((row[0], row[1], row[2]), []).append(row[3])
@@ -28,15 +31,22 @@ def acks(stored: Iterable[Row], refused: Iterable[RefusedMessage]) -> list[tuple
     for node, items in refusals.items():
         cuts = range(0, len(items), REFUSALS_PER_ACK_MAX)
         answers += [(node, Ack(refused=items[at : at + REFUSALS_PER_ACK_MAX])) for at in cuts]
+    gaps: dict[str, list[Closed]] = {}
+    for node, said in closed:
+        gaps.setdefault(node, []).append(said)
+    answers += [(node, Ack(closed=group)) for node, said in gaps.items() for group in _groups(said)]
     return answers
 
 
-def _groups(parts: list[LaneAck]) -> list[list[LaneAck]]:
-    """Lanes together as long as their ranges fit; a lane's name counts as ten ranges."""
-    groups: list[list[LaneAck]] = [[]]
+T = TypeVar("T", LaneAck, Closed)
+
+
+def _groups(parts: list[T]) -> list[list[T]]:
+    """Together as long as their ranges fit; the names of lane and stream count as ten ranges."""
+    groups: list[list[T]] = [[]]
     room = RANGES_PER_ACK_MAX
     for part in parts:
-        cost = len(part.ranges) + 10
+        cost = len(part.ranges if isinstance(part, LaneAck) else part.held) + 10
         if groups[-1] and cost > room:
             groups.append([])
             room = RANGES_PER_ACK_MAX

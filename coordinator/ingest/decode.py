@@ -8,17 +8,18 @@ import json
 import re
 from dataclasses import dataclass
 
-from coordinator.store.store import RefusedMessage, ResultRow, Row
+from coordinator.store.store import GapRow, RefusedMessage, ResultRow, Row
 from runtime.mqtt import Delivery
 from schemas import codec
 from schemas.errors import RemoteWireError
 from schemas.identity import Identity
-from schemas.messages import Birth, Event, Heartbeat, Status, SyncRow
+from schemas.messages import Birth, Event, Gap, Heartbeat, Status, SyncRow
 from schemas.shape import fields_of
 from schemas.topics import COORDINATOR, FLEET, Kind, Topic, TopicSpace
 
 TOPICS_KNOWN_MAX = 20_000
 RESULT_BYTES_KEPT = 16 * 1024
+GAPS_MAX = 1000
 REASON_CHARS_MAX = 200
 _LANE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -31,6 +32,7 @@ class Facts:
     kind: Kind
     rows: list[Row]
     refused: tuple[RefusedMessage, ...] = ()
+    gaps: tuple[GapRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ def _sync(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     stream = _storable(batch.stream)
     if not 0 < len(stream) <= 200:
         raise RemoteWireError("sync: stream must be a text of 1 to 200 characters")
+    if len(batch.gaps) > GAPS_MAX:
+        raise RemoteWireError(f"sync: {len(batch.gaps)} gap records in one message, at most {GAPS_MAX}")
     rows: list[Row] = []
     refused = [
         _refused(delivery, _raw(item), received_utc_ms, said.reason, Identity(node, stream, said.lane, said.seq))
@@ -127,7 +131,16 @@ def _sync(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
                 raise
             who = Identity(node, stream, row.lane, row.seq)
             refused.append(_refused(delivery, _raw(fields_of(row)), received_utc_ms, error, who))
-    return Facts(Kind.SYNC, rows, tuple(refused))
+    gaps = tuple(_gap(node, gap, received_utc_ms) for gap in batch.gaps)
+    return Facts(Kind.SYNC, rows, tuple(refused), gaps)
+
+
+def _gap(node: str, gap: Gap, received_utc_ms: int) -> GapRow:
+    if not 0 < len(_storable(gap.stream)) <= 200:
+        raise RemoteWireError("sync: a gap's stream must be a text of 1 to 200 characters")
+    if not 1 <= gap.first <= gap.last:
+        raise RemoteWireError(f"sync: a gap from {gap.first} to {gap.last} is none")
+    return GapRow(node, gap.stream, _lane(gap.lane), gap.first, gap.last, _storable(gap.reason)[:40], received_utc_ms)
 
 
 def _sync_row(node: str, stream: str, boot: int, row: SyncRow, received_utc_ms: int) -> Row:

@@ -4,7 +4,7 @@ A lane counts from 1 without holes, so that in the long run one range covers it;
 ever, and so the number of ranges is limited. Pure: an addition answers with what has to be deleted and written.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -83,6 +83,28 @@ class Received:
             lasts.insert(at, seq)
         done.written[firsts[at]] = lasts[at]
         done.new.append(seq)
+
+    def close(self, first: int, last: int) -> tuple[list[Range], list[Range], Addition]:
+        """Takes a whole inclusive range in, whatever its length: (what was here of it, what was not, the changes)."""
+        firsts, lasts = self._firsts, self._lasts
+        low = bisect_left(lasts, first - 1)  # the first range that touches it
+        high = bisect_right(firsts, last + 1)  # behind the last one
+        touching = list(zip(firsts[low:high], lasts[low:high], strict=True))
+        held = [(max(a, first), min(b, last)) for a, b in touching if a <= last and b >= first]
+        missing = []
+        at = first
+        for a, b in held:
+            if at < a:
+                missing.append((at, a - 1))
+            at = b + 1
+        if at <= last:
+            missing.append((at, last))
+        done = Addition(deleted={a for a, _ in touching})
+        whole = (min(first, touching[0][0]), max(last, touching[-1][1])) if touching else (first, last)
+        firsts[low:high], lasts[low:high] = [whole[0]], [whole[1]]
+        done.deleted.discard(whole[0])
+        done.written[whole[0]] = whole[1]
+        return held, missing, done
 
     def _forget(self, at: int, done: Addition) -> None:
         first = self._firsts.pop(at)

@@ -21,7 +21,7 @@ from runtime.backoff import Backoff
 from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Message
 from schemas.codec import encode_packed
-from schemas.messages import Birth, Heartbeat, Status
+from schemas.messages import Birth, Closed, Heartbeat, Status
 from schemas.topics import Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
@@ -144,6 +144,7 @@ class Ingest:
                 (batch.samples if said.kind is Kind.SYNC else batch.events).extend(said.rows)
                 work.rows += said.rows
                 batch.refused += said.refused
+                batch.gaps += said.gaps
             elif isinstance(said, RefusedMessage):
                 batch.refused.append(said)
             elif isinstance(said, ResultRow):
@@ -180,9 +181,14 @@ class Ingest:
         if committed.overfull:
             late = [_too_many_gaps(row, self._space) for row in committed.overfull]
             await self._commit_until_done(Batch(refused=late))
-            overfull = set(committed.overfull)
-            work.rows = [row for row in work.rows if row not in overfull]
+            _drop(work, committed.overfull)
             batch.refused = batch.refused + late
+        if committed.late:
+            # Given up at the edge, closed here, and then a copy came all the same: what was said of it stays true.
+            _drop(work, committed.late)
+            committed.closed += [
+                (row.node, Closed(row.stream, row.lane, row.seq, row.seq, [])) for row in committed.late
+            ]
         return committed
 
     def _finish(self, items: list[Item], work: Work, committed: Committed) -> None:
@@ -191,7 +197,7 @@ class Ingest:
         self._count(work.batch, committed)
         if items:
             wire = items[0].wire
-            for node, ack in acks(work.rows, work.batch.refused):
+            for node, ack in acks(work.rows, work.batch.refused, committed.closed):
                 wire.publish(Message(self._space.text(Topic(Kind.ACK, node)), encode_packed(ack)))
             self._counters.acknowledged += len(work.rows)
         for item in items:
@@ -230,6 +236,8 @@ class Ingest:
         self._counters.batches += 1
         self._counters.stored += committed.new
         self._counters.duplicates += committed.duplicates
+        self._counters.late_after_gap += len(committed.late)
+        self._counters.gaps += len(batch.gaps)
         self._counters.refused += len(batch.refused)
         self._complain(batch.refused)
 
@@ -248,6 +256,12 @@ class Ingest:
 
 def now() -> Moment:
     return Moment(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
+
+
+def _drop(work: Work, rows: list[Row]) -> None:
+    """These were not stored, nor were further copies of them: they are not answered as stored."""
+    gone = {row[:4] for row in rows}
+    work.rows = [row for row in work.rows if row[:4] not in gone]
 
 
 def _too_many_gaps(row: Row, space: TopicSpace) -> RefusedMessage:

@@ -103,4 +103,21 @@ CREATE INDEX results_by_command ON results (node, command_id);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 """,
     ),
+    (
+        "0002-gaps",
+        """
+CREATE TABLE gaps (
+    id INTEGER PRIMARY KEY,
+    node TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    first INTEGER NOT NULL,  -- every number from first to last is missing for ever
+    last INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    received_utc_ms INTEGER NOT NULL,
+    UNIQUE (node, stream, lane, first)
+);
+CREATE INDEX gaps_by_time ON gaps (received_utc_ms);
+""",
+    ),
 )

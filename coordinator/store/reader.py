@@ -50,6 +50,23 @@ class EventView:
 
 
 @dataclass(frozen=True, slots=True)
+class GapView:
+    """Numbers of a lane that are not here. `told`: the node gave them up; otherwise a hole that nobody explained:
+    rows still on their way, or what a store that was put back from a backup has forgotten.
+    """
+
+    node: str
+    stream: str
+    lane: str
+    first: int
+    last: int
+    missing: int
+    told: bool
+    reason: str
+    received_utc_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamView:
     """One camera's pipeline as last reported."""
 
@@ -178,6 +195,33 @@ class Reader:
             for row in self._db.execute(sql, (node,))
         ]
 
+    def gaps(self, node: str, limit: int) -> list[GapView]:
+        """The newest gap records, and every hole between received numbers; of one node or of all."""
+        mine = "WHERE node = ?" if node else ""
+        values: list[object] = [node] if node else []
+        told = self._db.execute(
+            "SELECT node, stream, lane, first, last, reason, received_utc_ms FROM gaps"
+            f" {mine} ORDER BY id DESC LIMIT ?",
+            [*values, limit],
+        )
+        holes = self._db.execute(
+            f"""
+            SELECT node, stream, lane, last + 1, next - 1 FROM (
+                SELECT node, stream, lane, last, lead(first) OVER (PARTITION BY node, stream, lane ORDER BY first)
+                AS next FROM received {mine})
+            WHERE next IS NOT NULL ORDER BY node, stream, lane LIMIT ?
+            """,
+            [*values, limit],
+        )
+        found = [
+            GapView(node, stream, lane, first, last, last - first + 1, False, "open", 0)
+            for node, stream, lane, first, last in holes
+        ]
+        return found + [
+            GapView(node, stream, lane, first, last, last - first + 1, True, why, at)
+            for node, stream, lane, first, last, why, at in told
+        ]
+
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""
         sql = """
@@ -192,7 +236,7 @@ class Reader:
 
     def totals(self) -> dict[str, int]:
         """Rows by table."""
-        tables = ("nodes", "events", "samples", "refused", "results")
+        tables = ("nodes", "events", "samples", "gaps", "refused", "results")
         return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
 
     def _nodes(self, where: str, values: list[str]) -> list[NodeView]:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
 from coordinator.ingest.dedupe import Addition, Received
+from coordinator.store import gaps
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
-from coordinator.store.store import Batch, Committed, HeartbeatRow, LaneKey, RefusedMessage, ResultRow, Row
+from coordinator.store.store import Batch, Committed, GapRow, HeartbeatRow, LaneKey, RefusedMessage, ResultRow, Row
 from runtime.sqlite import StorageError, Writer, connect, migrate, transaction
 from schemas.identity import Identity, Lane
 from schemas.messages import Birth, Event
@@ -131,14 +132,17 @@ class SqliteStore:
             fresh = self._fresh(db, rows, ranges, committed)
             db.executemany(_INSERT.format(table=table), fresh)
             committed.new += len(fresh)
+        for gap in batch.gaps:
+            self._close(db, gap, ranges, committed)
         for node in batch.nodes:
             _write_node(db, node)
         for name, row in batch.heartbeats.items():
             _write_heartbeat(db, name, row)
         if batch.results:
             _write_results(db, batch.results)
-        if batch.fleet_events:
-            committed.fleet_events = self._write_fleet_events(db, batch.fleet_events)
+        drafts = batch.fleet_events + committed.drafts
+        if drafts:
+            committed.fleet_events = self._write_fleet_events(db, drafts)
         return committed, ranges
 
     def _fresh(self, db: sqlite3.Connection, rows: list[Row], ranges: Ranges, committed: Committed) -> list[Row]:
@@ -159,9 +163,27 @@ class SqliteStore:
             done = received.add(lane)
             _write_ranges(db, key, done)
             fresh += [lane[seq] for seq in done.new]
-            committed.duplicates += len(done.duplicates)
+            late = gaps.within(db, key, done.duplicates)
+            committed.late += [rows[lane[seq]] for seq in late]
+            committed.duplicates += len(done.duplicates) - len(late)
             committed.overfull += [rows[lane[seq]] for seq in done.overfull]
         return [rows[at] for at in sorted(fresh)]
+
+    def _close(self, db: sqlite3.Connection, gap: GapRow, ranges: Ranges, committed: Committed) -> None:
+        """Takes the whole range as received; what was missing of it is kept as a gap and told to everybody."""
+        received = ranges.get(gap.key)
+        if received is None:
+            received = ranges[gap.key] = self._received(db, gap.key)
+        before = gaps.overlapping(db, gap.key, gap.first, gap.last)
+        held, missing, done = received.close(gap.first, gap.last)
+        _write_ranges(db, gap.key, done)
+        gaps.write(db, gap, missing)
+        committed.closed += [(gap.node, said) for said in gaps.answer(gap, held, before)]
+        if missing:
+            count = sum(last - first + 1 for first, last in missing)
+            data = {"stream": gap.stream, "lane": gap.lane, "first": gap.first, "last": gap.last}
+            data |= {"missing": count, "reason": gap.reason}
+            committed.drafts.append(FleetEvent("DataGapReported", gap.node, data, gap.received_utc_ms))
 
     def _received(self, db: sqlite3.Connection, key: LaneKey) -> Received:
         known = self._ranges.get(key)

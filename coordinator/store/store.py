@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from coordinator.fleet.registry import FleetEvent, Node
 from runtime.errors import PermanentError
-from schemas.messages import Event, Heartbeat
+from schemas.messages import Closed, Event, Heartbeat
 
 LaneKey = tuple[str, str, str]
 """(node, stream, lane)."""
@@ -69,12 +69,29 @@ class ResultRow:
     document: str  # JSON, shortened when large
 
 
+class GapRow(NamedTuple):
+    """Rows that a node gave up; what is missing of them here will never come."""
+
+    node: str
+    stream: str
+    lane: str
+    first: int
+    last: int
+    reason: str
+    received_utc_ms: int
+
+    @property
+    def key(self) -> LaneKey:
+        return self[0], self[1], self[2]
+
+
 @dataclass(slots=True)
 class Batch:
     """Everything of one transaction."""
 
     events: list[Row] = field(default_factory=list)
     samples: list[Row] = field(default_factory=list)
+    gaps: list[GapRow] = field(default_factory=list)  # taken after the rows of the same batch
     refused: list[RefusedMessage] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     heartbeats: dict[str, HeartbeatRow] = field(default_factory=dict)
@@ -89,6 +106,9 @@ class Committed:
     new: int = 0
     duplicates: int = 0
     overfull: list[Row] = field(default_factory=list)  # not taken: their lane has too many gaps
+    drafts: list[FleetEvent] = field(default_factory=list)  # found while storing
+    late: list[Row] = field(default_factory=list)  # not taken: their gap was closed before they came
+    closed: list[tuple[str, Closed]] = field(default_factory=list)  # by node: what is to be said of the gaps
     fleet_events: list[Event] = field(default_factory=list)  # with the identity they got
 
 

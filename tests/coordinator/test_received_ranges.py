@@ -57,3 +57,32 @@ def test_merged_ranges_are_disjoint_and_not_adjacent(seqs: list[int]) -> None:
     ranges = merged(seqs)
     assert {seq for first, last in ranges for seq in range(first, last + 1)} == set(seqs)
     assert all(a[1] + 1 < b[0] for a, b in itertools.pairwise(ranges))
+
+
+@given(st.lists(st.tuples(SEQS, SEQS, st.booleans()), max_size=15))
+def test_a_closed_range_is_as_if_each_of_its_numbers_had_come(steps: list[tuple[int, int, bool]]) -> None:
+    received, seen, stored = Received(), set[int](), dict[int, int]()
+    for one, other, is_gap in steps:
+        first, last = min(one, other), max(one, other)
+        if is_gap:
+            held, missing, done = received.close(first, last)
+            whole = set(range(first, last + 1))
+            assert held == merged(seen & whole)
+            assert missing == merged(whole - seen)
+            seen |= whole
+        else:
+            done = received.add([one, other])
+            seen |= {one, other}
+        for number in done.deleted:
+            stored.pop(number, None)
+        stored.update(done.written)
+        assert received.ranges() == merged(seen)
+        assert sorted(stored.items()) == received.ranges()
+
+
+def test_a_range_of_absurd_length_costs_nothing() -> None:
+    received = Received([(5, 7), (2**40, 2**41)])
+    held, missing, _ = received.close(1, 2**62)
+    assert held == [(5, 7), (2**40, 2**41)]
+    assert missing == [(1, 4), (8, 2**40 - 1), (2**41 + 1, 2**62)]
+    assert received.ranges() == [(1, 2**62)]

@@ -1,5 +1,6 @@
 """docs/protocol.md against a real broker and the real agent process; each test carries the number it shows."""
 
+import asyncio
 import json
 import os
 import re
@@ -21,9 +22,24 @@ from paho.mqtt.properties import Properties
 
 from schemas import codec
 from schemas.errors import LocalWireError, RemoteWireError
-from schemas.messages import Ack, CommandState, Heartbeat, LaneAck, Presence, Refusal, Result, Status
+from schemas.messages import (
+    Ack,
+    Closed,
+    CommandState,
+    Gap,
+    Heartbeat,
+    LaneAck,
+    Presence,
+    Refusal,
+    Result,
+    Status,
+    SyncBatch,
+)
 from schemas.topics import RULES, Kind, Topic, TopicSpace, check_node_name
 from tests.broker import Broker, start_broker
+from tests.coordinator.process import Process
+from tests.coordinator.sender import TestNode, event_payload
+from tests.coordinator.sender import until as sender_until
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "protocol.md"
@@ -357,6 +373,82 @@ def test_p26_a_small_receive_maximum_is_respected(tmp_path: Path) -> None:
         agent.end(signal.SIGKILL)
         peer.close()
         broker.stop()
+
+
+def test_p27_p29_what_was_given_up_is_told_until_it_is_answered(tmp_path: Path, broker: Broker, peer: Peer) -> None:
+    agent = Agent(tmp_path, broker.port)
+    with agent.config.open("a", encoding="utf-8") as file:
+        file.write("[outbox.lifecycle]\nrows_max = 2\n")
+    agent.start()
+    try:
+        until(lambda: peer.seen("edge/v1/gw-1/birth"), agent.log.read_text())
+        for n in range(4):
+            peer.call("startStream", b'{"camera_id":"cam1"}')
+            until(lambda n=n: agent.account()["lifecycle"]["produced"] > n + 2)  # type: ignore[misc]
+        assert agent.account()["lifecycle"]["unconfirmed"] > 0
+        peer.coordinator(Presence.ONLINE)
+
+        def told() -> list[Gap]:
+            found = [bytes(message.payload) for message in peer.seen("edge/v1/gw-1/sync")]
+            return [gap for payload in found for gap in codec.decode_packed(SyncBatch, Kind.SYNC, payload).gaps]
+
+        gap = until(told)[-1]
+        assert (gap.lane, gap.first, gap.reason) == ("lifecycle", 1, "rows")
+        before = len(told())
+        peer.answer(Ack(closed=[Closed("another", "lifecycle", 1, 2**40, []), Closed(gap.stream, "event", 1, 9, [])]))
+        until(lambda: len(told()) > before)
+        account = agent.account()["lifecycle"]
+        assert (account["shed"], account["stored"]) == (0, 0)
+        peer.answer(Ack(closed=[Closed(gap.stream, gap.lane, gap.first, gap.last, [(gap.last, gap.last)])]))
+        until(lambda: agent.account()["lifecycle"]["shed"] == gap.last - gap.first)
+        account = agent.account()["lifecycle"]
+        assert (account["stored"], account["unconfirmed"]) == (1, 0)
+    finally:
+        agent.end(signal.SIGKILL)
+
+
+def test_p28_a_gap_is_closed_once_and_answered_the_same_for_ever(tmp_path: Path, broker: Broker) -> None:
+    coordinator = Process(tmp_path, broker.port)
+
+    async def scene() -> None:
+        coordinator.start()
+        await coordinator.connected()
+        async with TestNode(broker.port) as node:
+            node.send([2, 3, 7])
+            await sender_until(lambda: not node.waiting)
+
+            def ask(first: int, last: int) -> None:
+                gap = Gap("s1", "event", first, last, "bytes")
+                node.publish("sync", codec.encode_packed(SyncBatch("s1", 1, gaps=[gap])))
+
+            def answers() -> list[Closed]:
+                return [closed for ack in node.acks for closed in ack.closed]
+
+            ask(1, 8)
+            await sender_until(lambda: len(answers()) == 1)
+            assert answers()[0] == Closed("s1", "event", 1, 8, [(2, 3), (7, 7)])
+            coordinator.kill()
+            coordinator.start()
+            await coordinator.connected(2)
+            ask(1, 8)
+            ask(1, 2**40)
+            await sender_until(lambda: len(answers()) == 3)
+            assert answers()[1:] == [
+                Closed("s1", "event", 1, 8, [(2, 3), (7, 7)]), Closed("s1", "event", 1, 2**40, [(2, 3), (7, 7)]),
+            ]  # fmt: skip
+            node.publish("event/ObjectSeen", event_payload("gw-1", 5))  # a copy that the broker still had
+            node.publish("event/ObjectSeen", event_payload("gw-1", 7))
+            await sender_until(lambda: len(answers()) == 4)
+            assert answers()[3] == Closed("s1", "event", 5, 5, [])
+        stored = coordinator.query("SELECT seq FROM events WHERE node = 'gw-1' ORDER BY seq")
+        assert [seq for (seq,) in stored] == [2, 3, 7]
+        told = coordinator.query("SELECT data FROM events WHERE type = 'DataGapReported'")
+        assert [json.loads(data)["missing"] for (data,) in told] == [5, 2**40 - 8]
+
+    try:
+        asyncio.run(scene())
+    finally:
+        coordinator.kill()
 
 
 def test_every_assertion_has_a_test_and_every_number_an_assertion() -> None:
