@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.config import AgentConfig, inspect_config, load_config
 from agent.outbox.cli import add_commands as add_outbox_commands
-from runtime.config import mistakes_error
+from runtime.config import mistakes_error, secret
 from runtime.errors import ConfigError, EdgewrightError
 from runtime.logs import setup_logging
 
@@ -43,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
 
     add("run", "run the agent until it is told to stop").set_defaults(run=_run)
     add("check", "check a configuration, with its models, and report every mistake").set_defaults(run=_check)
+    actions = add("actions", "try a local action: does it once, with a made-up event")
+    actions.add_argument("what", choices=("test",), help="do it now and say what happened")
+    actions.add_argument("name", help="the action's name")
+    actions.set_defaults(run=_actions)
     add_outbox_commands(add("outbox", "look into the outbox, also while the agent runs", config=False))
     bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
     bundle.add_argument("model", type=Path, help="the .tflite file")
@@ -84,6 +88,19 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _actions(arguments: argparse.Namespace) -> int:
+    from agent.actions.trial import try_action
+
+    config = load_config(arguments.config)
+    action = next((action for action in config.actions if action.name == arguments.name), None)
+    if action is None:
+        known = ", ".join(action.name for action in config.actions) or "there is none"
+        raise ConfigError(f"{arguments.config}: no action is called {arguments.name!r} ({known})")
+    trial = try_action(action, config.local_broker, node=config.node.id, topic_root=config.broker.topic_root)
+    print(f"{action.name}: {asyncio.run(trial)}")  # noqa: T201
+    return 0
+
+
 def _bundle(arguments: argparse.Namespace) -> int:
     from agent.infer.bundle_maker import make_bundle
 
@@ -105,7 +122,9 @@ def _secrets(config: AgentConfig) -> list[str]:
     """What must never be in a log."""
     found = [camera.resolved().password for camera in config.cameras]
     found.append(config.broker.address().password)
-    return [secret for secret in found if secret]
+    found.append(config.local_broker.address().password)
+    found += [secret(f"action {action.name}: token", action.token_file, "") for action in config.actions]
+    return [text for text in found if text]
 
 
 if __name__ == "__main__":

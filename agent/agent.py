@@ -5,14 +5,21 @@ import gc
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from agent.actions.actions import Actions
+from agent.actions.local_broker import LocalBroker
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
 from agent.commands.dispatcher import Dispatcher
 from agent.commands.functions import Functions
 from agent.config import AgentConfig
+from agent.degrade.governor import Governor
+from agent.degrade.pipelines import Pace, Standing
+from agent.degrade.policy import Cause
+from agent.degrade.switches import Switches
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.link.link import Link
@@ -83,6 +90,7 @@ class Agent:
         self._slots: Slots[Work] = Slots()
         self._worker = InferenceWorker(self._take, self._deliver)
         self.outbox = Outbox(self._file)
+        self.switches = Switches()
         self.streams = {
             camera.id: Stream(
                 camera,
@@ -93,6 +101,7 @@ class Agent:
                 outbox=self.outbox,
                 announce=self.announce,
                 boot=self.boot,
+                switches=self.switches,
             )
             for camera in cameras
         }
@@ -118,6 +127,24 @@ class Agent:
             heartbeat_s=node.heartbeat_s,
         )
         self.outbox.on_committed = self._sender.committed
+        self._actions = Actions(
+            config.actions,
+            node=node.id,
+            boot=self.boot,
+            topic_root=config.broker.topic_root,
+            broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
+            announce=self.announce,
+        )
+        self.outbox.on_append = self._actions.trigger
+        self._machine = host.MachineMeter()
+        self._governor = Governor(
+            config.degradation,
+            read=self._shortages,
+            standings=self._standings,
+            apply=self._set_paces,
+            switches=self.switches,
+            announce=self.announce,
+        )
         if salvaged is not None:
             self.announce("OutboxSalvaged", "outbox", asdict(salvaged))
 
@@ -134,6 +161,8 @@ class Agent:
             supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
+            self._actions.supervise(supervisor, stage=2)
+            supervisor.supervise("degradation", self._governor.run, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
@@ -146,6 +175,7 @@ class Agent:
             log.info("node %s runs, boot %d, %d cameras", self.config.node.id, self.boot, len(self.streams))
             await run_until_signalled(supervisor)
         finally:
+            self._actions.close()
             await asyncio.to_thread(self._close)
             notifier.close()
 
@@ -236,6 +266,27 @@ class Agent:
             host.disk_free_mb(self.config.node.data_dir),
         )
 
+    # ---- doing less -----------------------------------------------------------------------------
+
+    def _shortages(self) -> dict[Cause, float | None]:
+        """Reads files, so never on the loop."""
+        lateness = self._loop_watch.lateness()
+        return {
+            Cause.CPU: self._machine.percent(),
+            Cause.LOOP: lateness.p99_ms if lateness.samples else None,
+            Cause.HEAT: host.temperature_c(),
+            Cause.MEMORY: host.memory_free_mb(),
+            Cause.DISK: host.disk_free_mb(self.config.node.data_dir),
+            Cause.BACKLOG: float(sum(account.pending for account in self._figures.accounts)),
+        }
+
+    def _standings(self) -> dict[str, Standing]:
+        return {name: standing for stream in self.streams.values() for name, standing in stream.standings().items()}
+
+    def _set_paces(self, paces: Mapping[str, Pace]) -> None:
+        for stream in self.streams.values():
+            stream.set_paces(paces)
+
     # ---- what the node says of itself -----------------------------------------------------------
 
     def _birth(self) -> Birth:
@@ -296,6 +347,8 @@ class Agent:
             "outbox": [asdict(account) for account in self._figures.accounts],
             "link": self._sender.state(),
             "commands_refused_total": self._dispatcher.refused_total,
+            "actions": self._actions.report(),
+            "degradation": self._governor.report(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

@@ -1,5 +1,6 @@
 """The part of checking a configuration that opens files: secrets, models, labels, rules that name classes."""
 
+from agent.actions.make import check_actions
 from agent.config import AgentConfig
 from agent.decide.settings import check_decide_settings
 from agent.infer.bundle import Bundle
@@ -22,6 +23,7 @@ def check_models(config: AgentConfig, known: list[str]) -> list[str]:
         config.broker.address()
     except EdgewrightError as error:
         mistakes.append(str(error))
+    mistakes += check_actions(config.actions, config.local_broker)
     for i, camera in enumerate(config.cameras):
         try:
             if camera:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import platforms
+from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
+from agent.degrade.pipelines import Priority
+from agent.degrade.settings import DegradationSettings
 from agent.infer.settings import InferSettings
 from agent.link.settings import LinkSettings
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
@@ -16,7 +19,7 @@ from runtime.logs import LogForm
 from schemas.shape import Limit, read_what_can_be
 from schemas.topics import check_node_name
 
-T = TypeVar("T", BrokerConfig, "CameraTable")
+T = TypeVar("T", BrokerConfig, "CameraTable", LocalBrokerConfig, ActionSettings)
 NAME = Limit(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", means="1 to 63 letters, digits, . _ -")
 
 
@@ -57,6 +60,7 @@ class PipelineConfig:
     camera: str
     model: Annotated[str, Limit(len_min=1)]
     name: str = ""
+    priority: Priority = Priority.NORMAL
     sample_interval_s: Annotated[float, Limit(ge=0, le=86400)] = 10.0
     tracker: TrackerSettings = TrackerSettings()
     every_frame: bool = False
@@ -102,6 +106,9 @@ class AgentConfig:
     inference: InferSettings = InferSettings()
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
+    actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
+    local_broker: LocalBrokerConfig = LocalBrokerConfig()
+    degradation: DegradationSettings = DegradationSettings()
     link: LinkSettings = LinkSettings()
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     log: LogConfig = LogConfig()
@@ -137,6 +144,8 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
             camera and replace(_files_beside(folder, camera, "password_file"), source=_beside(folder, camera.source))
             for camera in config.cameras
         ),
+        local_broker=_files_beside(folder, config.local_broker, "password_file", "ca_file", "cert_file", "key_file"),
+        actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
         pipelines=tuple(p and replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
     )
 
@@ -147,6 +156,7 @@ def check(config: AgentConfig) -> list[str]:
     if wrong := check_node_name(config.node.id):
         mistakes.append(f"node.id: {wrong}")
     mistakes += [f"inference.{text}" for text in config.inference.mistakes()]
+    mistakes += [f"degradation.{text}" for text in config.degradation.mistakes()]
     mistakes += outbox_mistakes(config.outbox)
     cameras = [(i, camera) for i, camera in enumerate(config.cameras) if camera]
     ids = [camera.id for _, camera in cameras]
@@ -169,6 +179,8 @@ def check(config: AgentConfig) -> list[str]:
         if titles.count(pipeline.title) > 1:
             mistakes.append(f"{where}.name: {pipeline.title!r} is given {titles.count(pipeline.title)} times")
         mistakes += [f"{where}.tracker.{text}" for text in check_tracker_settings(pipeline.tracker)]
+    rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
+    mistakes += actions_mistakes(config.actions, ids, rules)
     return mistakes
 
 

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.capture.frame import Frame
-from agent.capture.slot import Slot
+from agent.capture.slot import Keep, Slot
 from agent.decide.decider import Decider
 from agent.decide.facts import EventFact, Fact
+from agent.degrade.switches import Switch, Switches
+from agent.degrade.throttle import Throttle
 from agent.infer.decode import Decoder
 from agent.infer.preprocess import Preprocessor
 from agent.infer.worker import Result, Work
@@ -66,6 +68,8 @@ class Pipeline:
         stopped: Callable[[], bool],
         sample_interval_s: float,
         live: bool,
+        throttle: Throttle,
+        switches: Switches,
     ) -> None:
         self.name = name
         self._slot = slot
@@ -79,6 +83,8 @@ class Pipeline:
         self._stopped = stopped
         self._sample_interval_s = sample_interval_s
         self._live = live
+        self._throttle = throttle
+        self._switches = switches
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._arrived = Mailbox(asyncio.get_running_loop(), self._results.put_nowait)
         self._room = threading.Semaphore(RESULTS_MAX)
@@ -93,6 +99,8 @@ class Pipeline:
 
     def offer(self, frame: Frame) -> None:
         """Prepares the model's input and leaves it for the inference thread."""
+        if self._slot.keep is Keep.NEWEST and not self._throttle.takes():  # a replay is complete, however slow
+            return
         tensor, placement = self._preprocessor.prepare(frame.picture)
         if self._slot.put(Work(self.name, frame, tensor, placement), self._stopped):
             self._offered += 1
@@ -171,6 +179,8 @@ class Pipeline:
         if frame.time_s < self._sample_due_s:
             return None
         self._sample_due_s = frame.time_s + self._sample_interval_s
+        if not self._switches.is_on(Switch.SAMPLES) or not self._switches.is_on(Switch.SAMPLES_SENT):
+            return None
         data = {
             "camera_id": frame.camera_id,
             "pipeline": self.name,

@@ -3,8 +3,8 @@
 import asyncio
 import enum
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.capture.camera import Camera, CameraState, CameraStats, CameraStatus
@@ -15,6 +15,9 @@ from agent.capture.slot import Keep, Slots
 from agent.capture.source import open_source
 from agent.config import PipelineConfig
 from agent.decide.decider import Decider
+from agent.degrade.pipelines import Pace, Standing
+from agent.degrade.switches import Switches
+from agent.degrade.throttle import Throttle
 from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
 from agent.infer.engine import EngineUnavailableError
@@ -55,6 +58,7 @@ class _Slotted:
     host: EngineHost | None = None
     pipeline: Pipeline | None = None
     task: "asyncio.Task[None] | None" = None
+    throttle: Throttle = field(default_factory=Throttle)
 
 
 class Stream:
@@ -71,6 +75,7 @@ class Stream:
         outbox: Outbox,
         announce: Announce,
         boot: int,
+        switches: Switches,
     ) -> None:
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
@@ -80,6 +85,7 @@ class Stream:
         self._outbox = outbox
         self._announce = announce
         self._boot = boot
+        self._switches = switches
         self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
@@ -170,7 +176,7 @@ class Stream:
         bundle = await asyncio.to_thread(load_bundle, config.model)
         host = await self._opened(config, bundle)
         try:
-            part.pipeline = self._pipeline(config, bundle, host, camera)
+            part.pipeline = self._pipeline(part, bundle, host, camera)
         except BaseException:
             host.close()
             raise
@@ -192,8 +198,9 @@ class Stream:
             raise
         return host
 
-    def _pipeline(self, config: PipelineConfig, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
+    def _pipeline(self, part: _Slotted, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
         """Raises an EdgewrightError where model, settings and decisions do not fit together."""
+        config = part.config
         fitted = fit(bundle, host.input, host.outputs)
         run = f"{config.title}-{self._boot}.{self._starts}"
         decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
@@ -210,6 +217,8 @@ class Stream:
             stopped=camera.stopping,
             sample_interval_s=config.sample_interval_s,
             live=not self._recorded,
+            throttle=part.throttle,
+            switches=self._switches,
         )
 
     async def _finish(self, part: _Slotted) -> None:
@@ -290,6 +299,21 @@ class Stream:
     def camera_stats(self) -> CameraStats | None:
         return None if self._camera is None else self._camera.stats()
 
+    def standings(self) -> dict[str, Standing]:
+        """The priority of each pipeline, and whether an accelerator runs it now."""
+        return {
+            part.config.title: Standing(
+                part.config.priority, part.host is not None and part.host.stats().rung not in ("", "cpu")
+            )
+            for part in self._parts
+        }
+
+    def set_paces(self, paces: Mapping[str, Pace]) -> None:
+        """How many frames each pipeline takes from now on, also after a restart of the camera."""
+        for part in self._parts:
+            pace = paces.get(part.config.title, Pace())
+            part.throttle.divisor, part.throttle.paused = pace.divisor, pace.paused
+
     def reports(self) -> list[StreamReport]:
         """One report a pipeline, for the heartbeat and `status`."""
         camera = self.camera_stats()
@@ -303,10 +327,11 @@ class Stream:
         if part.pipeline is None or part.host is None:
             return StreamReport(self.id, part.config.title, part.state.value, error=part.error)
         stats, engine = part.pipeline.stats(), part.host.stats()
+        running = "paused" if part.throttle.paused else state
         return StreamReport(
             camera=self.id,
             pipeline=part.config.title,
-            state=state if part.state is PipelineState.RUNNING else part.state.value,
+            state=running if part.state is PipelineState.RUNNING else part.state.value,
             frames_total=stats.frames_total,
             detections_total=stats.detections_total,
             dropped_total=part.pipeline.dropped_total,

@@ -34,7 +34,7 @@ if [ -z "$root" ]; then
 
     # systemd refuses a unit that names an unknown group; the device groups come with packages that may be absent.
     if [ "$service" = agent ]; then
-        for group in video render plugdev apex; do
+        for group in video render plugdev apex gpio; do
             getent group "$group" >/dev/null || { say "adding the group $group" && groupadd --system "$group"; }
         done
     fi

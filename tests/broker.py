@@ -73,9 +73,9 @@ def start_broker(tmp_path: Path, port: int | None = None, extra_conf: str = "") 
 
 
 @contextmanager
-def broker(folder: Path, extra_conf: str = "") -> Iterator[Broker]:
+def broker(folder: Path, extra_conf: str = "", port: int | None = None) -> Iterator[Broker]:
     """A broker for the length of a `with`."""
-    running = start_broker(folder, extra_conf=extra_conf)
+    running = start_broker(folder, port, extra_conf)
     try:
         yield running
     finally:

@@ -28,6 +28,35 @@ class CpuMeter:
         return round(100.0 * busy_s / (now_mono_s - last[0]), 1)
 
 
+class MachineMeter:
+    """How busy all cores of the machine were since the last call, in percent."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, int] | None = None
+
+    def percent(self) -> float | None:
+        """None at the first call, and where the machine does not tell."""
+        try:
+            line = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+        except OSError:
+            return None
+        ticks = [int(field) for field in line.split()[1:9]]  # user nice system idle iowait irq softirq steal
+        total, idle = sum(ticks), ticks[3] + ticks[4]
+        last, self._last = self._last, (total, idle)
+        if last is None or total <= last[0]:
+            return None
+        return round(100.0 * (1.0 - (idle - last[1]) / (total - last[0])), 1)
+
+
+def memory_free_mb() -> float | None:
+    """What the machine can still give to programs, in MiB."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
 def memory_mb(pids: Iterable[int] = ()) -> float:
     """Proportional set size of this process and of `pids`, in MiB: shared pages count once among their users."""
     own: list[int | str] = ["self", *pids]

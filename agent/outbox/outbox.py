@@ -25,6 +25,7 @@ class Outbox:
     def __init__(self, file: OutboxFile) -> None:
         self.file = file
         self.on_committed: Callable[[list[Row]], None] = lambda rows: None
+        self.on_append: Callable[[Sequence[Draft]], None] = lambda drafts: None  # before they are stored
         self.appended_total = 0
         self._loop = asyncio.get_running_loop()
         self._done: Mailbox[tuple[Future[list[Row]], asyncio.Future[None]]] = Mailbox(self._loop, self._resolve)
@@ -32,6 +33,7 @@ class Outbox:
 
     async def append(self, drafts: Sequence[Draft]) -> None:
         """Returns when all drafts are committed together. A disk that refuses is waited for, however long."""
+        self.on_append(drafts)
         try:
             await self._append(drafts)
         except TemporaryError as error:

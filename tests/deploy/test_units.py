@@ -48,6 +48,13 @@ def test_a_unit_is_supervised_and_restarted(name: str) -> None:
     assert unit["Unit"]["StartLimitIntervalSec"] == ["0"]
 
 
+def test_the_agent_waits_for_no_network() -> None:
+    unit = read(UNITS / "edge-agent.service")["Unit"]
+    said = " ".join(value for key in unit for value in unit[key] if key != "Description")
+    for target in ("network-online", "time-sync", "nss-lookup", "systemd-networkd-wait"):
+        assert target not in said
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_unit_is_confined(name: str) -> None:
     service = read(UNITS / f"{name}.service")["Service"]
@@ -62,7 +69,7 @@ def test_the_agent_reaches_cameras_and_accelerators_and_no_other_device() -> Non
     service = read(UNITS / "edge-agent.service")["Service"]
     assert service["DevicePolicy"] == ["closed"]
     allowed = {rule.split()[0] for rule in service["DeviceAllow"]}
-    assert {"char-video4linux", "char-drm", "char-apex", "char-usb_device"} <= allowed
+    assert {"char-video4linux", "char-drm", "char-apex", "char-usb_device", "char-gpiochip"} <= allowed
     assert not allowed & {"block-*", "char-*", "char-mem"}
     groups = set(service["SupplementaryGroups"][0].split())
     assert {"video", "render", "plugdev"} <= groups

@@ -1,0 +1,242 @@
+"""`[[actions]]` and `[local_broker]`: what the node does itself about which events."""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from agent.actions.template import template_mistakes
+from agent.decide.facts import AlertState
+from runtime.config import secret
+from runtime.errors import ConfigError
+from runtime.mqtt import BrokerAddress
+from schemas.messages import Severity
+from schemas.shape import Limit
+
+FAILED = "ActionFailed"  # what is said of an action that failed; it triggers none
+EVENT_TYPES = frozenset(
+    {
+        *("AlertRaised", "AlertUpdated", "AlertCleared"),
+        *("ObjectSeen", "ObjectUpdated", "ObjectGone", "LineCrossed", "ZoneCountChanged", "FrameAnalyzed"),
+        *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
+        *("StreamSample", "DegradationChanged", "EvidenceStored", "CloudSyncCompleted"),
+    }
+)
+"""Event types of the core; platforms may have more."""
+
+
+class Do(StrEnum):
+    """What an action does."""
+
+    MQTT = "mqtt"
+    WEBHOOK = "webhook"
+    COMMAND = "command"
+    GPIO = "gpio"
+
+
+class Drive(StrEnum):
+    """What a line does at an event."""
+
+    PULSE = "pulse"  # active for pulse_s
+    FOLLOW = "follow"  # active while at least one matching alert is raised
+
+
+@dataclass(frozen=True, slots=True)
+class OnSettings:
+    """The events an action is for: those that fulfil every list that is not empty."""
+
+    types: tuple[str, ...] = ()  # empty: every alert, and events only if they are named
+    severities: tuple[Severity, ...] = ()
+    states: tuple[AlertState, ...] = ()
+    rules: tuple[str, ...] = ()
+    cameras: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSettings:
+    """One `[[actions]]` table; the keys after `parallel` belong to one kind each."""
+
+    name: Annotated[str, Limit(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", means="1 to 63 letters, digits, . _ -")]
+    do: Do
+    on: OnSettings = OnSettings()
+    cooldown_s: Annotated[float, Limit(ge=0, le=86400)] = 0.0
+    timeout_s: Annotated[float, Limit(gt=0, le=300)] = 10.0
+    queue_max: Annotated[int, Limit(ge=1, le=10000)] = 100
+    parallel: Annotated[int, Limit(ge=1, le=8)] = 1
+    topic: str = ""
+    payload: Annotated[str, Limit(len_max=65536)] = "{json}"
+    retain: bool = False
+    url: str = ""
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    retries: Annotated[int, Limit(ge=0, le=10)] = 2
+    command: tuple[str, ...] = ()
+    chip: str = "/dev/gpiochip0"
+    line: int | str = ""
+    active_low: bool = False
+    drive: Drive = Drive.PULSE
+    pulse_s: Annotated[float, Limit(gt=0, le=3600)] = 1.0
+    exit_active: bool = False
+
+
+OWN_KEYS: dict[Do, tuple[str, ...]] = {
+    Do.MQTT: ("topic", "payload", "retain"),
+    Do.WEBHOOK: ("url", "token_file", "ca_file", "retries"),
+    Do.COMMAND: ("command",),
+    Do.GPIO: ("chip", "line", "active_low", "drive", "pulse_s", "exit_active"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBrokerConfig:
+    """The `[local_broker]` table: where actions publish; it may be another broker than the fleet's."""
+
+    host: Annotated[str, Limit(len_min=1, len_max=253)] = "127.0.0.1"
+    port: Annotated[int, Limit(ge=1, le=65535)] = 1883
+    username: str = ""
+    password_file: Path | None = None
+    password_env: str = ""
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive_s: Annotated[int, Limit(ge=5, le=3600)] = 20
+
+    def address(self) -> BrokerAddress:
+        """With the password read from where it is kept. Raises ConfigError."""
+        for name, file in (("ca_file", self.ca_file), ("cert_file", self.cert_file), ("key_file", self.key_file)):
+            if file is not None and not file.is_file():
+                raise ConfigError(f"local_broker.{name}: {file} does not exist")
+            if file is not None and not self.tls:
+                raise ConfigError(f"local_broker.{name}: is given, but local_broker.tls is false")
+        return BrokerAddress(
+            self.host,
+            self.port,
+            self.username,
+            secret("local_broker.password", self.password_file, self.password_env),
+            self.tls,
+            self.ca_file,
+            self.cert_file,
+            self.key_file,
+            self.keepalive_s,
+        )
+
+
+# ---- what is wrong -------------------------------------------------------------------------------
+
+
+def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence[str], rules: set[str]) -> list[str]:
+    """Every mistake in the actions that the shape alone does not show; None stands for one too wrong to be read."""
+    mistakes = []
+    given = [(i, action) for i, action in enumerate(actions) if action]
+    names = [action.name for _, action in given]
+    lines: dict[tuple[str, int | str], str] = {}
+    for i, action in given:
+        where = f"actions[{i}]"
+        if names.count(action.name) > 1:
+            mistakes.append(f"{where}.name: {action.name!r} is given {names.count(action.name)} times")
+        mistakes += [f"{where}.{text}" for text in (*_on(action.on, cameras, rules), *_own(action))]
+        if action.do is Do.GPIO and action.line != "":
+            other = lines.setdefault((action.chip, action.line), action.name)
+            if other != action.name:
+                mistakes.append(f"{where}.line: {action.line!r} of {action.chip} is driven by {other!r} already")
+    return mistakes
+
+
+def _on(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list[str]:
+    mistakes = []
+    for kind in on.types:
+        if kind == FAILED:
+            mistakes.append(f"on.types: {FAILED} triggers nothing, or a failing action would trigger itself")
+        elif not kind.isidentifier():
+            mistakes.append(f"on.types: {kind!r} is no event type")
+        elif kind not in EVENT_TYPES:
+            mistakes.append(f"on.types: no event is called {kind!r}; there are {', '.join(sorted(EVENT_TYPES))}")
+    mistakes += [f"on.cameras: no camera has the id {name!r}" for name in on.cameras if name not in cameras]
+    mistakes += [f"on.rules: no pipeline has a rule {name!r}" for name in on.rules if name not in rules]
+    return mistakes
+
+
+def _own(action: ActionSettings) -> list[str]:
+    defaults = {f.name: f.default for f in fields(ActionSettings)}
+    mistakes = [
+        f"{key}: belongs to do = {kind.value!r}, not to {action.do.value!r}"
+        for kind, keys in OWN_KEYS.items()
+        if kind is not action.do
+        for key in keys
+        if getattr(action, key) != defaults[key]
+    ]
+    return mistakes + _CHECKS[action.do](action)
+
+
+def _mqtt(action: ActionSettings) -> list[str]:
+    mistakes = [f"payload: {text}" for text in template_mistakes(action.payload)]
+    if not action.topic:
+        return [*mistakes, "topic: is needed for do = 'mqtt'"]
+    if any(sign in action.topic for sign in "+#\0") or action.topic.startswith("$") or len(action.topic) > 1024:
+        mistakes.append(f"topic: {action.topic!r} cannot be published on; no + or #, and no $ at its beginning")
+    return mistakes + [f"topic: {text}" for text in template_mistakes(action.topic)]
+
+
+def _webhook(action: ActionSettings) -> list[str]:
+    try:
+        url = urlsplit(action.url)
+        host, _ = url.hostname, url.port
+    except ValueError as error:
+        return [f"url: is no address: {error}"]
+    if url.scheme not in ("http", "https") or not host:
+        return ["url: must be http://host/... or https://host/..."]
+    if any(sign.isspace() or not sign.isprintable() for sign in action.url) or not action.url.isascii():
+        return ["url: must have no blanks and only ASCII characters"]
+    mistakes = []
+    if url.username or url.password:
+        mistakes.append("url: secrets do not belong here; use token_file")
+    if url.scheme == "http":
+        if _is_public(host):
+            mistakes.append("url: https:// is needed for an address outside the local network")
+        if action.ca_file:
+            mistakes.append("ca_file: is given, but the url is not https://")
+    return mistakes
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False  # a name: where it leads is known only then
+
+
+def _command(action: ActionSettings) -> list[str]:
+    if not action.command or not action.command[0]:
+        return ["command: is needed for do = 'command': the program and its arguments, as a list"]
+    return [f"command: argument {i} holds a NUL" for i, text in enumerate(action.command) if "\0" in text]
+
+
+def _gpio(action: ActionSettings) -> list[str]:
+    mistakes = []
+    if action.line == "" or isinstance(action.line, bool) or (isinstance(action.line, int) and action.line < 0):
+        mistakes.append("line: is needed for do = 'gpio': a number from 0, or a line's name")
+    if not action.chip.startswith(("/", "fake:/")):
+        mistakes.append(f"chip: {action.chip!r} must be a device like /dev/gpiochip0, or fake:/path/state.json")
+    if action.parallel != 1:
+        mistakes.append("parallel: a line is driven by one event at a time")
+    if action.drive is Drive.FOLLOW:
+        alerts = {"AlertRaised", "AlertUpdated", "AlertCleared"}
+        if set(action.on.types) - alerts:
+            mistakes.append("on.types: drive = 'follow' follows alerts only")
+        if action.on.states or action.on.types:
+            mistakes.append("on: drive = 'follow' must see alerts raised and cleared: name no types and no states")
+        if action.cooldown_s:
+            mistakes.append("cooldown_s: drive = 'follow' has none: it would miss that an alert is over")
+    return mistakes
+
+
+_CHECKS: dict[Do, Callable[[ActionSettings], list[str]]] = {
+    Do.MQTT: _mqtt,
+    Do.WEBHOOK: _webhook,
+    Do.COMMAND: _command,
+    Do.GPIO: _gpio,
+}
