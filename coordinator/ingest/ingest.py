@@ -16,7 +16,7 @@ from coordinator.ingest.answer import acks
 from coordinator.ingest.batch import BatchLimits
 from coordinator.ingest.decode import Decoder, Facts, News
 from coordinator.ingest.inbox import Inbox, Item
-from coordinator.store.store import Batch, Committed, HeartbeatRow, RefusedMessage, ResultRow, Row, Store
+from coordinator.store.store import Batch, Committed, GapRow, HeartbeatRow, RefusedMessage, ResultRow, Row, Store
 from runtime.backoff import Backoff
 from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Message
@@ -178,8 +178,9 @@ class Ingest:
         utc_ms = now().utc_ms
         batch.heartbeats = {name: HeartbeatRow(beat, utc_ms) for name, beat in draft.heartbeats.items()}
         committed = await self._commit_until_done(batch)
-        if committed.overfull:
+        if committed.overfull or committed.overfull_gaps:
             late = [_too_many_gaps(row, self._space) for row in committed.overfull]
+            late += [_gap_too_many(gap, self._space) for gap in committed.overfull_gaps]
             await self._commit_until_done(Batch(refused=late))
             _drop(work, committed.overfull)
             batch.refused = batch.refused + late
@@ -237,7 +238,8 @@ class Ingest:
         self._counters.stored += committed.new
         self._counters.duplicates += committed.duplicates
         self._counters.late_after_gap += len(committed.late)
-        self._counters.gaps += len(batch.gaps)
+        self._counters.gaps += len(batch.gaps) - committed.gaps_put_off
+        self._counters.gaps_put_off += committed.gaps_put_off
         self._counters.refused += len(batch.refused)
         self._complain(batch.refused)
 
@@ -269,4 +271,12 @@ def _too_many_gaps(row: Row, space: TopicSpace) -> RefusedMessage:
     reason = f"lane {row.lane} of stream {row.stream[:40]} has too many gaps"
     return RefusedMessage(
         topic, row.node, reason, row.data.encode(), row.received_utc_ms, row.stream, row.lane, row.seq
+    )
+
+
+def _gap_too_many(gap: GapRow, space: TopicSpace) -> RefusedMessage:
+    """Nobody can be told but by silence: the node says it again, and there may be room by then."""
+    reason = f"lane {gap.lane} of stream {gap.stream[:40]} has too many gaps to close another that stands alone"
+    return RefusedMessage(
+        f"{space.root}/{gap.node}", gap.node, reason, f"{gap.first}-{gap.last}".encode(), gap.received_utc_ms
     )

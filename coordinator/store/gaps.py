@@ -5,7 +5,7 @@ apart from one that is really stored.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from coordinator.store.store import GapRow, LaneKey
 from schemas.messages import Closed
@@ -15,30 +15,18 @@ HELD_PER_ANSWER_MAX = 1000
 
 Range = tuple[int, int]
 
+# Gaps are disjoint: of those that begin before the range only the last one can reach into it.
+_OVERLAPPING = """
+SELECT first, last FROM gaps WHERE node = ? AND stream = ? AND lane = ? AND first >= coalesce(
+    (SELECT max(first) FROM gaps WHERE node = ? AND stream = ? AND lane = ? AND first <= ?), ?)
+    AND first <= ? AND last >= ? ORDER BY first
+"""
+
 
 def overlapping(db: sqlite3.Connection, key: LaneKey, first: int, last: int) -> list[Range]:
     """The parts of an inclusive range that are gaps already, ascending."""
-    found = db.execute(
-        "SELECT first, last FROM gaps WHERE node = ? AND stream = ? AND lane = ? AND first <= ? AND last >= ?"
-        " ORDER BY first",
-        (*key, last, first),
-    )
+    found = db.execute(_OVERLAPPING, (*key, *key, first, first, last, first))
     return [(max(a, first), min(b, last)) for a, b in found]
-
-
-def within(db: sqlite3.Connection, key: LaneKey, seqs: Iterable[int]) -> list[int]:
-    """Those numbers that are in a gap."""
-    asked = sorted(seqs)
-    if not asked:
-        return []
-    known = overlapping(db, key, asked[0], asked[-1])
-    found, at = [], 0
-    for seq in asked:
-        while at < len(known) and known[at][1] < seq:
-            at += 1
-        if at < len(known) and known[at][0] <= seq:
-            found.append(seq)
-    return found
 
 
 def write(db: sqlite3.Connection, gap: GapRow, missing: Sequence[Range]) -> None:
