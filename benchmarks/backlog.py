@@ -5,8 +5,8 @@ A real agent process without cameras keeps the rows while no broker is there: 90
 the agent raises an alert four times a second. usage: python -m benchmarks.backlog [--rows N] [--json]
 
 `append_rows_s`: first append to last commit, in the agent. `drain_rows_s`: from the moment the agent is connected to
-the moment when the coordinator's store holds every row. `alert_latency_…`: from the call of `append` to the coordinator's answer
-at the agent, which comes after its commit. `rss_mb_max`: the agent's, over all of it.
+the moment when the coordinator's store holds every row. `alert_latency_…`: from the call of `append` to the
+coordinator's answer at the agent, which comes after its commit. `rss_mb_max`: the agent's, over all of it.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Which sequence numbers of one lane are here already: sorted, disjoint, merged ranges.
 
 A lane counts without holes, so that in the long run one range covers it; what an outbox shed is closed when it says
-so. Until then it is a hole, and so the number of ranges is limited. Pure: an addition answers with what has to be deleted and written.
+so. Until then it is a hole, and so the number of ranges is limited. Pure: an addition answers with what has to be
+deleted and written.
 """
 
 from bisect import bisect_left, bisect_right
@@ -71,8 +72,8 @@ class Received:
     def take(self, first: int, last: int, done: Addition) -> tuple[list[Range], list[Range]] | None:
         """Takes an inclusive range in: (what was here of it, what was not), both ascending; `done` gets the changes.
 
-        It costs by the ranges that it touches, whatever its length. None, and nothing is changed, when it stands alone
-        and would be one range too many.
+        It costs by the ranges that it touches, whatever its length. None, and nothing is changed, when it stands
+        alone and would be one range too many.
         """
         firsts, lasts = self._firsts, self._lasts
         low = bisect_left(lasts, first - 1)  # the first range that touches it

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from coordinator.counters import Counters
 from coordinator.fleet.registry import Draft, Fleet, FleetFullError, Moment
 from coordinator.ingest.answer import acks
-from coordinator.ingest.batch import BatchLimits
+from coordinator.ingest.batch import BatchLimits, Pacing
 from coordinator.ingest.decode import Decoder, Facts, News
 from coordinator.ingest.inbox import Inbox, Item
 from coordinator.store.store import Batch, Committed, GapRow, HeartbeatRow, RefusedMessage, ResultRow, Row, Store
@@ -57,8 +57,9 @@ class Ingest:
         self._counters = counters
         self._space = space
         self._limits = limits
+        self._pacing = Pacing(limits)
         self._decoder = Decoder(space)
-        self._committed_s = 0.0
+        self._began_s = 0.0
         self._complained_s = 0.0
         self._unlogged = 0
         self.problem = ""  # why nothing can be committed just now
@@ -71,11 +72,14 @@ class Ingest:
             items = await self._gather()
             if not items and self._inbox.closed:
                 return
+            self._began_s = time.monotonic()
             try:
                 await self._process(items)
             except BaseException:
                 self._inbox.put_back(items)
                 raise
+            size = sum(len(item.delivery.payload) for item in items)
+            self._pacing.done(size, (time.monotonic() - self._began_s) * 1000)
 
     def nudge(self) -> None:
         """Something is due in the fleet, or the inbox is closed."""
@@ -86,11 +90,11 @@ class Ingest:
         if not len(self._inbox) and not self._inbox.closed:
             self._inbox.wake.clear()
             await self._inbox.wake.wait()
-        since_ms = (time.monotonic() - self._committed_s) * 1000
-        wait_ms = self._limits.wait_ms(len(self._inbox), since_ms)
+        since_ms = (time.monotonic() - self._began_s) * 1000
+        wait_ms = self._pacing.wait_ms(len(self._inbox), self._inbox.bytes, since_ms)
         if wait_ms and not self._inbox.closed:
             await asyncio.sleep(wait_ms / 1000)
-        return self._inbox.take(self._limits.messages_max, self._limits.bytes_max)
+        return self._inbox.take(self._limits.messages_max, self._pacing.bytes_max)
 
     async def _process(self, items: list[Item]) -> None:
         work = self._read(items)
@@ -221,8 +225,7 @@ class Ingest:
                 await asyncio.sleep(RETRY.delay_s(attempt, 0.5))
                 attempt += 1
                 continue
-            self._committed_s = time.monotonic()
-            self._counters.commit_ms.append((self._committed_s - began_s) * 1000)
+            self._counters.commit_ms.append((time.monotonic() - began_s) * 1000)
             if self.problem:
                 log.warning("storing again")
                 self._set_problem("")

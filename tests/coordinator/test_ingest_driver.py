@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coordinator.counters import Counters, percentile
 from coordinator.fleet.registry import Fleet, LivenessRules
 from coordinator.ingest.answer import acks
-from coordinator.ingest.batch import BatchLimits
+from coordinator.ingest.batch import BYTES_MIN, BatchLimits, Pacing
 from coordinator.ingest.dedupe import Received
 from coordinator.ingest.inbox import INBOX_MAX, PRESSURE_AT, Inbox, Item
 from coordinator.ingest.ingest import Ingest
@@ -198,10 +200,88 @@ def test_a_batch_holds_one_wire_and_its_bytes(wire: ListWire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "since_ms", "wait_ms"), [(1, 1e9, 0.0), (1, 0.0, 5.0), (1, 4.0, 1.0), (500, 0.0, 0.0)]
+    ("waiting", "size", "since_ms", "wait_ms"),
+    [(1, 9, 1e9, 0.0), (1, 9, 0.0, 5.0), (1, 9, 4.0, 1.0), (500, 9, 0.0, 0.0), (1, 10**6, 0.0, 0.0)],
 )
-def test_idle_goes_at_once_and_busy_in_groups(waiting: int, since_ms: float, wait_ms: float) -> None:
-    assert BatchLimits(pause_ms=5.0).wait_ms(waiting, since_ms) == wait_ms
+def test_idle_goes_at_once_and_busy_in_groups(waiting: int, size: int, since_ms: float, wait_ms: float) -> None:
+    assert Pacing(BatchLimits(pause_ms=5.0)).wait_ms(waiting, size, since_ms) == wait_ms
+
+
+@pytest.mark.parametrize("us_per_byte", [0.02, 0.3, 2.0, 50.0])
+def test_transactions_become_as_large_as_their_time_allows(us_per_byte: float) -> None:
+    pacing = Pacing(BatchLimits(aim_ms=40.0, bytes_max=1_000_000))
+    for _ in range(200):
+        pacing.done(pacing.bytes_max, 2.0 + pacing.bytes_max * us_per_byte / 1000)
+    fitting = (40.0 - 2.0) * 1000 / us_per_byte
+    assert pacing.bytes_max == pytest.approx(min(1_000_000, max(BYTES_MIN, fitting)), rel=0.15)
+
+
+def test_small_transactions_teach_nothing_about_large_ones() -> None:
+    pacing = Pacing(BatchLimits())
+    before = pacing.bytes_max
+    for _ in range(100):
+        pacing.done(500, 3.0)
+    assert pacing.bytes_max == before
+    for _ in range(100):
+        pacing.done(500, 300.0)  # a disk that is slow to flush: cutting further would make it worse
+    assert pacing.bytes_max == BYTES_MIN
+
+
+def bulk(seq: int, size: int = 10) -> Delivery:
+    return Delivery("edge/v1/gw-1/sync", b"x" * size, 1, False, seq)
+
+
+def test_alerts_and_events_do_not_wait_behind_samples(wire: ListWire) -> None:
+    inbox = Inbox(Counters())
+    for seq in range(1, 51):
+        inbox.put(Item(bulk(seq), wire, 7))
+    for seq, below in enumerate(["alert/critical", "event/ObjectSeen", "status", "event/sync_lost"], start=101):
+        inbox.put(Item(Delivery(f"edge/v1/gw-1/{below}", b"x" * 10, 1, False, seq), wire, 7))
+    assert [item.delivery.mid for item in inbox.take(100, 60)] == [101, 102, 103, 104, 1, 2]
+    assert [item.delivery.mid for item in inbox.take(100, 30)] == [3, 4, 5]
+
+
+def test_samples_do_not_starve_behind_alerts(wire: ListWire) -> None:
+    inbox = Inbox(Counters())
+    inbox.put(Item(bulk(1, 1000), wire, 7))
+    inbox.put(Item(bulk(2, 1000), wire, 7))
+    for seq in range(101, 111):
+        inbox.put(Item(Delivery(TOPIC, b"x" * 10, 1, False, seq), wire, 7))
+    assert [item.delivery.mid for item in inbox.take(4, 1000)] == [101, 102, 103, 104, 1]
+    assert [item.delivery.mid for item in inbox.take(4, 20)] == [105, 106, 2]
+
+
+def test_a_connection_that_ended_gets_its_turn(wire: ListWire) -> None:
+    inbox, new = Inbox(Counters()), ListWire()
+    for seq in (1, 2):
+        inbox.put(Item(bulk(seq), wire, 7))
+    for seq in range(101, 111):
+        inbox.put(Item(Delivery(TOPIC, b"x", 1, False, seq), new, 7))
+    batches = [[item.delivery.mid for item in inbox.take(1, 100)] for _ in range(4)]
+    assert [mid for mids in batches for mid in mids if mid < 100] == [1, 2]
+    assert [mid for mids in batches for mid in mids if mid > 100] == [101, 102]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 400)), max_size=40), st.integers(1, 8), st.integers(1, 900))
+def test_each_message_is_taken_once_and_in_the_order_of_its_kind(
+    arrivals: list[tuple[bool, int]], messages_max: int, bytes_max: int
+) -> None:
+    inbox, only = Inbox(Counters()), ListWire()
+    for mid, (is_bulk, size) in enumerate(arrivals):
+        topic = "edge/v1/gw-1/sync" if is_bulk else TOPIC
+        inbox.put(Item(Delivery(topic, b"x" * size, 1, False, mid), only, 7))
+    out: list[int] = []
+    while len(inbox):
+        taken = inbox.take(messages_max, bytes_max)
+        assert 1 <= len(taken) <= messages_max + 1
+        inbox.put_back(taken)
+        assert inbox.take(messages_max, bytes_max) == taken
+        out += [item.delivery.mid for item in taken]
+    assert inbox.bytes == 0
+    for kind in (True, False):
+        assert [mid for mid in out if arrivals[mid][0] is kind] == [
+            mid for mid, (is_bulk, _) in enumerate(arrivals) if is_bulk is kind
+        ]
 
 
 def test_answers_fit_their_topic_and_name_every_row() -> None:
