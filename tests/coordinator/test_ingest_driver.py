@@ -71,6 +71,9 @@ class Bench:
             store, Fleet([], LivenessRules(), 0), self.inbox, self.counters, TopicSpace(), BatchLimits(pause_ms=0)
         )
 
+    def deliver(self, wire: ListWire, below: str, payload: bytes) -> None:
+        self.inbox.put(Item(Delivery(f"edge/v1/gw-1/{below}", payload, 1, False, 0), wire, 7))
+
     def put(self, wire: ListWire, *seqs: int) -> None:
         for seq in seqs:
             delivery = Delivery(TOPIC, event_payload("gw-1", seq), 1, False, seq)
