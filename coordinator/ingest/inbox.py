@@ -1,6 +1,6 @@
-"""Between the broker and the transactions: bounded, oldest first, and batches of samples last.
+"""Between the broker and the transactions: bounded, alerts first, batches of samples last, each oldest first.
 
-A lane's rows always come the same way, alone or in batches, so that their order within a lane is kept.
+A lane's rows always come on topics of one kind, so that their order within a lane is kept.
 QoS 1 messages wait here unacknowledged. When much waits, the connection is asked to stop reading: the broker has to
 hold the rest. What comes when the inbox is full all the same is dropped unacknowledged and counted: its outbox sends
 it again.
@@ -20,7 +20,8 @@ PRESSURE_AT = 2 * RECEIVE_MAXIMUM
 PRESSURE_BYTES_AT = 32 * 1024 * 1024
 INBOX_MAX = 2 * PRESSURE_AT  # reached only by a link that flaps while the disk is slow
 INBOX_BYTES_MAX = 2 * PRESSURE_BYTES_AT
-_BULK = f"/{Kind.SYNC.value}"
+_SYNC = f"/{Kind.SYNC.value}"
+_ALERT = f"/{Kind.ALERT.value}/"
 
 
 class Wire(Protocol):
@@ -43,21 +44,20 @@ class Item:
 
 
 class Inbox:
-    """Two queues for one reader: alerts, events and news of nodes do not wait behind batches of samples."""
+    """Three queues for one reader: alerts do not wait behind events, nor these and news of nodes behind samples."""
 
     def __init__(self, counters: Counters) -> None:
-        self._urgent: deque[Item] = deque()
-        self._bulk: deque[Item] = deque()
+        self._queues: tuple[deque[Item], ...] = (deque(), deque(), deque())  # most urgent first
         self._bytes = 0
         self._counters = counters
         self._pressed = False
-        self._bulk_first = False
+        self._turn = 0
         self.on_pressure: Callable[[bool], None] = lambda pressed: None
         self.wake = asyncio.Event()
         self.closed = False
 
     def __len__(self) -> int:
-        return len(self._urgent) + len(self._bulk)
+        return sum(map(len, self._queues))
 
     @property
     def bytes(self) -> int:
@@ -82,16 +82,12 @@ class Inbox:
     def take(self, messages_max: int, bytes_max: int) -> list[Item]:
         """Messages that came over one wire, the oldest of each queue first; at least one if there is any.
 
-        What is urgent comes first, yet one batch of samples at least goes with it: nobody waits for ever.
+        What is urgent comes first, yet one message at least of each other queue goes with it: none waits for ever.
         """
         taken: list[Item] = []
-        first, second = self._urgent, self._bulk
-        if first and second and first[0].wire is not second[0].wire:  # the two take turns
-            self._bulk_first = not self._bulk_first
-            first, second = (second, first) if self._bulk_first else (first, second)
-        left = self._move(first, taken, messages_max, bytes_max)
-        least = 1 if second is self._bulk else 0
-        left = self._move(second, taken, max(least, messages_max - len(taken)), left, least)
+        bytes_left = bytes_max
+        for queue in self._in_order():
+            bytes_left = self._move(queue, taken, messages_max - len(taken), bytes_left)
         self._bytes -= sum(len(item.delivery.payload) for item in taken)
         if self._pressed and len(self) < PRESSURE_AT // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
             self._pressed = False
@@ -105,12 +101,20 @@ class Inbox:
         self._bytes += sum(len(item.delivery.payload) for item in items)
         self.wake.set()
 
-    def _move(self, queue: deque[Item], taken: list[Item], count_max: int, bytes_left: int, least: int = 0) -> int:
-        """As many as fit, and `least` all the same; says how many bytes are left."""
+    def _in_order(self) -> list[deque[Item]]:
+        """Most urgent first; where their oldest messages came over different wires, the queues take turns."""
+        waiting = [queue for queue in self._queues if queue]
+        if any(queue[0].wire is not waiting[0][0].wire for queue in waiting):
+            self._turn = (self._turn + 1) % len(waiting)
+            waiting = waiting[self._turn :] + waiting[: self._turn]
+        return waiting
+
+    def _move(self, queue: deque[Item], taken: list[Item], count_max: int, bytes_left: int) -> int:
+        """As many as fit, and one all the same; says how many bytes are left."""
         moved = 0
-        while queue and moved < count_max:
+        while queue and moved < max(1, count_max):
             size = len(queue[0].delivery.payload)
-            if taken and (queue[0].wire is not taken[0].wire or (size > bytes_left and moved >= least)):
+            if taken and (queue[0].wire is not taken[0].wire or (size > bytes_left and moved)):
                 break
             taken.append(queue.popleft())
             bytes_left -= size
@@ -118,7 +122,10 @@ class Inbox:
         return bytes_left
 
     def _queue_of(self, item: Item) -> deque[Item]:
-        return self._bulk if item.delivery.topic.endswith(_BULK) else self._urgent
+        topic = item.delivery.topic
+        if topic.endswith(_SYNC):
+            return self._queues[2]
+        return self._queues[0 if _ALERT in topic else 1]
 
     def close(self) -> None:
         """Takes nothing more; what is inside is still to be finished."""

@@ -234,56 +234,65 @@ def bulk(seq: int, size: int = 10) -> Delivery:
     return Delivery("edge/v1/gw-1/sync", b"x" * size, 1, False, seq)
 
 
-def test_alerts_and_events_do_not_wait_behind_samples(wire: ListWire) -> None:
+ALERT = "edge/v1/gw-1/alert/critical"
+
+
+def single(mid: int, topic: str = TOPIC, size: int = 10) -> Delivery:
+    return Delivery(topic, b"x" * size, 1, False, mid)
+
+
+def test_alerts_go_first_then_events_and_news_then_samples(wire: ListWire) -> None:
     inbox = Inbox(Counters())
-    for seq in range(1, 51):
-        inbox.put(Item(bulk(seq), wire, 7))
-    for seq, below in enumerate(["alert/critical", "event/ObjectSeen", "status", "event/sync_lost"], start=101):
-        inbox.put(Item(Delivery(f"edge/v1/gw-1/{below}", b"x" * 10, 1, False, seq), wire, 7))
-    assert [item.delivery.mid for item in inbox.take(100, 60)] == [101, 102, 103, 104, 1, 2]
+    for mid in range(1, 51):
+        inbox.put(Item(bulk(mid), wire, 7))
+    for mid, topic in enumerate([TOPIC, "edge/v1/gw-1/status", "edge/v1/gw-1/event/sync_lost", ALERT], start=101):
+        inbox.put(Item(single(mid, topic), wire, 7))
+    assert [item.delivery.mid for item in inbox.take(100, 60)] == [104, 101, 102, 103, 1, 2]
     assert [item.delivery.mid for item in inbox.take(100, 30)] == [3, 4, 5]
 
 
-def test_samples_do_not_starve_behind_alerts(wire: ListWire) -> None:
+def test_none_starves_behind_what_is_more_urgent(wire: ListWire) -> None:
     inbox = Inbox(Counters())
-    inbox.put(Item(bulk(1, 1000), wire, 7))
-    inbox.put(Item(bulk(2, 1000), wire, 7))
-    for seq in range(101, 111):
-        inbox.put(Item(Delivery(TOPIC, b"x" * 10, 1, False, seq), wire, 7))
-    assert [item.delivery.mid for item in inbox.take(4, 1000)] == [101, 102, 103, 104, 1]
-    assert [item.delivery.mid for item in inbox.take(4, 20)] == [105, 106, 2]
+    for mid in (1, 2):
+        inbox.put(Item(bulk(mid, 1000), wire, 7))
+    for mid in range(101, 111):
+        inbox.put(Item(single(mid), wire, 7))
+        inbox.put(Item(single(mid + 100, ALERT), wire, 7))
+    assert [item.delivery.mid for item in inbox.take(4, 1000)] == [201, 202, 203, 204, 101, 1]
+    assert [item.delivery.mid for item in inbox.take(4, 20)] == [205, 206, 102, 2]
 
 
 def test_a_connection_that_ended_gets_its_turn(wire: ListWire) -> None:
     inbox, new = Inbox(Counters()), ListWire()
-    for seq in (1, 2):
-        inbox.put(Item(bulk(seq), wire, 7))
-    for seq in range(101, 111):
-        inbox.put(Item(Delivery(TOPIC, b"x", 1, False, seq), new, 7))
+    for mid in (1, 2):
+        inbox.put(Item(bulk(mid), wire, 7))
+    for mid in range(101, 111):
+        inbox.put(Item(single(mid, size=1), new, 7))
     batches = [[item.delivery.mid for item in inbox.take(1, 100)] for _ in range(4)]
     assert [mid for mids in batches for mid in mids if mid < 100] == [1, 2]
     assert [mid for mids in batches for mid in mids if mid > 100] == [101, 102]
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 400)), max_size=40), st.integers(1, 8), st.integers(1, 900))
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 400)), max_size=40), st.integers(1, 8), st.integers(1, 900)
+)
 def test_each_message_is_taken_once_and_in_the_order_of_its_kind(
-    arrivals: list[tuple[bool, int]], messages_max: int, bytes_max: int
+    arrivals: list[tuple[int, int]], messages_max: int, bytes_max: int
 ) -> None:
     inbox, only = Inbox(Counters()), ListWire()
-    for mid, (is_bulk, size) in enumerate(arrivals):
-        topic = "edge/v1/gw-1/sync" if is_bulk else TOPIC
-        inbox.put(Item(Delivery(topic, b"x" * size, 1, False, mid), only, 7))
+    for mid, (kind, size) in enumerate(arrivals):
+        inbox.put(Item(single(mid, [ALERT, TOPIC, "edge/v1/gw-1/sync"][kind], size), only, 7))
     out: list[int] = []
     while len(inbox):
         taken = inbox.take(messages_max, bytes_max)
-        assert 1 <= len(taken) <= messages_max + 1
+        assert 1 <= len(taken) <= messages_max + 2
         inbox.put_back(taken)
         assert inbox.take(messages_max, bytes_max) == taken
         out += [item.delivery.mid for item in taken]
     assert inbox.bytes == 0
-    for kind in (True, False):
-        assert [mid for mid in out if arrivals[mid][0] is kind] == [
-            mid for mid, (is_bulk, _) in enumerate(arrivals) if is_bulk is kind
+    for kind in range(3):
+        assert [mid for mid in out if arrivals[mid][0] == kind] == [
+            mid for mid, (of, _) in enumerate(arrivals) if of == kind
         ]
 
 
