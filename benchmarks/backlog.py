@@ -5,8 +5,8 @@ A real agent process without cameras keeps the rows while no broker is there: 90
 the agent raises an alert four times a second. usage: python -m benchmarks.backlog [--rows N] [--json]
 
 `append_rows_s`: first append to last commit, in the agent. `drain_rows_s`: from the moment the agent is connected to
-the moment when the coordinator's store holds every row. `alert_latency_…`: from the call of `append` to the coordinator's answer
-at the agent, which comes after its commit. `rss_mb_max`: the agent's, over all of it.
+the moment when the coordinator's store holds every row. `alert_latency_…`: from the call of `append` to the
+coordinator's answer at the agent, which comes after its commit. `rss_mb_max`: the agent's, over all of it.
 """
 
 import argparse
@@ -68,6 +68,7 @@ def _measure(stack: Stack, rows: int) -> dict[str, Any]:
             "SELECT count(*) - count(DISTINCT data) FROM (SELECT data FROM events UNION ALL SELECT data FROM samples)"
             " WHERE data LIKE '%uid%'"
         ).fetchone()
+        counters = dict(db.execute("SELECT name, value FROM counters"))
     return {
         "backlog_rows": rows,
         "append_rows_s": round(rows / said["fill_s"]),
@@ -76,6 +77,9 @@ def _measure(stack: Stack, rows: int) -> dict[str, Any]:
         "alerts_during_drain": len(alerts),
         "alert_latency_during_drain_ms_p50": round(percentile(alerts, 50), 1),
         "alert_latency_during_drain_ms_p99": round(percentile(alerts, 99), 1),
+        "alert_append_ms_p99": round(percentile(said["append_ms"], 99), 1),
+        "coordinator_commit_ms_p50": round(counters.get("commit_ms_p50", 0.0), 1),
+        "coordinator_commit_ms_p99": round(counters.get("commit_ms_p99", 0.0), 1),
         "duplicates_stored": twice,
         "rss_mb_max": round(rss.most["agent"], 1),
         "coordinator_rss_mb_max": round(rss.most["coordinator"], 1),
@@ -150,7 +154,7 @@ async def fill(config: Path, told: Path, rows: int) -> None:
     from schemas.messages import Ack, Severity
 
     agent = Agent(load_config(config))
-    said: dict[str, Any] = {"alert_ms": []}
+    said: dict[str, Any] = {"alert_ms": [], "append_ms": []}
     raised: dict[int, float] = {}
     answer = agent._sender.answer
 
@@ -209,6 +213,7 @@ async def fill(config: Path, told: Path, rows: int) -> None:
             )
             began_s[0] = time.monotonic()
             await agent.outbox.append([alert])
+            said["append_ms"].append((time.monotonic() - began_s[0]) * 1000)
             tell()
             await asyncio.sleep(ALERT_EVERY_S)
 

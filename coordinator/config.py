@@ -21,6 +21,7 @@ class CoordinatorTable:
     batch_messages_max: Annotated[int, Limit(ge=1, le=1000)] = 500
     batch_bytes_max: Annotated[int, Limit(ge=4096, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
     batch_pause_ms: Annotated[float, Limit(ge=0, le=1000)] = 50.0
+    batch_aim_ms: Annotated[float, Limit(ge=1, le=10_000)] = 40.0
     heartbeat_s: Annotated[float, Limit(ge=1, le=3600)] = 15.0
     heartbeats_missed_max: Annotated[int, Limit(ge=1, le=100)] = 3
     will_hold_s: Annotated[float, Limit(ge=0, le=600)] = 3.0
@@ -29,7 +30,7 @@ class CoordinatorTable:
 
     @property
     def batch_limits(self) -> BatchLimits:
-        return BatchLimits(self.batch_messages_max, self.batch_bytes_max, self.batch_pause_ms)
+        return BatchLimits(self.batch_messages_max, self.batch_bytes_max, self.batch_pause_ms, self.batch_aim_ms)
 
     @property
     def liveness(self) -> LivenessRules:

@@ -15,6 +15,7 @@ class Counters:
     stored: int = 0  # rows
     duplicates: int = 0  # rows
     gaps: int = 0  # gap records, repeated ones too
+    gaps_put_off: int = 0  # gap records not answered because enough were: they are told again
     late_after_gap: int = 0  # rows that came after their gap was closed: not stored
     refused: int = 0  # rows or messages kept raw
     dropped: int = 0  # messages that found the inbox full; their senders send them again
@@ -31,6 +32,7 @@ class Counters:
             "stored": self.stored,
             "duplicates": self.duplicates,
             "gaps": self.gaps,
+            "gaps_put_off": self.gaps_put_off,
             "late_after_gap": self.late_after_gap,
             "refused": self.refused,
             "dropped": self.dropped,

@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     refused.add_argument("--limit", type=_count, default=50, help="the newest so many (default 50)")
     gaps = add("gaps", "what is missing: given up at the edge, or not explained", _gaps)
     gaps.add_argument("node", nargs="?", default="", metavar="NODE", help="of one node")
-    gaps.add_argument("--limit", type=_count, default=200, help="the newest so many (default 200)")
+    gaps.add_argument("--limit", type=_count, default=200, help="of each kind so many (default 200)")
+    text = "what is not explained is shown when it is missing for so long, as 90s, 5m, 2h (default 5m)"
+    gaps.add_argument("--open-for", default="5m", metavar="SPAN", help=text)
     add("status", "what the coordinator has done", _status)
     calling = commands.add_parser("call", help="call a function of a node and wait for its result")
     calling.add_argument("node", metavar="NODE")
@@ -143,7 +145,9 @@ def _refused(parsed: Arguments) -> int:
 
 
 def _gaps(parsed: Arguments) -> int:
-    found = _reader(parsed).gaps(parsed.node, parsed.limit)
+    until_ms = arguments.since(parsed.open_for, _now_ms(), option="--open-for")
+    reader = _reader(parsed)
+    found = reader.gaps(parsed.node, parsed.limit) + reader.holes(parsed.node, parsed.limit, until_ms)
     return _print(parsed, lambda: show.gaps(found, _now_ms()), [asdict(gap) for gap in found])
 
 

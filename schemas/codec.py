@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from schemas.messages import (
     Ack,
     Command,
     Event,
+    Gap,
     Heartbeat,
     Refusal,
     Result,
@@ -164,32 +165,75 @@ def identity_of(node: str, payload: bytes) -> Identity | None:
     return _identity(node, raw.get("edgestream"), raw.get("edgelane"), _sequence(raw.get("edgeseq")))
 
 
+@dataclass(frozen=True, slots=True)
+class OpenBatch:
+    """A `sync` message with its rows and gap records as they came: each is read, or refused, alone."""
+
+    stream: str
+    boot: int
+    rows: list[Any]
+    gaps: list[Any]
+
+
+def open_batch(payload: bytes) -> OpenBatch:
+    """The frame of a `sync` message. Raises RemoteWireError when the whole is unreadable."""
+    check_size(Kind.SYNC, payload)
+    raw = _unpacked(payload)
+    rows, gaps = raw.pop("rows", None), raw.pop("gaps", [])
+    head = _shaped(SyncBatch, Kind.SYNC, _sound(raw))
+    for name, items in (("rows", rows), ("gaps", gaps)):
+        if not isinstance(items, list):
+            raise RemoteWireError(f"sync: {name} must be a list")
+    return OpenBatch(head.stream, head.boot, rows, gaps)
+
+
+def read_row(stream: str, item: Any, place: str = "row") -> SyncRow | Refusal:
+    """One row of a batch, or whom to tell why it is none.
+
+    Raises RemoteWireError when it does not even say which one it is.
+    """
+    try:
+        if flaw := _flaw(item, NESTING_MAX - 2):
+            raise ShapeError([flaw])
+        return read(SyncRow, item, strict=False)
+    except ShapeError as error:
+        lane, seq = (item.get("lane"), item.get("seq")) if isinstance(item, dict) else (None, None)
+        who = _identity("", stream, lane, seq)
+        if who is None:
+            raise RemoteWireError(f"sync: {place}: {error}") from error
+        return Refusal(who.stream, who.lane, who.seq, str(error)[:200])
+
+
+def read_gap(item: Any) -> Gap:
+    """One gap record of a batch. Raises RemoteWireError when it is none."""
+    try:
+        if flaw := _flaw(item, 2):
+            raise ShapeError([flaw])
+        gap = read(Gap, item, strict=False)
+    except ShapeError as error:
+        raise RemoteWireError(f"sync: gap: {error}") from error
+    if not 0 < len(gap.stream) <= 200:
+        raise RemoteWireError("sync: gap: stream must be a text of 1 to 200 characters")
+    if not 1 <= gap.first <= gap.last:
+        raise RemoteWireError(f"sync: gap: from {gap.first} to {gap.last} is no range of numbers from 1 on")
+    return gap
+
+
 def decode_batch(payload: bytes) -> tuple[SyncBatch, list[tuple[Refusal, Any]]]:
     """The rows of a `sync` message that can be read; each that cannot as a refusal with the row as it came.
 
     Raises RemoteWireError when the whole is unreadable, or a row does not even say which one it is.
     """
-    check_size(Kind.SYNC, payload)
-    raw = _unpacked(payload)
-    stream, items = raw.get("stream"), raw.pop("rows", None)
-    _sound(raw)
-    head = _shaped(SyncBatch, Kind.SYNC, {**raw, "rows": []})
-    if not isinstance(items, list):
-        raise RemoteWireError("sync: rows must be a list")
+    batch = open_batch(payload)
     rows: list[SyncRow] = []
     refused: list[tuple[Refusal, Any]] = []
-    for i, item in enumerate(items):
-        try:
-            if flaw := _flaw(item, NESTING_MAX - 2):
-                raise ShapeError([flaw])
-            rows.append(read(SyncRow, item, strict=False))
-        except ShapeError as error:
-            lane, seq = (item.get("lane"), item.get("seq")) if isinstance(item, dict) else (None, None)
-            who = _identity("", stream, lane, seq)
-            if who is None:
-                raise RemoteWireError(f"sync: rows[{i}]: {error}") from error
-            refused.append((Refusal(who.stream, who.lane, who.seq, str(error)[:200]), item))
-    return replace(head, rows=rows), refused
+    for i, item in enumerate(batch.rows):
+        row = read_row(batch.stream, item, f"rows[{i}]")
+        if isinstance(row, Refusal):
+            refused.append((row, item))
+        else:
+            rows.append(row)
+    return SyncBatch(batch.stream, batch.boot, rows, [read_gap(item) for item in batch.gaps]), refused
 
 
 def _identity(node: str, stream: Any, lane: Any, seq: Any) -> Identity | None:

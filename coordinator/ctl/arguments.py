@@ -13,7 +13,7 @@ class UsageError(Exception):
     """The command line asks for something impossible."""
 
 
-def since(text: str, now_utc_ms: int) -> int:
+def since(text: str, now_utc_ms: int, option: str = "--since") -> int:
     """`5m` ago or an ISO time (without a zone: local) as UTC milliseconds."""
     span = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)", text)
     if span:
@@ -21,7 +21,7 @@ def since(text: str, now_utc_ms: int) -> int:
     try:
         return max(1, round(datetime.fromisoformat(text).astimezone().timestamp() * 1000))
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"--since {text}: not like 90s, 5m, 2h, 3d or 2026-11-24T10:00:00") from error
+        raise UsageError(f"{option} {text}: not like 90s, 5m, 2h, 3d or 2026-11-24T10:00:00") from error
 
 
 def labels(items: Sequence[str]) -> dict[str, str]:

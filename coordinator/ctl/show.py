@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from coordinator.ctl.tables import age, local_time, pairs, printable, table
-from coordinator.store.reader import EventView, GapView, NodeView, RefusedView, StreamView
+from coordinator.store.gaps import GapView
+from coordinator.store.reader import EventView, NodeView, RefusedView, StreamView
 
 RAW_SHOWN = 60
 
@@ -123,7 +124,7 @@ def gaps(found: Sequence[GapView], now_utc_ms: int) -> str:
                 str(item.last),
                 str(item.missing),
                 f"given up: {item.reason}" if item.told else "not explained",
-                age(item.received_utc_ms, now_utc_ms) if item.told else "",
+                age(item.since_utc_ms, now_utc_ms),
                 item.stream,
             )
             for item in found

@@ -1,10 +1,10 @@
 """The coordinator's answers to the nodes: which rows are durable now, and which are refused. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from coordinator.ingest.dedupe import merged
-from coordinator.store.store import LaneKey, RefusedMessage, Row
+from coordinator.ingest.dedupe import merged_ranges
+from coordinator.store.store import RefusedMessage, Row, runs
 from schemas.messages import Ack, Closed, LaneAck, Refusal
 
 RANGES_PER_ACK_MAX = 2000  # of at most 20 bytes each: far below the limit of the topic
@@ -12,19 +12,16 @@ REFUSALS_PER_ACK_MAX = 50  # a stream name and a reason of up to 200 characters,
 
 
 def acks(
-    stored: Iterable[Row], refused: Iterable[RefusedMessage], closed: Iterable[tuple[str, Closed]] = ()
+    stored: Sequence[Row], refused: Iterable[RefusedMessage], closed: Iterable[tuple[str, Closed]] = ()
 ) -> list[tuple[str, Ack]]:
     """(node, Ack) pairs that answer every row and gap: ranges merged by lane, cut to fit the topic."""
-    lanes: dict[LaneKey, list[int]] = {}
-    for row in stored:
-        lanes.setdefault((row[0], row[1], row[2]), []).append(row[3])
     refusals: dict[str, list[Refusal]] = {}
     for item in refused:
         if item.seq:
             refusals.setdefault(item.node, []).append(Refusal(item.stream, item.lane, item.seq, item.reason))
     by_node: dict[str, list[LaneAck]] = {}
-    for (node, stream, lane), seqs in lanes.items():
-        ranges = merged(seqs)
+    for (node, stream, lane), found in runs(stored).items():
+        ranges = merged_ranges((run.first, run.last) for run in found)
         for at in range(0, len(ranges), RANGES_PER_ACK_MAX):
             by_node.setdefault(node, []).append(LaneAck(stream, lane, ranges[at : at + RANGES_PER_ACK_MAX]))
     answers = [(node, Ack(group)) for node, parts in by_node.items() for group in _groups(parts)]

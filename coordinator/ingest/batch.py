@@ -1,6 +1,8 @@
 """How much goes into one transaction, and when: at once when idle, in groups when busy. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+BYTES_MIN = 64 * 1024  # however slow the disk: cutting further would only make it flush more often
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,13 +12,36 @@ class BatchLimits:
     messages_max: int = 500
     bytes_max: int = 4 * 1024 * 1024
     pause_ms: float = 50.0
+    aim_ms: float = 40.0
 
-    def wait_ms(self, waiting: int, since_commit_ms: float) -> float:
-        """How long to let messages gather before the next transaction.
+
+@dataclass(slots=True)
+class Pacing:
+    """Transactions that take about `aim_ms`, so that an alert never waits long behind samples.
+
+    What a message costs grows with its bytes, alone or with many rows in it; how many fit is learnt.
+    """
+
+    limits: BatchLimits
+    bytes_max: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bytes_max = min(self.limits.bytes_max, 2 * BYTES_MIN)
+
+    def wait_ms(self, waiting: int, waiting_bytes: int, since_begin_ms: float) -> float:
+        """How long to let messages gather before the next transaction, `since_begin_ms` after the last began.
 
         The first message after a pause goes alone and at once; a steady flow shares a transaction, and so one disk
         flush and one acknowledgement, every `pause_ms`.
         """
-        if waiting >= self.messages_max:
+        if waiting >= self.limits.messages_max or waiting_bytes >= self.bytes_max:
             return 0.0
-        return max(0.0, self.pause_ms - since_commit_ms)
+        return max(0.0, self.limits.pause_ms - since_begin_ms)
+
+    def done(self, size: int, took_ms: float) -> None:
+        """A transaction of `size` bytes took so long, from reading to answering."""
+        aim_ms, least = self.limits.aim_ms, min(self.limits.bytes_max, BYTES_MIN)
+        if took_ms > aim_ms:
+            self.bytes_max = min(self.bytes_max, max(least, int(size * max(0.5, aim_ms / took_ms))))
+        elif size > self.bytes_max // 2:
+            self.bytes_max = min(self.limits.bytes_max, self.bytes_max * 9 // 8)

@@ -1,7 +1,8 @@
 """Which sequence numbers of one lane are here already: sorted, disjoint, merged ranges.
 
-A lane counts from 1 without holes, so that in the long run one range covers it; what an outbox shed stays a hole for
-ever, and so the number of ranges is limited. Pure: an addition answers with what has to be deleted and written.
+A lane counts without holes, so that in the long run one range covers it; what an outbox shed is closed when it says
+so. Until then it is a hole, and so the number of ranges is limited. Pure: an addition answers with what has to be
+deleted and written.
 """
 
 from bisect import bisect_left, bisect_right
@@ -52,73 +53,86 @@ class Received:
     def add(self, seqs: Iterable[int]) -> Addition:
         """Takes the numbers in, each told apart: new, duplicate, or one gap too many."""
         done = Addition()
-        for seq in seqs:
-            self._add_one(seq, done)
+        for first, last in _runs(seqs):
+            taken = self.take(first, last, done)
+            if taken is None:
+                done.overfull += range(first, last + 1)
+                continue
+            for found, ranges in ((done.duplicates, taken[0]), (done.new, taken[1])):
+                for begin, end in ranges:
+                    found += range(begin, end + 1)
         return done
 
-    def _add_one(self, seq: int, done: Addition) -> None:
-        firsts, lasts = self._firsts, self._lasts
-        at = bisect_right(firsts, seq) - 1
-        if at >= 0 and seq <= lasts[at]:
-            done.duplicates.append(seq)
-            return
-        joins_left = at >= 0 and lasts[at] == seq - 1
-        joins_right = at + 1 < len(firsts) and firsts[at + 1] == seq + 1
-        if joins_left:
-            lasts[at] = lasts[at + 1] if joins_right else seq
-            if joins_right:
-                self._forget(at + 1, done)
-        elif joins_right:
-            at += 1
-            last = lasts[at]
-            self._forget(at, done)
-            firsts.insert(at, seq)
-            lasts.insert(at, last)
-        elif len(firsts) >= self._ranges_max:
-            done.overfull.append(seq)
-            return
-        else:
-            at += 1
-            firsts.insert(at, seq)
-            lasts.insert(at, seq)
-        done.written[firsts[at]] = lasts[at]
-        done.new.append(seq)
+    def close(self, first: int, last: int) -> tuple[list[Range], list[Range], Addition] | None:
+        """Takes a whole range in that will never come: (what was here of it, what was not, the changes)."""
+        done = Addition()
+        taken = self.take(first, last, done)
+        return None if taken is None else (*taken, done)
 
-    def close(self, first: int, last: int) -> tuple[list[Range], list[Range], Addition]:
-        """Takes a whole inclusive range in, whatever its length: (what was here of it, what was not, the changes)."""
+    def take(self, first: int, last: int, done: Addition) -> tuple[list[Range], list[Range]] | None:
+        """Takes an inclusive range in: (what was here of it, what was not), both ascending; `done` gets the changes.
+
+        It costs by the ranges that it touches, whatever its length. None, and nothing is changed, when it stands
+        alone and would be one range too many.
+        """
         firsts, lasts = self._firsts, self._lasts
         low = bisect_left(lasts, first - 1)  # the first range that touches it
         high = bisect_right(firsts, last + 1)  # behind the last one
+        if low == high:
+            if len(firsts) >= self._ranges_max:
+                return None
+            firsts.insert(low, first)
+            lasts.insert(low, last)
+            done.written[first] = last
+            return [], [(first, last)]
         touching = list(zip(firsts[low:high], lasts[low:high], strict=True))
         held = [(max(a, first), min(b, last)) for a, b in touching if a <= last and b >= first]
-        missing = []
-        at = first
-        for a, b in held:
-            if at < a:
-                missing.append((at, a - 1))
-            at = b + 1
-        if at <= last:
-            missing.append((at, last))
-        done = Addition(deleted={a for a, _ in touching})
-        whole = (min(first, touching[0][0]), max(last, touching[-1][1])) if touching else (first, last)
-        firsts[low:high], lasts[low:high] = [whole[0]], [whole[1]]
-        done.deleted.discard(whole[0])
-        done.written[whole[0]] = whole[1]
-        return held, missing, done
+        missing = _without(first, last, held)
+        if missing:
+            begin, end = min(first, touching[0][0]), max(last, touching[-1][1])
+            firsts[low:high], lasts[low:high] = [begin], [end]
+            for old, _ in touching:
+                done.written.pop(old, None)
+                done.deleted.add(old)
+            done.deleted.discard(begin)
+            done.written[begin] = end
+        return held, missing
 
-    def _forget(self, at: int, done: Addition) -> None:
-        first = self._firsts.pop(at)
-        self._lasts.pop(at)
-        done.written.pop(first, None)
-        done.deleted.add(first)
+
+def _without(first: int, last: int, held: Iterable[Range]) -> list[Range]:
+    """What is left of an inclusive range without ascending disjoint parts of it."""
+    left, at = [], first
+    for begin, end in held:
+        if at < begin:
+            left.append((at, begin - 1))
+        at = end + 1
+    if at <= last:
+        left.append((at, last))
+    return left
+
+
+def _runs(seqs: Iterable[int]) -> list[Range]:
+    """Numbers as they come, those together that follow one another."""
+    found: list[Range] = []
+    for seq in seqs:
+        if found and found[-1][1] == seq - 1:
+            found[-1] = (found[-1][0], seq)
+        else:
+            found.append((seq, seq))
+    return found
 
 
 def merged(seqs: Iterable[int]) -> list[Range]:
     """Numbers in any order as ascending, disjoint ranges."""
+    return merged_ranges((seq, seq) for seq in seqs)
+
+
+def merged_ranges(ranges: Iterable[Range]) -> list[Range]:
+    """Ranges in any order, overlapping too, as ascending ones that are disjoint and not adjacent."""
     found: list[Range] = []
-    for seq in sorted(seqs):
-        if found and seq <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], seq)
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
         else:
-            found.append((seq, seq))
+            found.append((first, last))
     return found

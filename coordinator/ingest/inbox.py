@@ -1,5 +1,6 @@
-"""Between the broker and the transactions: bounded, oldest first.
+"""Between the broker and the transactions: bounded, alerts first, batches of samples last, each oldest first.
 
+A lane's rows always come on topics of one kind, so that their order within a lane is kept.
 QoS 1 messages wait here unacknowledged. When much waits, the connection is asked to stop reading: the broker has to
 hold the rest. What comes when the inbox is full all the same is dropped unacknowledged and counted: its outbox sends
 it again.
@@ -13,11 +14,14 @@ from typing import Protocol
 
 from coordinator.counters import Counters
 from runtime.mqtt import RECEIVE_MAXIMUM, Delivery, Message
+from schemas.topics import Kind
 
 PRESSURE_AT = 2 * RECEIVE_MAXIMUM
 PRESSURE_BYTES_AT = 32 * 1024 * 1024
 INBOX_MAX = 2 * PRESSURE_AT  # reached only by a link that flaps while the disk is slow
 INBOX_BYTES_MAX = 2 * PRESSURE_BYTES_AT
+_SYNC = f"/{Kind.SYNC.value}"
+_ALERT = f"/{Kind.ALERT.value}/"
 
 
 class Wire(Protocol):
@@ -40,56 +44,88 @@ class Item:
 
 
 class Inbox:
-    """A queue for one reader."""
+    """Three queues for one reader: alerts do not wait behind events, nor these and news of nodes behind samples."""
 
     def __init__(self, counters: Counters) -> None:
-        self._items: deque[Item] = deque()
+        self._queues: tuple[deque[Item], ...] = (deque(), deque(), deque())  # most urgent first
         self._bytes = 0
         self._counters = counters
         self._pressed = False
+        self._turn = 0
         self.on_pressure: Callable[[bool], None] = lambda pressed: None
         self.wake = asyncio.Event()
         self.closed = False
 
     def __len__(self) -> int:
-        return len(self._items)
+        return sum(map(len, self._queues))
+
+    @property
+    def bytes(self) -> int:
+        """The payloads that wait."""
+        return self._bytes
 
     def put(self, item: Item) -> None:
         """Takes the message, unless it is too much."""
         size = len(item.delivery.payload)
-        full = len(self._items) >= INBOX_MAX or self._bytes + size > INBOX_BYTES_MAX
-        if self.closed or (full and self._items):
+        full = len(self) >= INBOX_MAX or self._bytes + size > INBOX_BYTES_MAX
+        if self.closed or (full and len(self)):
             self._counters.dropped += 1
             return
-        self._items.append(item)
+        self._queue_of(item).append(item)
         self._bytes += size
         self._counters.received += 1
-        if len(self._items) >= PRESSURE_AT or self._bytes >= PRESSURE_BYTES_AT:
+        if len(self) >= PRESSURE_AT or self._bytes >= PRESSURE_BYTES_AT:
             self._pressed = True
             self.on_pressure(True)
         self.wake.set()
 
     def take(self, messages_max: int, bytes_max: int) -> list[Item]:
-        """The oldest messages that came over one wire, at least one if there is any."""
+        """Messages that came over one wire, the oldest of each queue first; at least one if there is any.
+
+        What is urgent comes first, yet one message at least of each other queue goes with it: none waits for ever.
+        """
         taken: list[Item] = []
-        size = 0
-        while self._items and len(taken) < messages_max:
-            next_bytes = len(self._items[0].delivery.payload)
-            if taken and (size + next_bytes > bytes_max or self._items[0].wire is not taken[0].wire):
-                break
-            size += next_bytes
-            taken.append(self._items.popleft())
-        self._bytes -= size
-        if self._pressed and len(self._items) < PRESSURE_AT // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
+        bytes_left = bytes_max
+        for queue in self._in_order():
+            bytes_left = self._move(queue, taken, messages_max - len(taken), bytes_left)
+        self._bytes -= sum(len(item.delivery.payload) for item in taken)
+        if self._pressed and len(self) < PRESSURE_AT // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
             self._pressed = False
             self.on_pressure(False)
         return taken
 
     def put_back(self, items: list[Item]) -> None:
         """What was taken and not finished, to the front again."""
-        self._items.extendleft(reversed(items))
+        for item in reversed(items):
+            self._queue_of(item).appendleft(item)
         self._bytes += sum(len(item.delivery.payload) for item in items)
         self.wake.set()
+
+    def _in_order(self) -> list[deque[Item]]:
+        """Most urgent first; where their oldest messages came over different wires, the queues take turns."""
+        waiting = [queue for queue in self._queues if queue]
+        if any(queue[0].wire is not waiting[0][0].wire for queue in waiting):
+            self._turn = (self._turn + 1) % len(waiting)
+            waiting = waiting[self._turn :] + waiting[: self._turn]
+        return waiting
+
+    def _move(self, queue: deque[Item], taken: list[Item], count_max: int, bytes_left: int) -> int:
+        """As many as fit, and one all the same; says how many bytes are left."""
+        moved = 0
+        while queue and moved < max(1, count_max):
+            size = len(queue[0].delivery.payload)
+            if taken and (queue[0].wire is not taken[0].wire or (size > bytes_left and moved)):
+                break
+            taken.append(queue.popleft())
+            bytes_left -= size
+            moved += 1
+        return bytes_left
+
+    def _queue_of(self, item: Item) -> deque[Item]:
+        topic = item.delivery.topic
+        if topic.endswith(_SYNC):
+            return self._queues[2]
+        return self._queues[0 if _ALERT in topic else 1]
 
     def close(self) -> None:
         """Takes nothing more; what is inside is still to be finished."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from coordinator.counters import Counters
 from coordinator.fleet.registry import Draft, Fleet, FleetFullError, Moment
 from coordinator.ingest.answer import acks
-from coordinator.ingest.batch import BatchLimits
+from coordinator.ingest.batch import BatchLimits, Pacing
 from coordinator.ingest.decode import Decoder, Facts, News
 from coordinator.ingest.inbox import Inbox, Item
-from coordinator.store.store import Batch, Committed, HeartbeatRow, RefusedMessage, ResultRow, Row, Store
+from coordinator.store.store import Batch, Committed, GapRow, HeartbeatRow, RefusedMessage, ResultRow, Row, Store
 from runtime.backoff import Backoff
 from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Message
@@ -57,8 +57,9 @@ class Ingest:
         self._counters = counters
         self._space = space
         self._limits = limits
+        self._pacing = Pacing(limits)
         self._decoder = Decoder(space)
-        self._committed_s = 0.0
+        self._began_s = 0.0
         self._complained_s = 0.0
         self._unlogged = 0
         self.problem = ""  # why nothing can be committed just now
@@ -71,11 +72,14 @@ class Ingest:
             items = await self._gather()
             if not items and self._inbox.closed:
                 return
+            self._began_s = time.monotonic()
             try:
                 await self._process(items)
             except BaseException:
                 self._inbox.put_back(items)
                 raise
+            size = sum(len(item.delivery.payload) for item in items)
+            self._pacing.done(size, (time.monotonic() - self._began_s) * 1000)
 
     def nudge(self) -> None:
         """Something is due in the fleet, or the inbox is closed."""
@@ -86,11 +90,11 @@ class Ingest:
         if not len(self._inbox) and not self._inbox.closed:
             self._inbox.wake.clear()
             await self._inbox.wake.wait()
-        since_ms = (time.monotonic() - self._committed_s) * 1000
-        wait_ms = self._limits.wait_ms(len(self._inbox), since_ms)
+        since_ms = (time.monotonic() - self._began_s) * 1000
+        wait_ms = self._pacing.wait_ms(len(self._inbox), self._inbox.bytes, since_ms)
         if wait_ms and not self._inbox.closed:
             await asyncio.sleep(wait_ms / 1000)
-        return self._inbox.take(self._limits.messages_max, self._limits.bytes_max)
+        return self._inbox.take(self._limits.messages_max, self._pacing.bytes_max)
 
     async def _process(self, items: list[Item]) -> None:
         work = self._read(items)
@@ -178,8 +182,9 @@ class Ingest:
         utc_ms = now().utc_ms
         batch.heartbeats = {name: HeartbeatRow(beat, utc_ms) for name, beat in draft.heartbeats.items()}
         committed = await self._commit_until_done(batch)
-        if committed.overfull:
+        if committed.overfull or committed.overfull_gaps:
             late = [_too_many_gaps(row, self._space) for row in committed.overfull]
+            late += [_gap_too_many(gap, self._space) for gap in committed.overfull_gaps]
             await self._commit_until_done(Batch(refused=late))
             _drop(work, committed.overfull)
             batch.refused = batch.refused + late
@@ -220,8 +225,7 @@ class Ingest:
                 await asyncio.sleep(RETRY.delay_s(attempt, 0.5))
                 attempt += 1
                 continue
-            self._committed_s = time.monotonic()
-            self._counters.commit_ms.append((self._committed_s - began_s) * 1000)
+            self._counters.commit_ms.append((time.monotonic() - began_s) * 1000)
             if self.problem:
                 log.warning("storing again")
                 self._set_problem("")
@@ -237,7 +241,8 @@ class Ingest:
         self._counters.stored += committed.new
         self._counters.duplicates += committed.duplicates
         self._counters.late_after_gap += len(committed.late)
-        self._counters.gaps += len(batch.gaps)
+        self._counters.gaps += len(batch.gaps) - committed.gaps_put_off
+        self._counters.gaps_put_off += committed.gaps_put_off
         self._counters.refused += len(batch.refused)
         self._complain(batch.refused)
 
@@ -269,4 +274,12 @@ def _too_many_gaps(row: Row, space: TopicSpace) -> RefusedMessage:
     reason = f"lane {row.lane} of stream {row.stream[:40]} has too many gaps"
     return RefusedMessage(
         topic, row.node, reason, row.data.encode(), row.received_utc_ms, row.stream, row.lane, row.seq
+    )
+
+
+def _gap_too_many(gap: GapRow, space: TopicSpace) -> RefusedMessage:
+    """Nobody can be told but by silence: the node says it again, and there may be room by then."""
+    reason = f"lane {gap.lane} of stream {gap.stream[:40]} has too many gaps to close another that stands alone"
+    return RefusedMessage(
+        f"{space.root}/{gap.node}", gap.node, reason, f"{gap.first}-{gap.last}".encode(), gap.received_utc_ms
     )

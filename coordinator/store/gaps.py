@@ -5,8 +5,11 @@ apart from one that is really stored.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
 
+from coordinator.ingest.holes import holes
 from coordinator.store.store import GapRow, LaneKey
 from schemas.messages import Closed
 
@@ -15,30 +18,18 @@ HELD_PER_ANSWER_MAX = 1000
 
 Range = tuple[int, int]
 
+# Gaps are disjoint: of those that begin before the range only the last one can reach into it.
+_OVERLAPPING = """
+SELECT first, last FROM gaps WHERE node = ? AND stream = ? AND lane = ? AND first >= coalesce(
+    (SELECT max(first) FROM gaps WHERE node = ? AND stream = ? AND lane = ? AND first <= ?), ?)
+    AND first <= ? AND last >= ? ORDER BY first
+"""
+
 
 def overlapping(db: sqlite3.Connection, key: LaneKey, first: int, last: int) -> list[Range]:
     """The parts of an inclusive range that are gaps already, ascending."""
-    found = db.execute(
-        "SELECT first, last FROM gaps WHERE node = ? AND stream = ? AND lane = ? AND first <= ? AND last >= ?"
-        " ORDER BY first",
-        (*key, last, first),
-    )
+    found = db.execute(_OVERLAPPING, (*key, *key, first, first, last, first))
     return [(max(a, first), min(b, last)) for a, b in found]
-
-
-def within(db: sqlite3.Connection, key: LaneKey, seqs: Iterable[int]) -> list[int]:
-    """Those numbers that are in a gap."""
-    asked = sorted(seqs)
-    if not asked:
-        return []
-    known = overlapping(db, key, asked[0], asked[-1])
-    found, at = [], 0
-    for seq in asked:
-        while at < len(known) and known[at][1] < seq:
-            at += 1
-        if at < len(known) and known[at][0] <= seq:
-            found.append(seq)
-    return found
 
 
 def write(db: sqlite3.Connection, gap: GapRow, missing: Sequence[Range]) -> None:
@@ -82,3 +73,73 @@ def _without(ranges: Sequence[Range], others: Sequence[Range]) -> list[Range]:
         if first <= last:
             found.append((first, last))
     return found
+
+
+# ---- for people -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GapView:
+    """Numbers of a lane that are not here, all of them from `first` to `last`.
+
+    `told`: the node gave them up, and `since_utc_ms` is when it said so. Otherwise a hole that nobody explained: rows
+    still on their way, or what a store that was put back from a backup has forgotten; `since_utc_ms` is when the row
+    after the hole came, 0 where that is not known.
+    """
+
+    node: str
+    stream: str
+    lane: str
+    first: int
+    last: int
+    missing: int
+    told: bool
+    reason: str
+    since_utc_ms: int
+
+
+def told(db: sqlite3.Connection, node: str, limit: int) -> list[GapView]:
+    """The newest gap records, oldest of them first; of one node, or of all."""
+    sql = """
+        SELECT node, stream, lane, first, last, reason, received_utc_ms FROM gaps
+        WHERE ?1 = '' OR node = ?1 ORDER BY id DESC LIMIT ?2
+    """
+    return [
+        GapView(node, stream, lane, first, last, last - first + 1, True, reason, utc_ms)
+        for node, stream, lane, first, last, reason, utc_ms in db.execute(sql, (node, limit))
+    ][::-1]
+
+
+def open_holes(db: sqlite3.Connection, node: str, limit: int, until_utc_ms: int) -> list[GapView]:
+    """What is missing without a reason and was so at that time already, in the order of the nodes and lanes."""
+    return list(islice(_open_holes(db, node, until_utc_ms), limit))
+
+
+def _open_holes(db: sqlite3.Connection, node: str, until_utc_ms: int) -> Iterator[GapView]:
+    # What was refused is kept as it came and so is not missing without a reason.
+    sql = """
+        SELECT node, lane, stream, first, last FROM received WHERE ?1 = '' OR node = ?1
+        UNION ALL SELECT node, lane, stream, seq, seq FROM refused WHERE seq > 0 AND (?1 = '' OR node = ?1)
+        ORDER BY 1, 2
+    """
+    for (name, lane), rows in groupby(db.execute(sql, (node,)), key=lambda row: (row[0], row[1])):
+        streams: dict[str, list[Range]] = {}
+        for _, _, stream, first, last in rows:
+            streams.setdefault(stream, []).append((first, last))
+        for hole in holes(streams):
+            since_ms = _came(db, (name, hole.stream, lane), hole.last + 1)
+            if since_ms <= until_utc_ms:
+                count = hole.last - hole.first + 1
+                yield GapView(name, hole.stream, lane, hole.first, hole.last, count, False, "", since_ms)
+
+
+def _came(db: sqlite3.Connection, key: LaneKey, seq: int) -> int:
+    """When a number was accounted for; 0 where that is not known any more."""
+    for table, column in (("events", "seq"), ("samples", "seq"), ("gaps", "first")):
+        found = db.execute(
+            f"SELECT received_utc_ms FROM {table} WHERE node = ? AND stream = ? AND lane = ? AND {column} = ?",
+            (*key, seq),
+        ).fetchone()
+        if found:
+            return int(found[0])
+    return 0

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coordinator.store import gaps
+from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from runtime.errors import PermanentError
 from runtime.sqlite import StorageError, StorageFormatError, connect
@@ -47,23 +49,6 @@ class EventView:
     received_utc_ms: int
     boot: int
     data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class GapView:
-    """Numbers of a lane that are not here. `told`: the node gave them up; otherwise a hole that nobody explained:
-    rows still on their way, or what a store that was put back from a backup has forgotten.
-    """
-
-    node: str
-    stream: str
-    lane: str
-    first: int
-    last: int
-    missing: int
-    told: bool
-    reason: str
-    received_utc_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,31 +181,12 @@ class Reader:
         ]
 
     def gaps(self, node: str, limit: int) -> list[GapView]:
-        """The newest gap records, and every hole between received numbers; of one node or of all."""
-        mine = "WHERE node = ?" if node else ""
-        values: list[object] = [node] if node else []
-        told = self._db.execute(
-            "SELECT node, stream, lane, first, last, reason, received_utc_ms FROM gaps"
-            f" {mine} ORDER BY id DESC LIMIT ?",
-            [*values, limit],
-        )
-        holes = self._db.execute(
-            f"""
-            SELECT node, stream, lane, last + 1, next - 1 FROM (
-                SELECT node, stream, lane, last, lead(first) OVER (PARTITION BY node, stream, lane ORDER BY first)
-                AS next FROM received {mine})
-            WHERE next IS NOT NULL ORDER BY node, stream, lane LIMIT ?
-            """,
-            [*values, limit],
-        )
-        found = [
-            GapView(node, stream, lane, first, last, last - first + 1, False, "open", 0)
-            for node, stream, lane, first, last in holes
-        ]
-        return found + [
-            GapView(node, stream, lane, first, last, last - first + 1, True, why, at)
-            for node, stream, lane, first, last, why, at in told
-        ]
+        """The newest gap records, oldest of them first; of one node, or of all."""
+        return gaps.told(self._db, node, limit)
+
+    def holes(self, node: str, limit: int, until_utc_ms: int) -> list[GapView]:
+        """What is missing without a reason and was so at that time already; of one node, or of all."""
+        return gaps.open_holes(self._db, node, limit, until_utc_ms)
 
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""

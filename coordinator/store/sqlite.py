@@ -16,7 +16,17 @@ from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
 from coordinator.ingest.dedupe import Addition, Received
 from coordinator.store import gaps
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
-from coordinator.store.store import Batch, Committed, GapRow, HeartbeatRow, LaneKey, RefusedMessage, ResultRow, Row
+from coordinator.store.store import (
+    Batch,
+    Committed,
+    GapRow,
+    HeartbeatRow,
+    LaneKey,
+    RefusedMessage,
+    ResultRow,
+    Row,
+    runs,
+)
 from runtime.sqlite import StorageError, Writer, connect, migrate, transaction
 from schemas.identity import Identity, Lane
 from schemas.messages import Birth, Event
@@ -27,11 +37,14 @@ log = logging.getLogger(__name__)
 
 LANES_CACHED_MAX = 4096
 RESULTS_MAX = 10_000
+TOUCHED_MAX = 20_000  # ranges that the gap records of one transaction may touch; further records are put off
+ROWS_AT_ONCE = 100
 
 _INSERT = """
 INSERT INTO {table} (node, stream, lane, seq, type, subject, severity, time_utc_ms, received_utc_ms, boot, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+VALUES {rows} ON CONFLICT DO NOTHING
 """
+_ONE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UPSERT_NODE = """
 INSERT INTO nodes (node, state, boot, session, word, reason, heartbeat_seq,
     first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -130,10 +143,14 @@ class SqliteStore:
         ranges: Ranges = {}
         for table, rows in (("events", batch.events), ("samples", batch.samples)):
             fresh = self._fresh(db, rows, ranges, committed)
-            db.executemany(_INSERT.format(table=table), fresh)
+            _insert(db, table, fresh)
             committed.new += len(fresh)
+        touched = 0
         for gap in batch.gaps:
-            self._close(db, gap, ranges, committed)
+            if touched >= TOUCHED_MAX:
+                committed.gaps_put_off += 1
+            else:
+                touched += self._close(db, gap, ranges, committed)
         for node in batch.nodes:
             _write_node(db, node)
         for name, row in batch.heartbeats.items():
@@ -147,35 +164,35 @@ class SqliteStore:
 
     def _fresh(self, db: sqlite3.Connection, rows: list[Row], ranges: Ranges, committed: Committed) -> list[Row]:
         """The rows that are not here yet, in the order of arrival; their ranges are written."""
-        by_lane: dict[LaneKey, dict[int, int]] = {}
-        for at, row in enumerate(rows):
-            lane = by_lane.setdefault((row[0], row[1], row[2]), {})
-            if row[3] in lane:
-                committed.duplicates += 1
-            else:
-                lane[row[3]] = at
-        fresh: list[int] = []
+        fresh: list[tuple[int, int]] = []  # from, and up to but without
+        by_lane = runs(rows)
         for key in sorted(by_lane):  # in one order everywhere, so that two writers could not lock each other out
-            lane = by_lane[key]
-            received = ranges.get(key)
-            if received is None:
-                received = ranges[key] = self._received(db, key)
-            done = received.add(lane)
+            received, done = self._of(db, key, ranges), Addition()
+            for run in by_lane[key]:
+                shift = run.at - run.first
+                taken = received.take(run.first, run.last, done)
+                if taken is None:
+                    committed.overfull += rows[run.at : run.last + shift + 1]
+                    continue
+                fresh += [(first + shift, last + shift + 1) for first, last in taken[1]]
+                for first, last in taken[0]:
+                    late = gaps.overlapping(db, key, first, last)
+                    committed.late += [row for a, b in late for row in rows[a + shift : b + shift + 1]]
+                    committed.duplicates += last - first + 1 - sum(b - a + 1 for a, b in late)
             _write_ranges(db, key, done)
-            fresh += [lane[seq] for seq in done.new]
-            late = gaps.within(db, key, done.duplicates)
-            committed.late += [rows[lane[seq]] for seq in late]
-            committed.duplicates += len(done.duplicates) - len(late)
-            committed.overfull += [rows[lane[seq]] for seq in done.overfull]
-        return [rows[at] for at in sorted(fresh)]
+        return [row for begin, end in sorted(fresh) for row in rows[begin:end]]
 
-    def _close(self, db: sqlite3.Connection, gap: GapRow, ranges: Ranges, committed: Committed) -> None:
-        """Takes the whole range as received; what was missing of it is kept as a gap and told to everybody."""
-        received = ranges.get(gap.key)
-        if received is None:
-            received = ranges[gap.key] = self._received(db, gap.key)
+    def _close(self, db: sqlite3.Connection, gap: GapRow, ranges: Ranges, committed: Committed) -> int:
+        """Takes the whole range as received; what was missing of it is kept as a gap and told to everybody.
+
+        Returns how many ranges it touched: the work and the answer grow with them.
+        """
+        closed = self._of(db, gap.key, ranges).close(gap.first, gap.last)
+        if closed is None:
+            committed.overfull_gaps.append(gap)
+            return 1
+        held, missing, done = closed
         before = gaps.overlapping(db, gap.key, gap.first, gap.last)
-        held, missing, done = received.close(gap.first, gap.last)
         _write_ranges(db, gap.key, done)
         gaps.write(db, gap, missing)
         committed.closed += [(gap.node, said) for said in gaps.answer(gap, held, before)]
@@ -184,6 +201,14 @@ class SqliteStore:
             data = {"stream": gap.stream, "lane": gap.lane, "first": gap.first, "last": gap.last}
             data |= {"missing": count, "reason": gap.reason}
             committed.drafts.append(FleetEvent("DataGapReported", gap.node, data, gap.received_utc_ms))
+        return 1 + len(held) + len(before) + len(missing)
+
+    def _of(self, db: sqlite3.Connection, key: LaneKey, ranges: Ranges) -> Received:
+        """What is received of a lane, as far as this transaction has come."""
+        received = ranges.get(key)
+        if received is None:
+            received = ranges[key] = self._received(db, key)
+        return received
 
     def _received(self, db: sqlite3.Connection, key: LaneKey) -> Received:
         known = self._ranges.get(key)
@@ -202,7 +227,7 @@ class SqliteStore:
             )
             for i, draft in enumerate(drafts, start=1)
         ]  # fmt: skip
-        db.executemany(_INSERT.format(table="events"), [_row(event) for event in events])
+        _insert(db, "events", [_row(event) for event in events])
         _set_meta(db, "fleet_seq", str(seq + len(drafts)))
         return events
 
@@ -313,6 +338,15 @@ def _write_results(db: sqlite3.Connection, results: Iterable[ResultRow]) -> None
         [(row.node, row.function, row.id, row.state, row.received_utc_ms, row.document) for row in results],
     )
     db.execute("DELETE FROM results WHERE id <= (SELECT max(id) FROM results) - ?", (RESULTS_MAX,))
+
+
+def _insert(db: sqlite3.Connection, table: str, rows: list[Row]) -> None:
+    """Many rows by one statement: each statement gives the interpreter away and has to wait to get it back."""
+    whole = len(rows) - len(rows) % ROWS_AT_ONCE
+    many = _INSERT.format(table=table, rows=", ".join([_ONE_ROW] * ROWS_AT_ONCE))
+    for at in range(0, whole, ROWS_AT_ONCE):
+        db.execute(many, [value for row in rows[at : at + ROWS_AT_ONCE] for value in row])
+    db.executemany(_INSERT.format(table=table, rows=_ONE_ROW), rows[whole:])
 
 
 def _write_ranges(db: sqlite3.Connection, key: LaneKey, done: Addition) -> None:

@@ -4,6 +4,7 @@ SQLite stands behind it today. Whatever does must keep one promise: `commit` ret
 and every row whose identity is known already changes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -85,6 +86,29 @@ class GapRow(NamedTuple):
         return self[0], self[1], self[2]
 
 
+class Run(NamedTuple):
+    """Rows of one lane that follow one another, in their numbers and in the list where they stand from `at` on."""
+
+    first: int
+    last: int
+    at: int
+
+
+def runs(rows: Sequence[Row]) -> dict[LaneKey, list[Run]]:
+    """The rows of each lane, in the order in which they stand."""
+    found: dict[LaneKey, list[Run]] = {}
+    begin = 0
+    for at in range(1, len(rows) + 1):
+        before = rows[at - 1]
+        if at < len(rows):
+            row = rows[at]
+            if row[3] == before[3] + 1 and row[2] == before[2] and row[1] == before[1] and row[0] == before[0]:
+                continue
+        found.setdefault(before[:3], []).append(Run(rows[begin][3], before[3], begin))
+        begin = at
+    return found
+
+
 @dataclass(slots=True)
 class Batch:
     """Everything of one transaction."""
@@ -107,6 +131,8 @@ class Committed:
     duplicates: int = 0
     overfull: list[Row] = field(default_factory=list)  # not taken: their lane has too many gaps
     drafts: list[FleetEvent] = field(default_factory=list)  # found while storing
+    overfull_gaps: list[GapRow] = field(default_factory=list)  # not closed: they too would open a range too many
+    gaps_put_off: int = 0  # not closed: enough was answered at a time, their node tells them again
     late: list[Row] = field(default_factory=list)  # not taken: their gap was closed before they came
     closed: list[tuple[str, Closed]] = field(default_factory=list)  # by node: what is to be said of the gaps
     fleet_events: list[Event] = field(default_factory=list)  # with the identity they got

@@ -106,6 +106,7 @@ def test_json(store: SqliteStore, tmp_path: Path) -> None:
         ("--config /nowhere.toml nodes", 1, "cannot be read"),
         ("--data-dir {} node show gw-9", 1, "no node gw-9"),
         ("--data-dir {} events --since yesterday", 2, "--since yesterday"),
+        ("--data-dir {} gaps --open-for long", 2, "--open-for long"),
         ("--data-dir {} events --limit 0", 2, "1 to 100000"),
         ("--data-dir {} nodes --label x", 2, "key=value"),
         ("--data-dir {} nodes --status gone", 2, "invalid choice"),

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coordinator.counters import Counters, percentile
 from coordinator.fleet.registry import Fleet, LivenessRules
 from coordinator.ingest.answer import acks
-from coordinator.ingest.batch import BatchLimits
+from coordinator.ingest.batch import BYTES_MIN, BatchLimits, Pacing
 from coordinator.ingest.dedupe import Received
 from coordinator.ingest.inbox import INBOX_MAX, PRESSURE_AT, Inbox, Item
 from coordinator.ingest.ingest import Ingest
@@ -68,6 +70,9 @@ class Bench:
         self.ingest = Ingest(
             store, Fleet([], LivenessRules(), 0), self.inbox, self.counters, TopicSpace(), BatchLimits(pause_ms=0)
         )
+
+    def deliver(self, wire: ListWire, below: str, payload: bytes) -> None:
+        self.inbox.put(Item(Delivery(f"edge/v1/gw-1/{below}", payload, 1, False, 0), wire, 7))
 
     def put(self, wire: ListWire, *seqs: int) -> None:
         for seq in seqs:
@@ -198,10 +203,97 @@ def test_a_batch_holds_one_wire_and_its_bytes(wire: ListWire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "since_ms", "wait_ms"), [(1, 1e9, 0.0), (1, 0.0, 5.0), (1, 4.0, 1.0), (500, 0.0, 0.0)]
+    ("waiting", "size", "since_ms", "wait_ms"),
+    [(1, 9, 1e9, 0.0), (1, 9, 0.0, 5.0), (1, 9, 4.0, 1.0), (500, 9, 0.0, 0.0), (1, 10**6, 0.0, 0.0)],
 )
-def test_idle_goes_at_once_and_busy_in_groups(waiting: int, since_ms: float, wait_ms: float) -> None:
-    assert BatchLimits(pause_ms=5.0).wait_ms(waiting, since_ms) == wait_ms
+def test_idle_goes_at_once_and_busy_in_groups(waiting: int, size: int, since_ms: float, wait_ms: float) -> None:
+    assert Pacing(BatchLimits(pause_ms=5.0)).wait_ms(waiting, size, since_ms) == wait_ms
+
+
+@pytest.mark.parametrize("us_per_byte", [0.02, 0.3, 2.0, 50.0])
+def test_transactions_become_as_large_as_their_time_allows(us_per_byte: float) -> None:
+    pacing = Pacing(BatchLimits(aim_ms=40.0, bytes_max=1_000_000))
+    for _ in range(200):
+        pacing.done(pacing.bytes_max, 2.0 + pacing.bytes_max * us_per_byte / 1000)
+    fitting = (40.0 - 2.0) * 1000 / us_per_byte
+    assert pacing.bytes_max == pytest.approx(min(1_000_000, max(BYTES_MIN, fitting)), rel=0.15)
+
+
+def test_small_transactions_teach_nothing_about_large_ones() -> None:
+    pacing = Pacing(BatchLimits())
+    before = pacing.bytes_max
+    for _ in range(100):
+        pacing.done(500, 3.0)
+    assert pacing.bytes_max == before
+    for _ in range(100):
+        pacing.done(500, 300.0)  # a disk that is slow to flush: cutting further would make it worse
+    assert pacing.bytes_max == BYTES_MIN
+
+
+def bulk(seq: int, size: int = 10) -> Delivery:
+    return Delivery("edge/v1/gw-1/sync", b"x" * size, 1, False, seq)
+
+
+ALERT = "edge/v1/gw-1/alert/critical"
+
+
+def single(mid: int, topic: str = TOPIC, size: int = 10) -> Delivery:
+    return Delivery(topic, b"x" * size, 1, False, mid)
+
+
+def test_alerts_go_first_then_events_and_news_then_samples(wire: ListWire) -> None:
+    inbox = Inbox(Counters())
+    for mid in range(1, 51):
+        inbox.put(Item(bulk(mid), wire, 7))
+    for mid, topic in enumerate([TOPIC, "edge/v1/gw-1/status", "edge/v1/gw-1/event/sync_lost", ALERT], start=101):
+        inbox.put(Item(single(mid, topic), wire, 7))
+    assert [item.delivery.mid for item in inbox.take(100, 60)] == [104, 101, 102, 103, 1, 2]
+    assert [item.delivery.mid for item in inbox.take(100, 30)] == [3, 4, 5]
+
+
+def test_none_starves_behind_what_is_more_urgent(wire: ListWire) -> None:
+    inbox = Inbox(Counters())
+    for mid in (1, 2):
+        inbox.put(Item(bulk(mid, 1000), wire, 7))
+    for mid in range(101, 111):
+        inbox.put(Item(single(mid), wire, 7))
+        inbox.put(Item(single(mid + 100, ALERT), wire, 7))
+    assert [item.delivery.mid for item in inbox.take(4, 1000)] == [201, 202, 203, 204, 101, 1]
+    assert [item.delivery.mid for item in inbox.take(4, 20)] == [205, 206, 102, 2]
+
+
+def test_a_connection_that_ended_gets_its_turn(wire: ListWire) -> None:
+    inbox, new = Inbox(Counters()), ListWire()
+    for mid in (1, 2):
+        inbox.put(Item(bulk(mid), wire, 7))
+    for mid in range(101, 111):
+        inbox.put(Item(single(mid, size=1), new, 7))
+    batches = [[item.delivery.mid for item in inbox.take(1, 100)] for _ in range(4)]
+    assert [mid for mids in batches for mid in mids if mid < 100] == [1, 2]
+    assert [mid for mids in batches for mid in mids if mid > 100] == [101, 102]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 400)), max_size=40), st.integers(1, 8), st.integers(1, 900)
+)
+def test_each_message_is_taken_once_and_in_the_order_of_its_kind(
+    arrivals: list[tuple[int, int]], messages_max: int, bytes_max: int
+) -> None:
+    inbox, only = Inbox(Counters()), ListWire()
+    for mid, (kind, size) in enumerate(arrivals):
+        inbox.put(Item(single(mid, [ALERT, TOPIC, "edge/v1/gw-1/sync"][kind], size), only, 7))
+    out: list[int] = []
+    while len(inbox):
+        taken = inbox.take(messages_max, bytes_max)
+        assert 1 <= len(taken) <= messages_max + 2
+        inbox.put_back(taken)
+        assert inbox.take(messages_max, bytes_max) == taken
+        out += [item.delivery.mid for item in taken]
+    assert inbox.bytes == 0
+    for kind in range(3):
+        assert [mid for mid in out if arrivals[mid][0] == kind] == [
+            mid for mid, (of, _) in enumerate(arrivals) if of == kind
+        ]
 
 
 def test_answers_fit_their_topic_and_name_every_row() -> None:

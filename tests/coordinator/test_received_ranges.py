@@ -65,7 +65,9 @@ def test_a_closed_range_is_as_if_each_of_its_numbers_had_come(steps: list[tuple[
     for one, other, is_gap in steps:
         first, last = min(one, other), max(one, other)
         if is_gap:
-            held, missing, done = received.close(first, last)
+            closed = received.close(first, last)
+            assert closed is not None
+            held, missing, done = closed
             whole = set(range(first, last + 1))
             assert held == merged(seen & whole)
             assert missing == merged(whole - seen)
@@ -82,7 +84,16 @@ def test_a_closed_range_is_as_if_each_of_its_numbers_had_come(steps: list[tuple[
 
 def test_a_range_of_absurd_length_costs_nothing() -> None:
     received = Received([(5, 7), (2**40, 2**41)])
-    held, missing, _ = received.close(1, 2**62)
-    assert held == [(5, 7), (2**40, 2**41)]
-    assert missing == [(1, 4), (8, 2**40 - 1), (2**41 + 1, 2**62)]
+    closed = received.close(1, 2**62)
+    assert closed is not None
+    assert closed[0] == [(5, 7), (2**40, 2**41)]
+    assert closed[1] == [(1, 4), (8, 2**40 - 1), (2**41 + 1, 2**62)]
     assert received.ranges() == [(1, 2**62)]
+
+
+def test_a_closed_range_that_stands_alone_is_one_range_too_many() -> None:
+    received = Received([(1, 3), (10, 12)], ranges_max=2)
+    assert received.close(5, 8) is None
+    assert received.ranges() == [(1, 3), (10, 12)]
+    assert received.close(4, 9) is not None
+    assert received.ranges() == [(1, 12)]
