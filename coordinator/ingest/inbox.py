@@ -20,6 +20,7 @@ PRESSURE_AT = 2 * RECEIVE_MAXIMUM
 PRESSURE_BYTES_AT = 32 * 1024 * 1024
 INBOX_MAX = 2 * PRESSURE_AT  # reached only by a link that flaps while the disk is slow
 INBOX_BYTES_MAX = 2 * PRESSURE_BYTES_AT
+WITH_ALERT = 4  # a quarter of a transaction's bytes
 _SYNC = f"/{Kind.SYNC.value}"
 _ALERT = f"/{Kind.ALERT.value}/"
 
@@ -64,6 +65,10 @@ class Inbox:
         """The payloads that wait."""
         return self._bytes
 
+    @property
+    def alert_waits(self) -> bool:
+        return bool(self._queues[0])
+
     def put(self, item: Item) -> None:
         """Takes the message, unless it is too much."""
         size = len(item.delivery.payload)
@@ -83,11 +88,14 @@ class Inbox:
         """Messages that came over one wire, the oldest of each queue first; at least one if there is any.
 
         What is urgent comes first, yet one message at least of each other queue goes with it: none waits for ever.
+        With an alert goes little of the rest, so that it is stored soon.
         """
         taken: list[Item] = []
         bytes_left = bytes_max
         for queue in self._in_order():
             bytes_left = self._move(queue, taken, messages_max - len(taken), bytes_left)
+            if queue is self._queues[0]:
+                bytes_left = min(bytes_left, bytes_max // WITH_ALERT)
         self._bytes -= sum(len(item.delivery.payload) for item in taken)
         if self._pressed and len(self) < PRESSURE_AT // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
             self._pressed = False

@@ -247,8 +247,8 @@ def test_alerts_go_first_then_events_and_news_then_samples(wire: ListWire) -> No
         inbox.put(Item(bulk(mid), wire, 7))
     for mid, topic in enumerate([TOPIC, "edge/v1/gw-1/status", "edge/v1/gw-1/event/sync_lost", ALERT], start=101):
         inbox.put(Item(single(mid, topic), wire, 7))
-    assert [item.delivery.mid for item in inbox.take(100, 60)] == [104, 101, 102, 103, 1, 2]
-    assert [item.delivery.mid for item in inbox.take(100, 30)] == [3, 4, 5]
+    assert [item.delivery.mid for item in inbox.take(100, 200)] == [104, 101, 102, 103, 1, 2]
+    assert [item.delivery.mid for item in inbox.take(100, 60)] == [3, 4, 5, 6, 7, 8]
 
 
 def test_none_starves_behind_what_is_more_urgent(wire: ListWire) -> None:
