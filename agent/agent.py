@@ -5,7 +5,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.policy import Cause
 from agent.degrade.switches import Switches
+from agent.evidence.evidence import Evidence
+from agent.evidence.store import EvidenceStore
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.link.link import Link
@@ -28,7 +30,7 @@ from agent.lock import only_one
 from agent.node_functions import node_functions
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
-from agent.outbox.rows import Draft
+from agent.outbox.rows import Draft, Row
 from agent.outbox.tables import LaneAccount
 from agent.state import StateFile
 from agent.stream import Stream
@@ -91,6 +93,16 @@ class Agent:
         self._worker = InferenceWorker(self._take, self._deliver)
         self.outbox = Outbox(self._file)
         self.switches = Switches()
+        self._evidence: Evidence | None = None
+        if config.evidence.enabled:
+            self._evidence = Evidence(
+                config.evidence,
+                EvidenceStore(node.data_dir, config.evidence),
+                [camera.id for camera in cameras],
+                outbox=self.outbox,
+                switches=self.switches,
+                announce=self.announce,
+            )
         self.streams = {
             camera.id: Stream(
                 camera,
@@ -102,6 +114,7 @@ class Agent:
                 announce=self.announce,
                 boot=self.boot,
                 switches=self.switches,
+                evidence=self._evidence,
             )
             for camera in cameras
         }
@@ -126,7 +139,7 @@ class Agent:
             heartbeat=self._heartbeat,
             heartbeat_s=node.heartbeat_s,
         )
-        self.outbox.on_committed = self._sender.committed
+        self.outbox.on_committed = self._committed
         self._actions = Actions(
             config.actions,
             node=node.id,
@@ -135,7 +148,7 @@ class Agent:
             broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
             announce=self.announce,
         )
-        self.outbox.on_append = self._actions.trigger
+        self.outbox.on_append = self._appending
         self._machine = host.MachineMeter()
         self._governor = Governor(
             config.degradation,
@@ -163,6 +176,8 @@ class Agent:
             supervisor.supervise("notes", self._keep_notes, stage=1)
             self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("degradation", self._governor.run, stage=2)
+            if self._evidence is not None:
+                supervisor.supervise("evidence", self._evidence.run, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
@@ -213,6 +228,8 @@ class Agent:
     def _close(self) -> None:
         self._slots.close()
         self._worker.stop(5.0)
+        if self._evidence is not None:
+            self._evidence.close()
         self._file.close()
         self._state.close()
         self._lock.close()
@@ -265,6 +282,16 @@ class Agent:
             host.temperature_c(),
             host.disk_free_mb(self.config.node.data_dir),
         )
+
+    def _appending(self, drafts: Sequence[Draft]) -> None:
+        self._actions.trigger(drafts)
+        if self._evidence is not None:
+            self._evidence.expect(drafts)
+
+    def _committed(self, rows: list[Row]) -> None:
+        self._sender.committed(rows)  # first: nothing of the rest is urgent
+        if self._evidence is not None:
+            self._evidence.committed(rows)
 
     # ---- doing less -----------------------------------------------------------------------------
 
@@ -349,6 +376,7 @@ class Agent:
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),
+            "evidence": await asyncio.to_thread(self._evidence.report) if self._evidence else None,
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

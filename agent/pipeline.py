@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +25,13 @@ from agent.decide.facts import EventFact, Fact
 from agent.degrade.switches import Switch, Switches
 from agent.degrade.throttle import Throttle
 from agent.infer.decode import Decoder
+from agent.infer.detections import Detections
 from agent.infer.preprocess import Preprocessor
 from agent.infer.worker import Result, Work
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, draft_of
 from agent.track.tracker import Tracker
+from agent.track.tracks import Tracks
 from runtime.mailbox import Mailbox
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 
 RESULTS_MAX = 8  # results waiting for loop or disk; then the inference thread waits, and newer frames win
 LATENCY_WINDOW = 1000
+Decided = Callable[[Frame, Detections, Tracks, Sequence[Draft]], None]
+"""Told of each frame with what was seen in it and decided from it; returns at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Pipeline:
         live: bool,
         throttle: Throttle,
         switches: Switches,
+        decided: Decided | None = None,
     ) -> None:
         self.name = name
         self._slot = slot
@@ -85,6 +90,7 @@ class Pipeline:
         self._live = live
         self._throttle = throttle
         self._switches = switches
+        self._on_decided = decided
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._arrived = Mailbox(asyncio.get_running_loop(), self._results.put_nowait)
         self._room = threading.Semaphore(RESULTS_MAX)
@@ -142,6 +148,8 @@ class Pipeline:
         drafts = [self._draft(fact, frame, result.invoke_ms) for fact in facts]
         if sample := self._sample(frame):
             drafts.append(sample)
+        if self._on_decided is not None:
+            self._on_decided(frame, detections, tracks, drafts)
         return drafts
 
     async def _commit(self, drafts: list[Draft], frame: Frame) -> None:

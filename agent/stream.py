@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from agent.decide.decider import Decider
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.switches import Switches
 from agent.degrade.throttle import Throttle
+from agent.evidence.evidence import Evidence
 from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
 from agent.infer.engine import EngineUnavailableError
@@ -76,6 +78,7 @@ class Stream:
         announce: Announce,
         boot: int,
         switches: Switches,
+        evidence: Evidence | None = None,
     ) -> None:
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
@@ -86,6 +89,7 @@ class Stream:
         self._announce = announce
         self._boot = boot
         self._switches = switches
+        self._evidence = evidence
         self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
@@ -204,6 +208,7 @@ class Stream:
         fitted = fit(bundle, host.input, host.outputs)
         run = f"{config.title}-{self._boot}.{self._starts}"
         decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
+        evidence = self._evidence
         lossless = self._recorded and not self.camera_config.realtime
         return Pipeline(
             config.title,
@@ -219,6 +224,7 @@ class Stream:
             live=not self._recorded,
             throttle=part.throttle,
             switches=self._switches,
+            decided=functools.partial(evidence.decided, bundle.labels) if evidence else None,
         )
 
     async def _finish(self, part: _Slotted) -> None:
@@ -250,6 +256,8 @@ class Stream:
 
     def _on_frame(self, frame: Frame) -> None:
         self._latest = frame
+        if self._evidence is not None:
+            self._evidence.frame(frame)
         for pipeline in self._active:
             pipeline.offer(frame)
 
