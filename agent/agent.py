@@ -21,9 +21,12 @@ from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.policy import Cause
 from agent.degrade.switches import Switches
 from agent.evidence.evidence import Evidence
+from agent.evidence.functions import evidence_functions
 from agent.evidence.store import EvidenceStore
+from agent.evidence.uploader import Uploader
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
+from agent.link.gate import RateGate
 from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
@@ -118,7 +121,11 @@ class Agent:
             )
             for camera in cameras
         }
-        self._functions = Functions(node_functions(self.streams, self.status))
+        functions = node_functions(self.streams, self.status)
+        if self._evidence is not None:
+            functions += evidence_functions(self._evidence)
+        self._functions = Functions(functions)
+        gate = RateGate(config.link)
         self._sender = Sender(
             self._file,
             node=node.id,
@@ -126,6 +133,7 @@ class Agent:
             space=self._space,
             resend_after_s=node.resend_after_s,
             settings=config.link,
+            gate=gate,
         )
         self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
         self._link = Link(
@@ -140,6 +148,19 @@ class Agent:
             heartbeat_s=node.heartbeat_s,
         )
         self.outbox.on_committed = self._committed
+        self._uploader: Uploader | None = None
+        if self._evidence is not None:
+            self._uploader = self._link.files = Uploader(
+                config.evidence,
+                self._evidence.store,
+                self._link,
+                gate,
+                node=node.id,
+                space=self._space,
+                resend_after_s=node.resend_after_s,
+                announce=self.announce,
+            )
+            self._evidence.on_stored, self._evidence.on_asked = self._uploader.wake, self._uploader.asked
         self._actions = Actions(
             config.actions,
             node=node.id,
@@ -178,6 +199,8 @@ class Agent:
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None:
                 supervisor.supervise("evidence", self._evidence.run, stage=2)
+            if self._uploader is not None:
+                supervisor.supervise("evidence-upload", self._uploader.run, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
@@ -376,10 +399,16 @@ class Agent:
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),
-            "evidence": await asyncio.to_thread(self._evidence.report) if self._evidence else None,
+            "evidence": await self._evidence_report(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }
+
+    async def _evidence_report(self) -> dict[str, Any] | None:
+        if self._evidence is None or self._uploader is None:
+            return None
+        kept = await asyncio.to_thread(self._evidence.report)
+        return kept | {"upload": self.config.evidence.upload.value, **self._uploader.report()}
 
 
 async def _until_stopped(notifier: Notifier) -> None:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgpack
 
@@ -31,6 +31,7 @@ BLOB_BYTES_MAX = 2**40
 RANGES_MAX = 512  # in one answer; of more pieces the first are told, and the others sent once more
 CHUNK_BYTES_MAX = RULES[Kind.BLOB_UP].payload_bytes_max - HEAD_BYTES_MAX - 2
 
+T = TypeVar("T")
 Text = Annotated[str, Limit(len_max=300)]
 Spans = list[tuple[int, int]]
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -155,7 +156,7 @@ def _opened(kind: Kind, payload: bytes) -> tuple[Any, dict[str, Any], bytes]:
     return head.pop("kind", None), head, payload[2 + length :]
 
 
-def _read(cls: type[Any], head: dict[str, Any]) -> Any:
+def _read(cls: type[T], head: dict[str, Any]) -> T:
     try:
         return read(cls, head, strict=False)
     except ShapeError as error:

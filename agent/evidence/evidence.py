@@ -104,7 +104,8 @@ class Evidence:
         self._maker_thread = ThreadPoolExecutor(1, "evidence-make", initializer=_low_priority)
         self._stopping = False
         self._complaint = ""
-        self.on_stored: Callable[[], None] = lambda: None
+        self.on_stored: Callable[[], None] = lambda: None  # something new is in the store
+        self.on_asked: Callable[[str], None] = lambda sha256: None  # somebody wants this file
         self.stored_total = 0
         self.dropped_total = 0  # pieces left out because too many were being made
         self.failed_total = 0  # pieces that could not be made or kept

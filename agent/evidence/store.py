@@ -282,8 +282,9 @@ class EvidenceStore:
                 )
 
     def _excess(self, size: int) -> int:
-        settings = self._settings
-        return max(self.bytes + size - settings.quota_bytes, settings.free_bytes_min + size - self.files.free_bytes())
+        over_quota = self.bytes + size - self._settings.quota_bytes
+        excess: int = max(over_quota, self._settings.free_bytes_min + size - self.files.free_bytes())
+        return excess
 
     def _shed_bytes(self, wanted: int) -> int:
         """Gives up pieces of the least value until so many bytes are free; says how many bytes it were."""

@@ -9,13 +9,14 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from agent.commands.dispatcher import Dispatcher
 from agent.link.presence import Identity, document_hash, heartbeat_payload
-from agent.link.sender import Sender
+from agent.link.sender import PACKET_BYTES_BESIDE, Sender
 from runtime.backoff import Backoff
 from runtime.errors import AuthError, EdgewrightError
-from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
+from runtime.mqtt import BrokerAddress, Connection, Delivery, Limits, Message
 from schemas.codec import decode_document, decode_packed
 from schemas.errors import RemoteWireError
 from schemas.messages import Ack, Birth, Heartbeat, Presence, Status
@@ -29,6 +30,16 @@ STEADY_S = 30.0  # a connection that lasted this long starts the back-off anew
 HEARTBEAT_JITTER = 0.1
 FIRST_HEARTBEATS_S = 3.0
 DRAIN_S = 3.0  # how long a stopping agent waits for acknowledgements of what it has sent
+
+
+class FileAnswers(Protocol):
+    """Who sends files beside the rows."""
+
+    def received(self, sha256: str, payload: bytes) -> None:
+        """An answer of the coordinator. Raises RemoteWireError for one that is none."""
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
 
 
 class Link:
@@ -65,7 +76,8 @@ class Link:
         self._draining = self._said_offline = False
         self.birth_hash = ""
         self.bad_messages_total = 0
-        dispatcher.publish = self._publish_now
+        self.files: FileAnswers | None = None  # who hears what the coordinator says of files
+        dispatcher.publish = self.publish
 
     @property
     def is_connected(self) -> bool:
@@ -106,12 +118,35 @@ class Link:
         if connection is not None:
             await connection.close()
 
+    def publish(self, message: Message) -> int | None:
+        """Out now; None when there is no connection."""
+        if self._connection is None:
+            return None
+        try:
+            return self._connection.publish(message)
+        except EdgewrightError as error:
+            log.debug("link: not published: %s", error)
+            return None
+
+    def payload_bytes_max(self) -> int:
+        """What the broker takes in one message; of no connection nothing is known."""
+        limits = Limits() if self._connection is None else self._connection.limits
+        return limits.packet_bytes_max - PACKET_BYTES_BESIDE
+
+    def has_coordinator(self) -> bool:
+        """There is a connection, and a coordinator at its other end."""
+        return self.is_connected and self._sender.coordinator_online
+
+    def is_free(self) -> bool:
+        """Nothing more urgent than files waits to be sent."""
+        return self.has_coordinator() and not self._sender.is_behind()
+
     def announce(self) -> None:
         """Publishes the birth again: what the node is has changed."""
         if self._connection is not None:
             message = self._identity().birth(self._birth())
             self.birth_hash = document_hash(message.payload)
-            self._publish_now(message)
+            self.publish(message)
 
     # ---- one session ----------------------------------------------------------------------------
 
@@ -153,6 +188,8 @@ class Link:
                 self._publish_status(Presence.OFFLINE, "stopped")  # a goodbye takes the will with it
             self._connection = None
             self._dispatcher.disconnected()
+            if self.files is not None:
+                self.files.disconnected()
             await connection.close()
 
     async def _connect(self, connection: Connection) -> bool:
@@ -173,7 +210,8 @@ class Link:
 
     def _subscriptions(self) -> dict[str, int]:
         space, node = self._space, self._node
-        return {
+        files = {space.filter(Kind.BLOB_DOWN, node): 1} if self.files else {}
+        return files | {
             space.filter(Kind.CMD, node): 1,
             space.filter(Kind.ACK, node): 1,
             space.filter(Kind.STATUS, node): 1,
@@ -184,7 +222,7 @@ class Link:
         topic = self._space.text(Topic(Kind.HEARTBEAT, self._node))
         pause_s = min(FIRST_HEARTBEATS_S, self._heartbeat_s)  # the first figures of a start say nothing yet
         while True:
-            self._publish_now(Message(topic, heartbeat_payload(self._heartbeat()), qos=0))
+            self.publish(Message(topic, heartbeat_payload(self._heartbeat()), qos=0))
             jitter = 1.0 + HEARTBEAT_JITTER * (2.0 * self._random.random() - 1.0)
             await asyncio.sleep(pause_s * jitter)
             pause_s = self._heartbeat_s
@@ -203,6 +241,8 @@ class Link:
             connection.acknowledge(delivery)
             if topic.kind is Kind.ACK:
                 self._answer(decode_packed(Ack, Kind.ACK, delivery.payload))
+            elif topic.kind is Kind.BLOB_DOWN and self.files is not None:
+                self.files.received(topic.leaf, delivery.payload)
             elif topic.kind is Kind.STATUS and delivery.payload:
                 self._see_status(topic.node, decode_document(Status, Kind.STATUS, delivery.payload))
         except RemoteWireError as error:
@@ -238,16 +278,7 @@ class Link:
     def _publish_status(self, state: Presence, reason: str = "") -> None:
         self._draining = state is not Presence.ONLINE
         self._said_offline = state is Presence.OFFLINE
-        self._publish_now(self._identity().status(state, time.time_ns() // 1_000_000, reason))
-
-    def _publish_now(self, message: Message) -> int | None:
-        if self._connection is None:
-            return None
-        try:
-            return self._connection.publish(message)
-        except EdgewrightError as error:
-            log.debug("link: not published: %s", error)
-            return None
+        self.publish(self._identity().status(state, time.time_ns() // 1_000_000, reason))
 
     def _identity(self) -> Identity:
         return Identity(self._node, self._boot, self._session, self._space)

@@ -149,6 +149,15 @@ class Sender:
         unsent = self._rewind_asked or any(map(self._is_behind, LANES))
         return unsent or bool(self._window.inflight) or (self._coordinator_online and bool(self._window.unanswered))
 
+    @property
+    def coordinator_online(self) -> bool:
+        """Whether a coordinator is there, as far as is known."""
+        return self._coordinator_online
+
+    def is_behind(self) -> bool:
+        """True while a row that travels alone waits to be sent: files are not sent meanwhile."""
+        return any(queue.is_behind for lane, queue in self._queues.items() if lane not in BATCHED_LANES)
+
     def state(self) -> dict[str, Any]:
         """How the sending goes, for people."""
         return {
