@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator.store import gaps
+from coordinator.store import evidence, gaps
+from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from runtime.errors import PermanentError
@@ -187,6 +188,10 @@ class Reader:
     def holes(self, node: str, limit: int, until_utc_ms: int) -> list[GapView]:
         """What is missing without a reason and was so at that time already; of one node, or of all."""
         return gaps.open_holes(self._db, node, limit, until_utc_ms)
+
+    def evidence(self, wanted: EvidenceFilter, limit: int) -> list[EvidenceRow]:
+        """The newest files of evidence that match, oldest of them first."""
+        return evidence.found(self._db, wanted, limit)
 
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
 from coordinator.ingest.dedupe import Addition, Received
@@ -27,7 +28,7 @@ from coordinator.store.store import (
     Row,
     runs,
 )
-from runtime.sqlite import StorageError, Writer, connect, migrate, transaction
+from runtime.sqlite import Job, StorageError, Writer, connect, migrate, transaction
 from schemas.identity import Identity, Lane
 from schemas.messages import Birth, Event
 from schemas.shape import fields_of, read
@@ -35,6 +36,7 @@ from schemas.topics import FLEET
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 LANES_CACHED_MAX = 4096
 RESULTS_MAX = 10_000
 TOUCHED_MAX = 20_000  # ranges that the gap records of one transaction may touch; further records are put off
@@ -132,6 +134,10 @@ class SqliteStore:
 
         self._unannounced = [event for event in self._unannounced if event.identity.seq > announced_seq]
         await asyncio.wrap_future(self._writer.submit(job))
+
+    async def run(self, job: Job[T]) -> T:
+        """Something else than a batch in a transaction of the writer. Raises StorageError."""
+        return await asyncio.wrap_future(self._writer.submit(job))
 
     def close(self) -> None:
         self._writer.close()
