@@ -39,6 +39,8 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "ai_edge_litert": ["agent/infer/litert.py", "agent/infer/compiled.py", "platforms/*/training/*.py"],
     "tflite_runtime": ["agent/infer/litert.py"],
     "tensorflow": ["platforms/*/training/*.py"],
+    "minio": ["coordinator/evidence/s3.py"],
+    "urllib3": ["coordinator/evidence/s3.py"],
     "gpiod": ["agent/actions/gpio.py"],
     "subprocess": ["agent/capture/ffmpeg.py", "agent/infer/child.py"],
 }

@@ -47,6 +47,8 @@ SHED_AT_ONCE = 64
 
 Key = tuple[str, str]
 """(node, sha256)."""
+Answers = dict[Key, Held | Refused]
+"""One for each file, however many messages of it came."""
 
 
 @dataclass(slots=True)
@@ -153,7 +155,7 @@ class Receiver:
         return taken
 
     async def _process(self, items: list[Incoming]) -> None:
-        answers: dict[Key, Held | Refused] = {}
+        answers: Answers = {}
         chunks: dict[Key, list[Chunk]] = {}
         wires = {item.key: item.wire for item in items}
         for item in items:
@@ -174,9 +176,7 @@ class Receiver:
             topic = self._space.text(Topic(Kind.BLOB_DOWN, *key))
             wires[key].publish(Message(topic, encode_blob(answer)))
 
-    def _sort(
-        self, key: Key, chunk: Chunk, chunks: dict[Key, list[Chunk]], answers: dict[Key, Held | Refused]
-    ) -> None:
+    def _sort(self, key: Key, chunk: Chunk, chunks: dict[Key, list[Chunk]], answers: Answers) -> None:
         part = self._parts.get(key)
         if part is None:
             answers[key] = Refused(Reason.NOT_OFFERED, "offer it first")
@@ -186,9 +186,7 @@ class Receiver:
         else:
             chunks.setdefault(key, []).append(chunk)
 
-    async def _answer_chunks(
-        self, part: Partial | None, chunks: list[Chunk], key: Key, answers: dict[Key, Held | Refused]
-    ) -> None:
+    async def _answer_chunks(self, part: Partial | None, chunks: list[Chunk], key: Key, answers: Answers) -> None:
         if part is None or isinstance(answers.get(key), Refused):
             return
         try:
@@ -211,7 +209,7 @@ class Receiver:
             part.touched_utc_ms = _now_utc_ms()
             self._spool.sync(part, spans)
 
-    async def _answer_part(self, part: Partial, answers: dict[Key, Held | Refused]) -> None:
+    async def _answer_part(self, part: Partial, answers: Answers) -> None:
         """How far it has come. Of a whole one nothing is said while the index cannot take it: it is asked again."""
         key = part.node, part.sha256
         if not part.is_whole:
@@ -245,7 +243,7 @@ class Receiver:
 
     # ---- offers ---------------------------------------------------------------------------------
 
-    async def _answer_offer(self, key: Key, offer: Offer, answers: dict[Key, Held | Refused]) -> None:
+    async def _answer_offer(self, key: Key, offer: Offer, answers: Answers) -> None:
         node, sha256 = key
         try:
             known = await self._store.run(lambda db: evidence.size_of(db, node, sha256))
