@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from agent.commands.functions import CommandRejectedError, Function
 from agent.evidence.evidence import Evidence
 from agent.evidence.settings import UploadPolicy
-from agent.evidence.tables import Kept, State
-from schemas.codec import format_utc, parse_utc
-from schemas.shape import Limit, fields_of
+from agent.evidence.tables import Kept, State, shown
+from schemas.codec import parse_utc
+from schemas.shape import Limit
 
 NAMED_MAX = 100
 
@@ -79,15 +79,6 @@ def evidence_functions(evidence: Evidence) -> list[Function]:
         Function("listEvidence", ListEvidence, list_evidence),
         Function("uploadEvidence", UploadEvidence, upload_evidence),
     ]
-
-
-def shown(kept: Kept) -> dict[str, Any]:
-    """As JSON has it."""
-    piece = fields_of(kept.piece)
-    for name in ("from_utc_ms", "to_utc_ms"):
-        piece[name.removesuffix("_utc_ms")] = format_utc(piece[name])
-    events = fields_of(list(kept.events))
-    return {"sha256": kept.sha256, "bytes": kept.bytes, "state": kept.state.value, **piece, "events": events}
 
 
 def _time(name: str, text: str, otherwise: int) -> int:

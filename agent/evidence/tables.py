@@ -3,8 +3,11 @@
 import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from runtime.sqlite import Migration
+from schemas.codec import format_utc
+from schemas.shape import fields_of
 
 MIGRATIONS: tuple[Migration, ...] = (
     (
@@ -125,3 +128,12 @@ def listed(
         AND (?4 = '' OR sha256 IN (SELECT sha256 FROM bindings WHERE event_id = ?4)) ORDER BY id DESC LIMIT ?5
     """
     return [kept_of(row, db) for row in db.execute(sql, (camera_id, since_utc_ms, until_utc_ms, event_id, limit))]
+
+
+def shown(kept: Kept) -> dict[str, Any]:
+    """As JSON has it."""
+    piece = fields_of(kept.piece)
+    for name in ("from_utc_ms", "to_utc_ms"):
+        piece[name.removesuffix("_utc_ms")] = format_utc(piece[name])
+    events = fields_of(list(kept.events))
+    return {"sha256": kept.sha256, "bytes": kept.bytes, "state": kept.state.value, **piece, "events": events}

@@ -29,7 +29,7 @@ class EvidenceRow:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceFilter:
-    """What is looked for; unset fields ask for nothing."""
+    """What is looked for; unset fields ask for nothing. `sha256`: the first digits, or all of them."""
 
     node: str = ""
     camera_id: str = ""
@@ -91,7 +91,8 @@ def found(db: sqlite3.Connection, wanted: EvidenceFilter, limit: int) -> list[Ev
     sql = f"""
         SELECT {_COLUMNS} FROM evidence WHERE (?1 = '' OR node = ?1) AND (?2 = '' OR camera_id = ?2)
         AND (?3 = '' OR (node, sha256) IN (SELECT node, sha256 FROM evidence_events WHERE event_id = ?3))
-        AND (?4 = '' OR sha256 = ?4) AND received_utc_ms >= ?5 ORDER BY received_utc_ms DESC, sha256 LIMIT ?6
+        AND (?4 = '' OR sha256 GLOB ?4 || '*') AND received_utc_ms >= ?5
+        ORDER BY received_utc_ms DESC, sha256 LIMIT ?6
     """
     values = (wanted.node, wanted.camera_id, wanted.event_id, wanted.sha256, wanted.since_utc_ms, limit)
     rows = [tuple(row) for row in db.execute(sql, values)]

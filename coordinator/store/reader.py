@@ -207,7 +207,7 @@ class Reader:
 
     def totals(self) -> dict[str, int]:
         """Rows by table."""
-        tables = ("nodes", "events", "samples", "gaps", "refused", "results")
+        tables = ("nodes", "events", "samples", "gaps", "evidence", "refused", "results")
         return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
 
     def _nodes(self, where: str, values: list[str]) -> list[NodeView]:
