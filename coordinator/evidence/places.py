@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from coordinator.evidence.backend import Backend, Folder
+from coordinator.evidence.s3 import Bucket
 from coordinator.evidence.settings import BackendKind, EvidenceTable
 from runtime.errors import ConfigError
 
@@ -15,10 +16,9 @@ def open_backend(table: EvidenceTable, data_dir: Path) -> Backend:
     if table.backend is BackendKind.DISK:
         return Folder(data_dir / FOLDER_NAME)
     try:
-        from coordinator.evidence.s3 import Bucket  # imported where it is used: the disk needs no client of a bucket
+        return Bucket(table)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"evidence.backend: s3 needs a package that is not installed: {error.name}",
             hint="pip install 'edgewright[s3]'",
         ) from error
-    return Bucket(table)
