@@ -124,7 +124,9 @@ class Uploader:
                 wait_s = LOOK_EVERY_S
             if wait_s > 0:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), wait_s)
+                    # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the wake-up.
+                    async with asyncio.timeout(wait_s):
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
 
@@ -137,7 +139,8 @@ class Uploader:
         if self._now is None:
             self._now = await self._chosen()
             if self._now is None:
-                return min([LOOK_EVERY_S, *(u.rest_until_s - time.monotonic() for u in self._resting.values())])
+                rests_s = (upload.rest_until_s - time.monotonic() for upload in self._resting.values())
+                return max(HELD_BACK_S, min([LOOK_EVERY_S, *rests_s]))
         kept, upload = self._now
         if upload.is_over:
             await self._finish(kept, upload)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from coordinator.evidence.backend import READ_BYTES, BackendError
 from coordinator.evidence.settings import EvidenceTable
+from runtime.errors import ConfigError
 
 TIMEOUT_S = 20.0
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
@@ -36,14 +37,17 @@ class Bucket:
             cert_reqs="CERT_REQUIRED",
             ca_certs=None if table.s3_ca_file is None else str(table.s3_ca_file),
         )
-        self._client = Minio(
-            endpoint=table.s3_endpoint,
-            access_key=access,
-            secret_key=secret_key,
-            secure=table.s3_tls,
-            region=table.s3_region or None,
-            http_client=pool,
-        )
+        try:
+            self._client = Minio(
+                endpoint=table.s3_endpoint,
+                access_key=access,
+                secret_key=secret_key,
+                secure=table.s3_tls,
+                region=table.s3_region or None,
+                http_client=pool,
+            )
+        except ValueError as error:
+            raise ConfigError(f"evidence.s3_endpoint: {error}") from error
 
     def put(self, node: str, sha256: str, path: Path, content_type: str) -> None:
         key = self._key(node, sha256)

@@ -1,5 +1,6 @@
 """The `[evidence]` table of the coordinator."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,8 @@ from schemas.shape import Limit
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 Size = Annotated[int, Limit(ge=0, lt=2**50)]
 
@@ -59,6 +62,8 @@ class EvidenceTable:
             found.append("evidence.blob_bytes_max: is more than spool_bytes_max, so no such file could ever come")
         if self.backend is BackendKind.S3:
             found += [f"evidence.{name}: is needed for backend s3" for name in self._absent()]
+            if self.s3_bucket and not _BUCKET.fullmatch(self.s3_bucket):
+                found.append("evidence.s3_bucket: is no name of a bucket: 3 to 63 of a-z 0-9 . -")
             if "/" in self.s3_endpoint:
                 found.append("evidence.s3_endpoint: is HOST or HOST:PORT, without a scheme; s3_tls says which it is")
         return found
