@@ -26,6 +26,7 @@ from schemas.topics import Kind, Topic, TopicSpace
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0  # for something to send, when nobody says that there is something
+AWAY_S = 0.5  # without a coordinator: whether there is one again
 HELD_BACK_S = 0.1  # a gate that said no, or live rows that wait: asked again so soon
 HEAD_BYTES = 2048  # what a message holds beside a piece, at most
 PIECE_BYTES_MIN = 256
@@ -135,7 +136,7 @@ class Uploader:
         if not self._way.has_coordinator():
             if self._now is not None:
                 self._now[1].cut()
-            return LOOK_EVERY_S
+            return AWAY_S
         if self._now is None:
             self._now = await self._chosen()
             if self._now is None:
