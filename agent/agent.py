@@ -20,9 +20,8 @@ from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.policy import Cause
 from agent.degrade.switches import Switches
-from agent.evidence.evidence import Evidence
+from agent.evidence import opening as evidence_opening
 from agent.evidence.functions import evidence_functions
-from agent.evidence.store import EvidenceStore
 from agent.evidence.uploader import Uploader
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
@@ -96,16 +95,14 @@ class Agent:
         self._worker = InferenceWorker(self._take, self._deliver)
         self.outbox = Outbox(self._file)
         self.switches = Switches()
-        self._evidence: Evidence | None = None
-        if config.evidence.enabled:
-            self._evidence = Evidence(
-                config.evidence,
-                EvidenceStore(node.data_dir, config.evidence),
-                [camera.id for camera in cameras],
-                outbox=self.outbox,
-                switches=self.switches,
-                announce=self.announce,
-            )
+        self._evidence = evidence_opening.open_evidence(
+            config.evidence,
+            node.data_dir,
+            [camera.id for camera in cameras],
+            outbox=self.outbox,
+            switches=self.switches,
+            announce=self.announce,
+        )
         self.streams = {
             camera.id: Stream(
                 camera,
@@ -197,10 +194,8 @@ class Agent:
             supervisor.supervise("notes", self._keep_notes, stage=1)
             self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("degradation", self._governor.run, stage=2)
-            if self._evidence is not None:
-                supervisor.supervise("evidence", self._evidence.run, stage=2)
-            if self._uploader is not None:
-                supervisor.supervise("evidence-upload", self._uploader.run, stage=2)
+            if self._evidence is not None and self._uploader is not None:
+                evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
@@ -399,16 +394,15 @@ class Agent:
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),
-            "evidence": await self._evidence_report(),
+            "evidence": await self._evidence_figures(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }
 
-    async def _evidence_report(self) -> dict[str, Any] | None:
+    async def _evidence_figures(self) -> dict[str, Any] | None:
         if self._evidence is None or self._uploader is None:
             return None
-        kept = await asyncio.to_thread(self._evidence.report)
-        return kept | {"upload": self.config.evidence.upload.value, **self._uploader.report()}
+        return await evidence_opening.report(self._evidence, self._uploader)
 
 
 async def _until_stopped(notifier: Notifier) -> None:

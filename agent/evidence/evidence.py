@@ -154,6 +154,7 @@ class Evidence:
         if watched is None:
             return
         watched.found(frame, labels, detections, tracks)
+        watched.let_go(frame.time_s)
         if self.settings.jpeg and any(self._chooser.concerns(draft) for draft in drafts):
             watched.hold(frame)
 

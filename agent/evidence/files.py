@@ -84,7 +84,7 @@ class Files:
 
     def free_bytes(self) -> int:
         """What the disk has left for us."""
-        return shutil.disk_usage(self.folder).free
+        return shutil.disk_usage(self.folder.parent).free
 
 
 def sync_folder(folder: Path) -> None:

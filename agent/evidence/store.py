@@ -159,11 +159,13 @@ class EvidenceStore:
                     "UPDATE evidence SET local_only = max(local_only, ?), alert = max(alert, ?) WHERE sha256 = ?",
                     (piece.local_only, bool(binding.severity), sha256),
                 )
-            db.execute(
+            bound = db.execute(
                 "INSERT OR IGNORE INTO bindings (sha256, event_id, event_type, time_utc_ms, alert_id, severity)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (sha256, *astuple(binding)),
-            )
+            ).rowcount
+            if bound and known is not None:  # the coordinator has it, and is to hear of the further event
+                db.execute("UPDATE evidence SET state = 'asked' WHERE sha256 = ? AND state = 'sent'", (sha256,))
             if known is None:
                 self.bytes += len(data)
                 self.count += 1
@@ -242,6 +244,15 @@ class EvidenceStore:
         with self._writing() as db:
             db.execute("UPDATE evidence SET state = ?, reason = ? WHERE sha256 = ?", (state.value, reason, sha256))
 
+    def sent(self, kept: Kept) -> bool:
+        """The coordinator has it and knows the events it had then. False when it has more by now, or is gone."""
+        sql = """
+            UPDATE evidence SET state = 'sent', reason = '' WHERE sha256 = ?1
+            AND (SELECT count(*) FROM bindings WHERE bindings.sha256 = ?1) = ?2
+        """
+        with self._writing() as db:
+            return bool(db.execute(sql, (kept.sha256, len(kept.events))).rowcount)
+
     def drop_damaged(self, sha256: str) -> None:
         """The file is not what its name says any more."""
         self._drop([(sha256, self._size(sha256))])
@@ -275,11 +286,12 @@ class EvidenceStore:
                 self._shed_bytes(excess)
             if self._excess(size) > 0:
                 self.no_room_total += 1
-                raise NoRoomError(
-                    f"evidence of {size} bytes does not fit: quota {self._settings.quota_bytes}, "
-                    f"{self.files.free_bytes()} bytes free of which {self._settings.free_bytes_min} stay free",
-                    hint="raise evidence.quota_bytes or free the disk",
-                )
+                settings = self._settings
+                if self.bytes + size > settings.quota_bytes:
+                    why = f"evidence.quota_bytes is {settings.quota_bytes}"
+                else:
+                    why = f"{settings.free_bytes_min} bytes of the disk stay free"
+                raise NoRoomError(f"a piece of evidence does not fit: {why}", hint="raise the quota or free the disk")
 
     def _excess(self, size: int) -> int:
         over_quota = self.bytes + size - self._settings.quota_bytes

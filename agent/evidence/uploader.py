@@ -204,8 +204,12 @@ class Uploader:
         self.resent_total += upload.resent_total
         upload.resent_total = 0
         if upload.phase is Phase.DONE:
-            await asyncio.to_thread(self._store.mark, kept.sha256, State.SENT)
             self.sent_total += 1
+            if await asyncio.to_thread(self._store.sent, kept):
+                return
+            newest = await asyncio.to_thread(self._store.get, kept.sha256)
+            if newest is not None:  # meanwhile it belongs to a further event: the coordinator is to know
+                self._now = newest, Upload(kept.bytes, upload.chunk_bytes, self._resend_after_s)
             return
         self.refused_total += 1
         log.warning("evidence %s refused: %s", kept.sha256[:12], upload.reason)

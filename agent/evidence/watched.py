@@ -54,6 +54,11 @@ class Watched:
         """Something happened in this frame: a picture of it may be wanted soon."""
         self._frames.append(frame)
 
+    def let_go(self, time_s: float) -> None:
+        """Frames of long ago need not take memory."""
+        while self._frames and abs(time_s - self._frames[0].time_s) > SLACK_S:
+            self._frames.popleft()
+
     def held(self, utc_ms: int) -> Frame | None:
         """The frame of that moment, if it is held."""
         return next((frame for frame in self._frames if frame.captured_utc_ms == utc_ms), None)

@@ -1,4 +1,4 @@
-"""What the real agent processes of these tests watch: pictures with an object in them, large enough to travel a while."""
+"""What the real agent processes of these tests watch: pictures with an object, large enough to travel a while."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,15 @@ from tests.agent_process.agents import AgentProcess, bundle, camera, picture, pi
 from tests.capture.helpers import write_clip
 
 OBJECT = 9  # the cell that is bright
-RULE = f'[[pipelines.rules]]\nname = "there"\nclasses = ["c{OBJECT}"]\nfor_s = 0.3\nclear_after_s = 0.3\ncooldown_s = 0\n'
+RULE = f'[[pipelines.rules]]\nname = "there"\nclasses = ["c{OBJECT}"]\nfor_s = 0.3\nclear_after_s = 0.3\n'
 
 
 def noisy(cell: int | None, n: int) -> Rgb:
     """512x512 with detail everywhere: its JPEG has some hundred kilobytes, and each is another one."""
     large = np.kron(picture(cell), np.ones((8, 8, 1), np.uint8)).astype(np.int16)
     noise = np.random.default_rng(n).integers(-60, 60, large.shape, np.int16)
-    return np.clip(large + noise, 0, 255).astype(np.uint8)
+    found: Rgb = np.clip(large + noise, 0, 255).astype(np.uint8)
+    return found
 
 
 def film(path: Path, seconds: float = 4.0) -> Path:

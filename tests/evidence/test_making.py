@@ -46,7 +46,7 @@ class Scene:
             "cooldown_s": 0.0,
             "clip_fps": 10.0,
         }
-        self.settings = EvidenceSettings(**(base | settings))  # type: ignore[arg-type]
+        self.settings = EvidenceSettings(**(base | settings))
         self.file = OutboxFile(folder / "outbox.db", node="gw-1", boot=1, settings=OutboxSettings())
         self.outbox = Outbox(self.file)
         self.store = EvidenceStore(folder, self.settings)

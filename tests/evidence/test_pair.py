@@ -247,6 +247,25 @@ def test_what_is_asked_for_overtakes_what_is_being_sent(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_a_file_that_belongs_to_a_further_event_meanwhile_is_bound_to_it_there_too(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with side(tmp_path / "c") as one:
+            way = Way(one, 0, 0.0)
+            node = Node(tmp_path / "n", way, bytes_s_max=20_000)
+            name = node.put(FILES[2], 1)
+            node.uploader.wake()
+            await until(lambda: len(way.sent) > 2)
+            node.put(FILES[2], 2)
+            await until(lambda: node.state(name) is State.SENT)
+            node.put(FILES[2], 3)
+            node.uploader.wake()
+            await until(lambda: [row.events for row in one.rows()] == [("s.alert.1", "s.alert.2", "s.alert.3")])
+            assert len(way.sent) <= len(FILES[2]) / CHUNK + 5
+            await node.end()
+
+    asyncio.run(scene())
+
+
 def test_a_damaged_file_is_never_offered_and_a_vanished_one_blocks_nobody(tmp_path: Path) -> None:
     async def scene() -> None:
         async with side(tmp_path / "c") as one:

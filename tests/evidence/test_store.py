@@ -76,6 +76,9 @@ def test_the_same_bytes_belong_to_every_event_that_they_show(make: Callable[...,
     assert again.events == (event(1), alert(2))
     assert (store.count, store.bytes) == (1, 4)
     assert names(store.listed(event_id="s.alert.2")) == [first.sha256]
+    store.mark(first.sha256, State.SENT)
+    assert store.put(b"same", STILL, alert(2)).state is State.SENT
+    assert store.put(b"same", STILL, alert(4)).state is State.ASKED  # the coordinator is to hear of it
     store.put(b"same", Piece("image/jpeg", "cam1", 1, 1, local_only=True, reason="x"), event(3))
     found = store.get(first.sha256)
     assert found is not None and found.piece.local_only  # what once has to stay goes on staying
@@ -120,7 +123,7 @@ def test_what_is_worth_least_goes_first(make: Callable[..., EvidenceStore]) -> N
 def test_a_piece_larger_than_the_quota_pushes_nothing_out(make: Callable[..., EvidenceStore]) -> None:
     store = make(MIB)
     kept = store.put(b"x" * 1000, STILL, alert(1))
-    with pytest.raises(NoRoomError, match="quota 1048576"):
+    with pytest.raises(NoRoomError, match="quota_bytes is 1048576"):
         store.put(b"y" * (MIB + 1), CLIP, alert(2))
     assert names(store.listed()) == [kept.sha256]
     assert store.no_room_total == 1
