@@ -1,4 +1,4 @@
-"""How evidence comes into use: opened where it is asked for, and where it cannot be all the rest goes on without it."""
+"""How evidence comes into use: opened where it is asked for; where it cannot be, all the rest goes on without it."""
 
 import asyncio
 import logging
