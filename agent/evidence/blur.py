@@ -72,21 +72,42 @@ def padded(boxes: Boxes) -> Boxes:
 
 
 def pixelated(rgb: Rgb, boxes: Boxes) -> Rgb:
-    """A copy of (height, width, 3) uint8 with each box replaced by a few large tiles of its mean colours."""
+    """A copy of (height, width, 3) uint8 with everything in the boxes replaced by a few large tiles of mean colours.
+
+    Boxes that overlap share one grid of tiles: many grids beside each other would show more than each alone.
+    """
     found = rgb.copy()
     height, width = rgb.shape[:2]
-    for x0, y0, x1, y1 in boxes.tolist():
-        left, top = math.floor(x0 * width), math.floor(y0 * height)
-        right, bottom = math.ceil(x1 * width), math.ceil(y1 * height)
-        if right > left and bottom > top:
-            area = found[top:bottom, left:right]
-            area[:] = _tiles(rgb[top:bottom, left:right])
+    corners = boxes.astype(np.float64) * (width, height, width, height)
+    pixels = np.concatenate((np.floor(corners[:, :2]), np.ceil(corners[:, 2:])), axis=1).astype(np.int64)
+    pixels = pixels[(pixels[:, 2] > pixels[:, 0]) & (pixels[:, 3] > pixels[:, 1])]
+    for group in groups(pixels):
+        left, top = group[:, :2].min(axis=0)
+        right, bottom = group[:, 2:].max(axis=0)
+        hidden = np.zeros((bottom - top, right - left), np.bool_)
+        for x0, y0, x1, y1 in (group - (left, top, left, top)).tolist():
+            hidden[y0:y1, x0:x1] = True
+        side = max(TILE_PIXELS_MIN, math.ceil((group[:, 2:] - group[:, :2]).max() / TILES))
+        found[top:bottom, left:right][hidden] = _tiles(rgb[top:bottom, left:right], side)[hidden]
     return found
 
 
-def _tiles(area: Rgb) -> NDArray[np.uint8]:
+def groups(pixels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Boxes, x0 y0 x1 y1, sorted into those that overlap, if only by way of others."""
+    low = np.maximum(pixels[:, None, :2], pixels[None, :, :2])
+    high = np.minimum(pixels[:, None, 2:], pixels[None, :, 2:])
+    touch = (high > low).all(axis=2)
+    label = np.arange(len(pixels))
+    while len(pixels):
+        least = np.where(touch, label[None, :], len(pixels)).min(axis=1)
+        if np.array_equal(least, label):
+            break
+        label = least
+    return [pixels[label == one] for one in np.unique(label)]
+
+
+def _tiles(area: Rgb, side: int) -> NDArray[np.uint8]:
     height, width = area.shape[:2]
-    side = max(TILE_PIXELS_MIN, math.ceil(max(height, width) / TILES))
     rows, columns = np.arange(0, height, side), np.arange(0, width, side)
     sums = np.add.reduceat(np.add.reduceat(area.astype(np.uint32), rows, axis=0), columns, axis=1)
     tall = np.diff(np.append(rows, height))

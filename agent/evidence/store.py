@@ -29,7 +29,15 @@ from agent.evidence.tables import (
     listed,
 )
 from runtime.errors import PermanentError
-from runtime.sqlite import DiskFullError, StorageFormatError, connect, migrate, storage_errors, transaction
+from runtime.sqlite import (
+    DiskFullError,
+    StorageError,
+    StorageFormatError,
+    connect,
+    migrate,
+    storage_errors,
+    transaction,
+)
 
 log = logging.getLogger(__name__)
 
@@ -143,17 +151,32 @@ class EvidenceStore:
 
     def put(self, data: bytes, piece: Piece, binding: Binding) -> Kept:
         """Keeps a piece, durably. Raises NoRoomError when nothing of less value can make room, or a StorageError."""
-        self._make_room(len(data))
+        for_alert = bool(binding.severity)
+        self._make_room(len(data), for_alert=for_alert)
         try:
-            sha256 = self.files.write(data)
-        except DiskFullError:
-            if not self._shed_bytes(len(data)):
+            return self._put(data, piece, binding)
+        except DiskFullError:  # others fill it too
+            if not self._shed_bytes(len(data), for_alert=for_alert):
                 raise
-            sha256 = self.files.write(data)
+            return self._put(data, piece, binding)
+
+    def _put(self, data: bytes, piece: Piece, binding: Binding) -> Kept:
+        sha256 = self.files.write(data)
+        try:
+            self._index(sha256, len(data), piece, binding)
+        except StorageError:
+            if self.get(sha256) is None:
+                self.files.remove(sha256)
+            raise
+        found = self.get(sha256)
+        assert found is not None
+        return found
+
+    def _index(self, sha256: str, size: int, piece: Piece, binding: Binding) -> None:
         with self._writing() as db:
             known = db.execute("SELECT 1 FROM evidence WHERE sha256 = ?", (sha256,)).fetchone()
             if known is None:
-                self._insert(db, sha256, len(data), piece, alert=bool(binding.severity))
+                self._insert(db, sha256, size, piece, alert=bool(binding.severity))
             else:  # the same bytes: what once had to stay goes on staying
                 db.execute(
                     "UPDATE evidence SET local_only = max(local_only, ?), alert = max(alert, ?) WHERE sha256 = ?",
@@ -166,12 +189,7 @@ class EvidenceStore:
             ).rowcount
             if bound and known is not None:  # the coordinator has it, and is to hear of the further event
                 db.execute("UPDATE evidence SET state = 'asked' WHERE sha256 = ? AND state = 'sent'", (sha256,))
-            if known is None:
-                self.bytes += len(data)
-                self.count += 1
-        found = self.get(sha256)
-        assert found is not None
-        return found
+        self._recount()
 
     def _insert(self, db: sqlite3.Connection, sha256: str, size: int, piece: Piece, *, alert: bool) -> None:
         db.execute(
@@ -276,35 +294,39 @@ class EvidenceStore:
             self._shed(old)
         excess = max(self.bytes - self._settings.quota_bytes, self._settings.free_bytes_min - self.files.free_bytes())
         if excess > 0:
-            self._shed_bytes(excess)
+            self._shed_bytes(excess, for_alert=True)
         return self.shed_total - before
 
-    def _make_room(self, size: int) -> None:
-        excess = self._excess(size)
+    def _make_room(self, size: int, *, for_alert: bool) -> None:
+        """Raises NoRoomError. What no alert is about pushes out none that an alert is about, unless it was sent."""
+        fits = size <= self._settings.quota_bytes
+        while (excess := self._excess(size)) > 0:
+            if not (fits and self._shed_bytes(excess, for_alert=for_alert)):
+                break
         if excess > 0:
-            if size <= self._settings.quota_bytes:
-                self._shed_bytes(excess)
-            if self._excess(size) > 0:
-                self.no_room_total += 1
-                settings = self._settings
-                if self.bytes + size > settings.quota_bytes:
-                    why = f"evidence.quota_bytes is {settings.quota_bytes}"
-                else:
-                    why = f"{settings.free_bytes_min} bytes of the disk stay free"
-                raise NoRoomError(f"a piece of evidence does not fit: {why}", hint="raise the quota or free the disk")
+            self.no_room_total += 1
+            settings = self._settings
+            if self.bytes + size > settings.quota_bytes:
+                why = f"evidence.quota_bytes is {settings.quota_bytes}"
+            else:
+                why = f"{settings.free_bytes_min} bytes of the disk stay free"
+            raise NoRoomError(f"a piece of evidence does not fit: {why}", hint="raise the quota or free the disk")
 
     def _excess(self, size: int) -> int:
         over_quota = self.bytes + size - self._settings.quota_bytes
         excess: int = max(over_quota, self._settings.free_bytes_min + size - self.files.free_bytes())
         return excess
 
-    def _shed_bytes(self, wanted: int) -> int:
+    def _shed_bytes(self, wanted: int, *, for_alert: bool) -> int:
         """Gives up pieces of the least value until so many bytes are free; says how many bytes it were."""
         freed: int = 0
         while freed < wanted:
             with self._reading() as db:
-                sql = f"SELECT sha256, bytes FROM evidence ORDER BY {SHED_ORDER} LIMIT ?"
-                lowest: list[tuple[str, int]] = db.execute(sql, (SHED_AT_ONCE,)).fetchall()
+                sql = f"""
+                    SELECT sha256, bytes FROM evidence WHERE ? OR NOT alert OR state = 'sent'
+                    ORDER BY {SHED_ORDER} LIMIT ?
+                """
+                lowest: list[tuple[str, int]] = db.execute(sql, (for_alert, SHED_AT_ONCE)).fetchall()
             chosen: list[tuple[str, int]] = []
             for sha256, size in lowest:
                 if freed >= wanted:
@@ -321,13 +343,19 @@ class EvidenceStore:
         self.shed_total += len(chosen)
 
     def _drop(self, chosen: list[tuple[str, int]]) -> None:
-        with self._writing() as db:
-            for sha256, size in chosen:
-                if db.execute("DELETE FROM evidence WHERE sha256 = ?", (sha256,)).rowcount:
-                    self.bytes -= size
-                    self.count -= 1
+        try:
+            self._forget(chosen)
+        except DiskFullError:  # there is no room even to write that down: for once the files go first
+            for sha256, _ in chosen:
+                self.files.remove(sha256)
+            self._forget(chosen)
         for sha256, _ in chosen:
             self.files.remove(sha256)
+
+    def _forget(self, chosen: list[tuple[str, int]]) -> None:
+        with self._writing() as db:
+            db.executemany("DELETE FROM evidence WHERE sha256 = ?", [(sha256,) for sha256, _ in chosen])
+        self._recount()
 
     # ---- small things ---------------------------------------------------------------------------
 

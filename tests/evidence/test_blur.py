@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agent.capture.frame import Frame, Rgb
 from agent.capture.picture import RgbPicture
-from agent.evidence.blur import NEAR_S, Boxes, BoxHistory, heads, padded, pixelated, shares
+from agent.evidence.blur import NEAR_S, Boxes, BoxHistory, groups, heads, padded, pixelated, shares
 from agent.evidence.encode import clip_of, jpeg_of, rgb_of, small_rgb
 from agent.evidence.maker import ORIGINAL, UNKNOWN, Made, Maker
 from agent.evidence.ring import RingFrame
@@ -80,6 +80,30 @@ def test_a_hidden_area_has_few_colours_and_the_rest_is_untouched() -> None:
 )
 def test_boxes_at_the_edges_and_empty_ones_do_no_harm(box: tuple[float, float, float, float]) -> None:
     assert pixelated(moving(1, 161, 121), boxes(box)).shape == (121, 161, 3)
+
+
+def test_boxes_that_overlap_share_one_grid_and_show_no_more_than_one() -> None:
+    rgb = texture(1, 320, 240)
+    shifted = boxes(*((0.2 + n / 320, 0.2 + n / 240, 0.6 + n / 320, 0.6 + n / 240) for n in range(12)))
+    hidden = pixelated(rgb, shifted)
+    inside = hidden[48:156, 64:204]
+    assert colours(inside[12:-12, 12:-12]) <= 7 * 6
+    apart = pixelated(rgb, boxes((0.1, 0.1, 0.3, 0.3), (0.7, 0.7, 0.9, 0.9)))
+    assert np.array_equal(apart[80:160, 110:210], rgb[80:160, 110:210])
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ([], []),
+        ([(0, 0, 2, 2)], [1]),
+        ([(0, 0, 2, 2), (2, 0, 4, 2)], [1, 1]),  # they touch, and do not overlap
+        ([(0, 0, 3, 3), (2, 2, 5, 5), (9, 9, 10, 10), (4, 4, 7, 7)], [3, 1]),
+        ([(0, 0, 9, 9)] * 4, [4]),
+    ],
+)
+def test_groups_of_boxes(given: list[tuple[int, int, int, int]], found: list[int]) -> None:
+    assert [len(group) for group in groups(np.array(given, np.int64).reshape(-1, 4))] == found
 
 
 @needs_assets

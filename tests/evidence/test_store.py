@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,17 @@ def test_what_is_worth_least_goes_first(make: Callable[..., EvidenceStore]) -> N
     assert len(list(store.files.sizes())) == store.count == 5
 
 
+def test_what_no_alert_is_about_pushes_out_no_alert(make: Callable[..., EvidenceStore]) -> None:
+    store = make(MIB)
+    kept = [store.put(bytes([n]) * (400 * 1024), CLIP, alert(n)).sha256 for n in range(2)]
+    with pytest.raises(NoRoomError):
+        store.put(b"e" * (400 * 1024), CLIP, event(9))
+    assert sorted(names(store.listed())) == sorted(kept)
+    store.mark(kept[0], State.SENT)  # the coordinator has that one
+    store.put(b"e" * (400 * 1024), CLIP, event(9))
+    assert kept[0] not in names(store.listed())
+
+
 def test_a_piece_larger_than_the_quota_pushes_nothing_out(make: Callable[..., EvidenceStore]) -> None:
     store = make(MIB)
     kept = store.put(b"x" * 1000, STILL, alert(1))
@@ -167,6 +179,32 @@ def test_a_disk_that_is_full_all_the_same_gives_up_something_once(
     with pytest.raises(DiskFullError, match="No space left"):
         store.put(b"z" * 400, STILL, event(3))
     assert list(store.files.folder.glob("*/.*")) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=False).returncode:
+        pytest.skip("a disk of 4 MiB cannot be made here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_real_disk_that_fills_up_costs_the_least_valuable_and_no_more(small_disk: Path) -> None:
+    store = EvidenceStore(small_disk, EvidenceSettings(free_bytes_min=0, quota_bytes=64 * MIB))
+    try:
+        for n in range(40):
+            kept = store.put(bytes([n]) * 300_000, CLIP, alert(n) if n < 3 else event(n))
+            assert store.files.is_sound(kept.sha256)
+        left = {kept.events[0].event_id for kept in store.listed()}
+        assert {"s.alert.0", "s.alert.1", "s.alert.2", "s.event.39"} <= left
+        (small_disk / "others").write_bytes(bytes(max(0, store.files.free_bytes() - 4096)))
+        for n in range(50, 55):  # somebody else has taken the rest
+            store.put(bytes([n]) * 300_000, CLIP, alert(n))
+        assert not store.heal().anything
+    finally:
+        store.close()
 
 
 def test_age_is_running_time_over_all_starts(make: Callable[..., EvidenceStore]) -> None:
