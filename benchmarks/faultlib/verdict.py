@@ -78,6 +78,8 @@ def read_journal(journal: Path) -> tuple[set[str], set[str]]:
     """The rows whose append was begun, and those of which it returned."""
     begun: set[str] = set()
     kept: set[str] = set()
+    if not journal.exists():
+        return begun, kept
     for line in journal.read_text(encoding="ascii").splitlines():
         mark, uid, _ = line.split()
         (begun if mark == "I" else kept).add(uid)
