@@ -15,8 +15,6 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -26,81 +24,21 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from runtime.errors import AuthError, PermanentError, TemporaryError
+from runtime.mqtt.address import BrokerAddress
+from runtime.mqtt.errors import (
+    KEEP_ALIVE_TIMEOUT,
+    BrokerAuthError,
+    BrokerRefusedError,
+    BrokerUnreachableError,
+    refusal,
+)
+from runtime.mqtt.messages import Delivery, Limits, Message
 
 log = logging.getLogger(__name__)
 
 READ_PACKETS_MAX = 64  # per turn of the loop, so that a flood cannot starve the other tasks
 RECEIVE_MAXIMUM = 1000  # what we let the broker have in flight towards us
 PACKET_BYTES_MAX = 1024 * 1024
-_KEEP_ALIVE_TIMEOUT = 0x8D
-_AUTH_REASONS = {0x86, 0x87, 0x8A, 0x8C}  # bad user name or password, not authorized, banned, bad method
-
-
-class BrokerUnreachableError(TemporaryError):
-    """No connection to the broker, or it was lost."""
-
-
-class BrokerAuthError(AuthError):
-    """The broker refuses our name, password or certificate."""
-
-
-class BrokerRefusedError(PermanentError):
-    """The broker speaks with us and refuses what we ask."""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker is and how to prove who we are. `password` is never shown."""
-
-    host: str = "127.0.0.1"
-    port: int = 1883
-    username: str = ""
-    password: str = field(default="", repr=False)
-    tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    keepalive_s: int = 20
-
-    def __str__(self) -> str:
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """Something to publish."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = False
-    content_type: str = ""
-    correlation: bytes = b""
-    expiry_s: int | None = None
-    response_topic: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Something received; `mid` is for `acknowledge`."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    mid: int
-    response_topic: str = ""
-    correlation: bytes = b""
-    expiry_s: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the broker allows on this connection."""
-
-    receive_max: int = 65535
-    packet_bytes_max: int = 268_435_455
 
 
 class Connection:
@@ -156,7 +94,7 @@ class Connection:
         connack: "asyncio.Future[tuple[ReasonCode, Properties | None]]",
         timeout_s: float,
     ) -> Limits:
-        context = self._tls_context()
+        context = self.address.tls_context()
         if context is not None:
             self._client.tls_set_context(context)
         opening = loop.run_in_executor(None, self._connect_blocking, timeout_s)
@@ -180,12 +118,7 @@ class Connection:
         except TimeoutError as error:
             raise BrokerUnreachableError(f"{self.address}: no answer within {timeout_s:g} s") from error
         if reason.is_failure:
-            if reason.value in _AUTH_REASONS:
-                raise BrokerAuthError(
-                    f"{self.address}: refused as {self._client_id}: {reason}",
-                    hint="check broker.username and its password, or the certificate",
-                )
-            raise BrokerRefusedError(f"{self.address}: refused: {reason}")
+            raise refusal(self.address, self._client_id, reason.value, str(reason))
         self.limits = _limits(properties)
         # The callers' windows stay well below; a burst of small answers beyond the limit waits in paho's queue. Its
         # setter refuses an open connection, but only after the CONNACK the limit is known, and nothing is in flight.
@@ -298,21 +231,6 @@ class Connection:
         client.on_publish = self._handle_publish
         client.on_subscribe = self._handle_subscribe
         return client
-
-    def _tls_context(self) -> ssl.SSLContext | None:
-        address = self.address
-        if not address.tls:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=str(address.ca_file) if address.ca_file else None)
-            if address.cert_file:
-                context.load_cert_chain(address.cert_file, address.key_file)
-        except OSError as error:
-            raise BrokerAuthError(
-                f"{address}: the certificate files cannot be used: {error}",
-                hint="check broker.ca_file, broker.cert_file and broker.key_file",
-            ) from error
-        return context
 
     def _connect_blocking(self, timeout_s: float) -> None:
         address = self.address
@@ -483,7 +401,7 @@ class _Client(paho.Client):
 
 
 def _lost(reason: ReasonCode) -> str:
-    return "keep-alive timeout" if reason.value == _KEEP_ALIVE_TIMEOUT else "connection lost"
+    return "keep-alive timeout" if reason.value == KEEP_ALIVE_TIMEOUT else "connection lost"
 
 
 def _publish_properties(message: Message) -> Properties | None:

@@ -1,0 +1,28 @@
+"""What can go wrong with a broker, by the reaction it calls for, and the reason codes of MQTT 5 that say so."""
+
+from runtime.errors import AuthError, EdgewrightError, PermanentError, TemporaryError
+
+KEEP_ALIVE_TIMEOUT = 0x8D
+AUTH_REASONS = {0x86, 0x87, 0x8A, 0x8C}  # bad user name or password, not authorized, banned, bad method
+
+
+class BrokerUnreachableError(TemporaryError):
+    """No connection to the broker, or it was lost."""
+
+
+class BrokerAuthError(AuthError):
+    """The broker refuses our name, password or certificate."""
+
+
+class BrokerRefusedError(PermanentError):
+    """The broker speaks with us and refuses what we ask."""
+
+
+def refusal(address: object, client_id: str, code: int, text: str) -> EdgewrightError:
+    """The error for a CONNACK with this reason code."""
+    if code in AUTH_REASONS:
+        return BrokerAuthError(
+            f"{address}: refused as {client_id}: {text}",
+            hint="check broker.username and its password, or the certificate",
+        )
+    return BrokerRefusedError(f"{address}: refused: {text}")
