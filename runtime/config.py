@@ -17,6 +17,7 @@ from schemas.shape import Limit, ShapeError, read
 T = TypeVar("T")
 
 CONFIG_BYTES_MAX = 1024 * 1024
+ROOT = Limit(pattern=r"[^#+/\s]+(/[^#+/\s]+)*", means="levels without # or +", len_max=200)
 
 
 def load(cls: type[T], path: Path) -> T:
@@ -87,7 +88,7 @@ class EndpointConfig:
 class BrokerConfig(EndpointConfig):
     """The `[broker]` table: the broker, and the root of all topics on it."""
 
-    topic_root: Annotated[str, Limit(pattern=r"[^#+/\s]+(/[^#+/\s]+)*", means="levels without # or +")] = "edge/v1"
+    topic_root: Annotated[str, ROOT] = "edge/v1"
 
 
 def secret(what: str, file: Path | None, variable: str) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from agent.link.brokers import BrokerRules
 from runtime.config import BrokerConfig, EndpointConfig
 from runtime.mqtt import BrokerAddress
 from schemas.shape import Limit
@@ -21,8 +22,12 @@ class LinkSettings:
     answer_target_s: Annotated[float, Limit(ge=0.02, le=10)] = 0.1
     # With several brokers.
     probe_s: Annotated[float, Limit(ge=1, le=86400)] = 30.0
-    return_after_s: Annotated[float, Limit(ge=0, le=86400)] = 120.0
+    return_after_s: Annotated[float, Limit(ge=1, le=86400)] = 120.0
     silent_after_s: Annotated[float, Limit(ge=5, le=86400)] = 120.0
+
+    @property
+    def broker_rules(self) -> BrokerRules:
+        return BrokerRules(self.probe_s, self.return_after_s, self.silent_after_s)
 
 
 @dataclass(frozen=True, slots=True)

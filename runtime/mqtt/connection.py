@@ -147,12 +147,18 @@ class Connection:
     # ---- traffic --------------------------------------------------------------------------------
 
     def publish(self, message: Message) -> int:
-        """Hands the message to the socket and returns its packet id. Raises BrokerUnreachableError.
+        """Hands the message to the socket and returns its packet id. Raises BrokerUnreachableError, and
+        BrokerRefusedError for what is larger than the broker takes: it would end the connection.
 
-        The caller keeps to `limits`; the broker's answer comes through `on_puback`.
+        The caller keeps to `limits.receive_max`; the broker's answer comes through `on_puback`.
         """
         if not self.is_open:
             raise BrokerUnreachableError(f"{self.address}: not connected")
+        if message.packet_bytes_max > self.limits.packet_bytes_max:
+            raise BrokerRefusedError(
+                f"{self.address}: {len(message.payload)} bytes on {message.topic} are more than it takes: "
+                f"{self.limits.packet_bytes_max} in a packet"
+            )
         info = self._client.publish(
             message.topic, message.payload, message.qos, message.retain, _publish_properties(message)
         )

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+PACKET_OVERHEAD_BYTES_MAX = 32  # headers, lengths and identifiers of a PUBLISH with all the properties that we set
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -15,6 +17,12 @@ class Message:
     correlation: bytes = b""
     expiry_s: int | None = None
     response_topic: str = ""
+
+    @property
+    def packet_bytes_max(self) -> int:
+        """The packet is no larger than this."""
+        texts = len(self.topic.encode()) + len(self.content_type) + 4 * len(self.response_topic)
+        return len(self.payload) + texts + len(self.correlation) + PACKET_OVERHEAD_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
