@@ -202,12 +202,10 @@ class Brokers:
         return [which for which in range(len(self)) if which != than]
 
     def _choose(self, now_s: float, among: list[int]) -> int:
-        """The first that may be tried. What this round has not tried yet goes before, and is worth a short wait."""
-
-        def when_s(which: int) -> float:
-            return max(now_s, self._standings[which].due_s) + (SPREAD_S if which in self._tried else 0.0)
-
-        return min(among, key=when_s)
+        """Of those that may be tried next or a moment later: first what this round has not tried yet, in order."""
+        when_s = {which: max(now_s, self._standings[which].due_s) for which in among}
+        soon = [which for which in among if when_s[which] <= min(when_s.values()) + SPREAD_S]
+        return min(soon, key=lambda which: (which in self._tried, which))
 
     def _forgive(self, standing: Standing, lasted_s: float) -> None:
         """After a steady connection its failures before that count no more."""
