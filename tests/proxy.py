@@ -155,7 +155,7 @@ class Proxy:
             task = self._loop.create_task(self._pump(direction, source, sink), name=f"proxy.{direction}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            task.add_done_callback(lambda _, ends=(writer, up_writer): self._end(*ends))
+            task.add_done_callback(lambda _: self._end(writer, up_writer))
 
     def _end(self, *writers: asyncio.StreamWriter) -> None:
         for writer in writers:

@@ -5,7 +5,8 @@ heartbeats, answers and commands until it ends or another takes its place. Lost 
 
 A move from one broker to another, while both answer, lets go of nothing before the other has accepted us: the new
 session says `online` there, then the old one says `offline` here. The later session is true, so the node was never
-away. Only then are commands taken from the new broker: where the two pass messages on to each other none comes twice.
+away. Where the two pass messages on to each other, the new `online` comes to be seen here as well, and stands. Only
+then are commands taken from the new broker, so that none comes twice.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from typing import Any
 
 from agent.commands.dispatcher import Dispatcher
 from agent.link.brokers import BrokerRules, Brokers, Trouble
-from agent.link.presence import Identity, document_hash, heartbeat_payload
+from agent.link.presence import Identity, heartbeat_payload
 from agent.link.sender import PACKET_BYTES_BESIDE, Sender
 from agent.link.session import Session, probe
 from runtime.errors import AuthError, EdgewrightError
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_JITTER = 0.1
 FIRST_HEARTBEATS_S = 3.0
 DRAIN_S = 3.0  # how long a stopping or moving agent waits for acknowledgements of what it has sent
-HAND_OVER_S = 1.0  # and a moving one for the broker's answers to its statuses
+HAND_OVER_S = 2.0  # and a moving one until its new status is known where it should be
 LOOK_S = 1.0  # how often the other brokers are thought of
 PACKET_BYTES_MIN = 8 * 1024  # below this hardly an event would pass
 Announce = Callable[[str, str, dict[str, Any]], None]
@@ -78,7 +79,6 @@ class Link:
         self._stopping = asyncio.Event()
         self._random = random.Random()
         self._complaint = ""  # what was last complained of; empty while all is well
-        self.birth_hash = ""
         self.bad_messages_total = 0
         dispatcher.publish = self._publish_now
 
@@ -90,6 +90,11 @@ class Link:
     def session(self) -> int:
         """The number of the session that speaks, or spoke last."""
         return self._sessions if self._session is None else self._session.identity.session
+
+    @property
+    def birth_hash(self) -> str:
+        """Of the birth as it was last published."""
+        return "" if self._session is None else self._session.birth_hash
 
     def state(self) -> dict[str, Any]:
         """Which broker is in use and how the others stand, for people."""
@@ -111,9 +116,7 @@ class Link:
         while not self._stopping.is_set():
             session = await (self._first_to_accept() if session is None else self._use(session))
         if session is not None:
-            if session.introduced and session.state is not Presence.OFFLINE:
-                session.say(Presence.OFFLINE, "stopped")
-            await session.connection.close()
+            await self._take_back(session)
 
     async def stop(self) -> None:
         """Says `draining`, waits for what is on its way, says `offline`, closes."""
@@ -123,7 +126,7 @@ class Link:
             return
         if session.is_open:
             session.say(Presence.DRAINING, "stopping")
-            await self._drained(session, lambda: not self._sender.waiting())
+            await self._wait(session, DRAIN_S, lambda: not self._sender.waiting())
             session.say(Presence.OFFLINE, "stopped")
             await asyncio.sleep(0.05)
         await session.connection.close()
@@ -131,9 +134,7 @@ class Link:
     def announce(self) -> None:
         """Publishes the birth again: what the node is has changed."""
         if self._session is not None:
-            message = self._session.identity.birth(self._birth())
-            self.birth_hash = document_hash(message.payload)
-            self._session.confirm(self._session.publish(message))
+            self._session.announce(self._birth())
 
     # ---- getting a connection -------------------------------------------------------------------
 
@@ -215,13 +216,13 @@ class Link:
                 log.error("link: old answers cannot be delivered now: %s", error)
             await self._work(session)
             if self._successor is not None and not self._stopping.is_set():
-                await self._hand_over(session, self._successor)
+                self._hand_over(session, self._successor)
             elif not connection.is_open:
                 reason = f"{connection.address}: connection ended: {await connection.wait_closed()}"
         except EdgewrightError as error:
             reason = str(error)
         finally:
-            if connection.is_open and session.state is not Presence.OFFLINE:
+            if connection.is_open and session.state is not Presence.OFFLINE and not session.superseded:
                 session.say(Presence.OFFLINE, "stopped")  # a goodbye takes the will with it
             if self._session is session:
                 self._session = None
@@ -230,7 +231,7 @@ class Link:
             await connection.close()
             successor, self._successor = self._successor, None
             if successor is not None and self._session is None:
-                await successor.connection.close()
+                await self._take_back(successor)
         return self._session
 
     async def _work(self, session: Session) -> None:
@@ -268,23 +269,30 @@ class Link:
             if self._successor is None:
                 continue
             self._moved_because = reason
+            self._introduce(self._successor)
+            await self._successor.settled(HAND_OVER_S)
+            await self._wait(session, HAND_OVER_S, lambda: session.superseded)
             if move.returns:
                 self._sender.rest()
-                await self._drained(session, lambda: self._sender.is_settled)
+                await self._wait(session, DRAIN_S, lambda: self._sender.is_settled)
             else:
                 self._brokers.failed(session.which, Trouble.SILENT, reason, time.monotonic(), self._random.random())
             return
 
-    async def _hand_over(self, old: Session, new: Session) -> None:
-        """The node is there before it is gone from here."""
+    def _hand_over(self, old: Session, new: Session) -> None:
+        """It is `online` there; here, unless that is known here too, it is now gone."""
         self._session = new
-        self._introduce(new)
-        await new.settled(HAND_OVER_S)
-        old.say(Presence.OFFLINE, f"moved to {new.connection.address}")
-        await old.settled(HAND_OVER_S)
+        if not old.superseded:
+            old.say(Presence.OFFLINE, f"moved to {new.connection.address}")
 
-    async def _drained(self, session: Session, done: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + DRAIN_S
+    async def _take_back(self, session: Session) -> None:
+        """It was accepted, and is not needed any more."""
+        if session.introduced and session.state is not Presence.OFFLINE:
+            session.say(Presence.OFFLINE, "stopped")
+        await session.connection.close()
+
+    async def _wait(self, session: Session, timeout_s: float, done: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + timeout_s
         while not done() and time.monotonic() < deadline_s and session.is_open:
             await asyncio.sleep(0.02)
 
@@ -292,7 +300,7 @@ class Link:
         if not session.introduced:
             session.introduced = True
             session.say(Presence.ONLINE)
-            self.announce()
+            session.announce(self._birth())
 
     def _subscriptions(self) -> dict[str, int]:
         space, node = self._space, self._node
@@ -347,7 +355,11 @@ class Link:
     def _see_status(self, session: Session, node: str, status: Status) -> None:
         if node == COORDINATOR:
             self._sender.coordinator(status.state is Presence.ONLINE)
-        elif not self._stopping.is_set() and session.state is Presence.ONLINE and session.identity.overrules(status):
+            return
+        next_session = 0 if self._successor is None else self._successor.identity.session
+        if (status.boot, status.session) == (self._boot, next_session):
+            session.superseded = True
+        if not self._stopping.is_set() and session.state is Presence.ONLINE and session.identity.overrules(status):
             level = logging.INFO if status.boot == self._boot else logging.DEBUG  # after a restart it is expected
             log.log(level, "a stale status %s stood on our topic; published over", status.state.value)
             session.say(Presence.ONLINE)

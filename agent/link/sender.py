@@ -126,10 +126,12 @@ class Sender:
             self._was_answered(time.monotonic())
         try:
             if ranges:
-                self.answered_total += await asyncio.wrap_future(self._file.acknowledge(ranges))
+                count = await asyncio.wrap_future(self._file.acknowledge(ranges))
+                self.answered_total += count  # not in one: other answers are counted during the wait
             if refused:
                 self._report(refused)
-                self.refused_total += await asyncio.wrap_future(self._file.quarantine(refused))
+                count = await asyncio.wrap_future(self._file.quarantine(refused))
+                self.refused_total += count
             if closed:
                 await asyncio.wrap_future(self._file.closed(closed))
                 self._gaps_due_s = 0.0  # there may be more of them than one message told
@@ -312,15 +314,17 @@ class Sender:
     def _send_live_batch(self, lane: Lane) -> None:
         """What was committed since the last batch, when that is a while ago or there is enough of it."""
         queue, now_s = self._queues[lane], time.monotonic()
-        due = now_s >= queue.due_s or len(queue.fresh) >= BATCH_ROWS_MAX
-        if not (queue.fresh and due and self._coordinator_online and not self._resting and self._room_for_live() > 0):
-            return
-        rows = [queue.fresh[i] for i in range(min(len(queue.fresh), BATCH_ROWS_MAX))]
-        seen = self._publish_batch(lane, rows, backlog=False)
-        for _ in range(seen):
-            queue.fresh.popleft()
-        if seen:
-            queue.due_s = now_s + BATCH_LINGER_S
+        while queue.fresh and (now_s >= queue.due_s or len(queue.fresh) >= BATCH_ROWS_MAX):
+            if not self._coordinator_online or self._resting or self._room_for_live() == 0:
+                return
+            rows = [queue.fresh[i] for i in range(min(len(queue.fresh), BATCH_ROWS_MAX))]
+            seen = self._publish_batch(lane, rows, backlog=False)
+            for _ in range(seen):
+                queue.fresh.popleft()
+            if not seen:
+                return
+            if seen == len(rows):  # else the message was full, and the others follow in the next
+                queue.due_s = now_s + BATCH_LINGER_S
 
     def _room_for_live(self) -> int:
         return self._window.room(others_wait=any(queue.has_backlog for queue in self._queues.values()))

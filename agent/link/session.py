@@ -4,14 +4,15 @@ import asyncio
 import logging
 import time
 
-from agent.link.presence import Identity
+from agent.link.presence import Identity, document_hash
 from runtime.errors import EdgewrightError, PermanentError
 from runtime.mqtt import STRANGER_REASONS, BrokerAddress, BrokerAuthError, BrokerRefusedError, Connection, Message
-from schemas.messages import Presence
+from schemas.messages import Birth, Presence
 
 log = logging.getLogger(__name__)
 
 SETTLE_STEP_S = 0.01
+PROBE_TIMEOUT_S = 5.0
 
 
 class Session:
@@ -23,6 +24,8 @@ class Session:
         self.identity = identity
         self.connection: Connection
         self.introduced = False  # online and birth are said
+        self.superseded = False  # our next session is known on this broker
+        self.birth_hash = ""
         self.state: Presence | None = None  # as last said
         self._unconfirmed: set[int] = set()
 
@@ -43,21 +46,26 @@ class Session:
     def say(self, state: Presence, reason: str = "") -> None:
         """Presence."""
         self.state = state
-        self.confirm(self.publish(self.identity.status(state, time.time_ns() // 1_000_000, reason)))
+        self._confirm(self.publish(self.identity.status(state, time.time_ns() // 1_000_000, reason)))
 
-    def confirm(self, mid: int | None) -> None:
-        """`settled` waits for the broker's answer to this one."""
-        if mid is not None:
-            self._unconfirmed.add(mid)
+    def announce(self, birth: Birth) -> None:
+        """Registration."""
+        message = self.identity.birth(birth)
+        self.birth_hash = document_hash(message.payload)
+        self._confirm(self.publish(message))
 
     def puback(self, mid: int) -> None:
         self._unconfirmed.discard(mid)
 
     async def settled(self, timeout_s: float) -> None:
-        """Until the broker has what was said, or the time is over."""
+        """Until the broker has what was said of presence and birth, or the time is over."""
         deadline_s = time.monotonic() + timeout_s
         while self._unconfirmed and self.is_open and time.monotonic() < deadline_s:
             await asyncio.sleep(SETTLE_STEP_S)
+
+    def _confirm(self, mid: int | None) -> None:
+        if mid is not None:
+            self._unconfirmed.add(mid)
 
 
 async def probe(address: BrokerAddress, node: str) -> str:
@@ -68,7 +76,7 @@ async def probe(address: BrokerAddress, node: str) -> str:
     """
     connection = Connection(address, client_id=f"{node}/probe", on_message=lambda delivery: None)
     try:
-        await connection.connect()
+        await connection.connect(PROBE_TIMEOUT_S)
     except (BrokerAuthError, BrokerRefusedError) as error:
         return "" if error.code in STRANGER_REASONS else str(error)
     except EdgewrightError as error:

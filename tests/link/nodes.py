@@ -29,7 +29,7 @@ from tests.link.senders import draft
 
 WAIT_S = 40.0
 SPACE = TopicSpace()
-RULES = BrokerRules(probe_s=0.2, return_after_s=1.0, silent_after_s=2.0)
+RULES = BrokerRules(probe_s=0.2, return_after_s=1.0, silent_after_s=1.5)
 Row = tuple[str, str, int]
 
 

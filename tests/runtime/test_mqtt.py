@@ -137,6 +137,7 @@ def test_a_wrong_password_is_told_from_an_absent_broker(tmp_path: Path) -> None:
             with pytest.raises(BrokerAuthError) as caught:
                 await one.connection.connect()
             assert "wrong" not in str(caught.value)
+            assert caught.value.code in (0x86, 0x87)
             assert not one.connection.is_open
         async with peer(at(broker, username="gw", password="right")) as one:
             assert one.connection.is_open
@@ -210,6 +211,13 @@ def test_limits_are_what_the_broker_says(tmp_path: Path) -> None:
         async with peer(at(broker)) as one:
             assert one.connection.limits.packet_bytes_max == 50_000
             assert 0 < one.connection.limits.receive_max <= 65535
+            # What is larger would end the connection, so it is refused here; what just fits is not.
+            overhead = Message("t", b"").packet_bytes_max
+            with pytest.raises(BrokerRefusedError, match=r"bytes on t are more than it takes: 50000"):
+                one.connection.publish(Message("t", bytes(50_001 - overhead)))
+            one.connection.publish(Message("t", bytes(50_000 - overhead)))
+            await until(lambda: len(one.pubacks) == 1)
+            assert one.connection.is_open
 
     try:
         run(test())
