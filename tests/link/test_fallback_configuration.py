@@ -1,5 +1,6 @@
 """`[[broker.fallbacks]]`: what it makes of a configuration, old ones included, and what it refuses."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from agent.check import check_models
 from agent.config import inspect_config, load_config
 from agent.link.brokers import BrokerRules
+from agent.link.settings import LinkSettings
 from runtime.errors import ConfigError
 
 
@@ -81,3 +83,15 @@ def test_what_a_fallback_names_must_be_there(tmp_path: Path) -> None:
     config, mistakes = inspect_config(write(tmp_path, text))
     assert config is not None and mistakes == []
     assert check_models(config, []) == [f"broker.fallbacks[0].ca_file: {tmp_path}/absent does not exist"]
+
+
+def test_the_example_of_the_page_is_true(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "brokers.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    config = load_config(write(tmp_path, example))
+    assert [str(address) for address in config.broker.addresses()] == [
+        "mqtt://broker-1.plant:1883",
+        "mqtt://broker-2.plant:1883",
+        "mqtts://broker.example.net:8883",
+    ]
+    assert config.link == LinkSettings()  # it shows the defaults

@@ -40,6 +40,7 @@ def test_one_that_refuses_a_stranger_is_there(tmp_path: Path) -> None:
         stranger = Connection(address, client_id="gw-1", on_message=lambda delivery: None)
         with pytest.raises((BrokerAuthError, BrokerRefusedError)) as caught:
             asyncio.run(stranger.connect())
+        assert isinstance(caught.value, BrokerAuthError | BrokerRefusedError)
         assert caught.value.code in STRANGER_REASONS
 
 
