@@ -170,6 +170,8 @@ class Proxy:
                     await asyncio.sleep(0.02)
                 data = await source.read(CHUNK_BYTES)
                 if not data:
+                    while direction in self._swallow:  # the end of a connection is swallowed like all else
+                        await asyncio.sleep(0.02)
                     return
                 if self.on_packet is not None:
                     for kind in packets.types(data):
