@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_JITTER = 0.1
 FIRST_HEARTBEATS_S = 3.0
 DRAIN_S = 3.0  # how long a stopping or moving agent waits for acknowledgements of what it has sent
+FAREWELL_S = 0.5  # how long the broker's answer to the last status is waited for
 HAND_OVER_S = 2.0  # and a moving one until its new status is known where it should be
 LOOK_S = 1.0  # how often the other brokers are thought of
 PACKET_BYTES_MIN = 8 * 1024  # below this hardly an event would pass
@@ -128,7 +129,7 @@ class Link:
             session.say(Presence.DRAINING, "stopping")
             await self._wait(session, DRAIN_S, lambda: not self._sender.waiting())
             session.say(Presence.OFFLINE, "stopped")
-            await asyncio.sleep(0.05)
+            await session.settled(FAREWELL_S)
         await session.connection.close()
 
     def announce(self) -> None:
@@ -216,7 +217,7 @@ class Link:
                 log.error("link: old answers cannot be delivered now: %s", error)
             await self._work(session)
             if self._successor is not None and not self._stopping.is_set():
-                self._hand_over(session, self._successor)
+                await self._hand_over(session, self._successor)
             elif not connection.is_open:
                 reason = f"{connection.address}: connection ended: {await connection.wait_closed()}"
         except EdgewrightError as error:
@@ -279,11 +280,12 @@ class Link:
                 self._brokers.failed(session.which, Trouble.SILENT, reason, time.monotonic(), self._random.random())
             return
 
-    def _hand_over(self, old: Session, new: Session) -> None:
+    async def _hand_over(self, old: Session, new: Session) -> None:
         """It is `online` there; here, unless that is known here too, it is now gone."""
         self._session = new
         if not old.superseded:
             old.say(Presence.OFFLINE, f"moved to {new.connection.address}")
+            await old.settled(FAREWELL_S)
 
     async def _take_back(self, session: Session) -> None:
         """It was accepted, and is not needed any more."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import select
 import socket
 import ssl
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 READ_PACKETS_MAX = 64  # per turn of the loop, so that a flood cannot starve the other tasks
 RECEIVE_MAXIMUM = 1000  # what we let the broker have in flight towards us
 PACKET_BYTES_MAX = 1024 * 1024
+LINGER_S = 1.0  # how long a goodbye waits for the broker to close its end
 
 
 class Connection:
@@ -130,10 +132,15 @@ class Connection:
 
         What still waits for a full socket is lost with it, and the goodbye too.
         """
-        if self.closed is not None and not self.closed.done():
-            self._client.disconnect()
-            self._flush()
-        self._drop("closed")
+        try:
+            sock = self._client.socket()
+            if self.is_open and sock is not None:
+                lingering = socket.socket(fileno=os.dup(sock.fileno()))
+                self._client.disconnect()  # paho closes its own descriptor once this is written
+                self._flush()
+                await _read_away(lingering)
+        finally:
+            self._drop("closed")
 
     @property
     def is_open(self) -> bool:
@@ -404,6 +411,19 @@ class _Client(paho.Client):
             wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self.host)
             cleanup.pop_all()
         return wrapped
+
+
+async def _read_away(sock: socket.socket) -> None:
+    """Until the broker has closed its end. To close over bytes that nobody read resets the connection, and a goodbye
+    that the broker has not read yet goes with it: then it would send the will.
+    """
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(sock), contextlib.suppress(OSError, TimeoutError):
+        sock.setblocking(False)
+        sock.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(LINGER_S):
+            while await loop.sock_recv(sock, 64 * 1024):
+                continue
 
 
 def _lost(reason: ReasonCode) -> str:

@@ -285,6 +285,25 @@ def test_the_will_speaks_when_the_connection_breaks_and_not_after_a_goodbye(brok
     run(test())
 
 
+def test_a_goodbye_is_heard_though_messages_arrive_meanwhile(broker: Broker) -> None:
+    async def test() -> None:
+        async with peer(at(broker), "watcher", "will/#") as watcher, peer(at(broker), "flood") as flood:
+            for n in range(10):
+                leaving = Peer(at(broker), f"leaving{n}", will=Message(f"will/{n}", b"gone"))
+                await leaving.connection.connect()
+                await leaving.connection.subscribe({"flood": 1})
+                leaving.connection.pause_reading()
+                for _ in range(50):
+                    flood.connection.publish(Message("flood", bytes(1000), qos=0))
+                await asyncio.sleep(0.02)  # they are in the socket, unread
+                await leaving.connection.close()
+            flood.connection.publish(Message("will/last", b""))
+            await until(lambda: bool(watcher.got))
+            assert [one.topic for one in watcher.got] == ["will/last"]
+
+    run(test())
+
+
 def test_close_is_harmless_when_repeated_and_ends_everything(broker: Broker) -> None:
     async def test() -> None:
         one = Peer(at(broker))
