@@ -296,6 +296,8 @@ def test_a_goodbye_is_heard_though_messages_arrive_meanwhile(broker: Broker) -> 
                 for _ in range(50):
                     flood.connection.publish(Message("flood", bytes(1000), qos=0))
                 await asyncio.sleep(0.02)  # they are in the socket, unread
+                for _ in range(5):
+                    leaving.connection.publish(Message("farewell", b""))  # the broker answers each
                 await leaving.connection.close()
             flood.connection.publish(Message("will/last", b""))
             await until(lambda: bool(watcher.got))
