@@ -67,7 +67,7 @@ class Agent:
         """Opens the files and wires the parts; nothing runs yet. Raises ConfigError or a storage error."""
         node = config.node
         self.config = config
-        self._address = config.broker.address()
+        addresses = config.broker.addresses()
         cameras = [camera.resolved() for camera in config.cameras]
         self._lock = only_one(node.data_dir)
         self._space = TopicSpace(config.broker.topic_root)
@@ -116,7 +116,7 @@ class Agent:
         )
         self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
         self._link = Link(
-            self._address,
+            addresses,
             self._sender,
             self._dispatcher,
             node=node.id,
@@ -125,6 +125,8 @@ class Agent:
             birth=self._birth,
             heartbeat=self._heartbeat,
             heartbeat_s=node.heartbeat_s,
+            rules=config.link.broker_rules,
+            announce=self.announce,
         )
         self.outbox.on_committed = self._sender.committed
         self._actions = Actions(
@@ -346,6 +348,7 @@ class Agent:
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
             "outbox": [asdict(account) for account in self._figures.accounts],
             "link": self._sender.state(),
+            "broker": self._link.state(),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),

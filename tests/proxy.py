@@ -1,5 +1,5 @@
-"""A TCP proxy that behaves as bad links do: cut, refuse, stall, half-open, slow. In a thread of its own, or a
-process: `python -m tests.proxy TARGET_PORT`, which prints its port and then takes one command a line on stdin.
+"""A TCP proxy as bad links are: cut, refuse, stall, half-open, slow. In a thread of its own, or a process:
+`python -m tests.proxy TARGET_PORT`, which prints its port and then takes one command a line on stdin.
 """
 
 import asyncio
@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Self
 
 CHUNK_BYTES = 64 * 1024
@@ -42,7 +41,7 @@ class Packets:
 
 
 class Proxy:
-    """Listens on `port`, passes on to `target_port`, both on loopback. Every method may be called from any thread."""
+    """Listens on `port` and passes to `target_port`, both on loopback. Methods may be called from any thread."""
 
     def __init__(self, target_port: int, port: int = 0) -> None:
         self.port = port
@@ -156,10 +155,10 @@ class Proxy:
             task = self._loop.create_task(self._pump(direction, source, sink), name=f"proxy.{direction}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            task.add_done_callback(partial(self._end, writer, up_writer))
+            task.add_done_callback(lambda _: self._end(writer, up_writer))
 
-    def _end(self, one: asyncio.StreamWriter, other: asyncio.StreamWriter, _: object) -> None:
-        for writer in (one, other):
+    def _end(self, *writers: asyncio.StreamWriter) -> None:
+        for writer in writers:
             self._writers.discard(writer)
             writer.close()
 
@@ -171,6 +170,8 @@ class Proxy:
                     await asyncio.sleep(0.02)
                 data = await source.read(CHUNK_BYTES)
                 if not data:
+                    while direction in self._swallow:  # the end of a connection is swallowed like all else
+                        await asyncio.sleep(0.02)
                     return
                 if self.on_packet is not None:
                     for kind in packets.types(data):
@@ -185,7 +186,7 @@ class Proxy:
 
 
 def main() -> None:
-    """Commands: forward, cut, refuse, stall, half_open [up|down], slow DELAY_S BYTES_S; each gets a line."""
+    """Commands: forward, cut, refuse, stall, half_open [up|down], slow DELAY_S BYTES_S; each is answered."""
     with Proxy(int(sys.argv[1])) as proxy:
         print(proxy.port, flush=True)
         for line in sys.stdin:

@@ -16,16 +16,17 @@ from agent.link.gate import Gate, RateGate
 from agent.link.lanes import LaneQueue
 from agent.link.pace import Pace
 from agent.link.settings import LinkSettings
+from agent.link.silence import Silence
 from agent.link.window import Window
 from agent.outbox.encode import is_sound, packed_key
 from agent.outbox.file import OutboxFile
 from agent.outbox.rows import BATCHED_LANES, LANES, Row
 from runtime.errors import EdgewrightError, TemporaryError
-from runtime.mqtt import Connection, Limits, Message
+from runtime.mqtt import BrokerRefusedError, Connection, Limits, Message
 from schemas.codec import encode_batch, encode_packed
 from schemas.errors import WireError
 from schemas.identity import Lane
-from schemas.messages import Ack, Refusal, SyncBatch
+from schemas.messages import Ack, Gap, Refusal, SyncBatch
 from schemas.topics import RULES, Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,6 @@ BATCH_BYTES_BESIDE = 64  # what a batch holds beside its rows and the name of th
 TICK_S = 0.5
 HELD_BACK_S = 0.05  # how soon a gate that said no is asked again
 PACKET_BYTES_BESIDE = 64  # headers and properties beside topic and payload, at most
-GAP_BYTES = 300  # one gap record, at most
 PATIENCE_MAX = 8  # a coordinator that stays silent is asked again less and less often, down to an eighth
 UNANSWERED_MAX = 12_000
 GAPS_MAX = 500  # gap records told in one message
@@ -71,6 +71,8 @@ class Sender:
         self._window = Window()
         self._pace = Pace(self._settings.answer_target_s)
         self._breaker = Breaker()
+        self._silence = Silence()
+        self._resting = False
         self._patience = 1
         self._rewind_asked = False  # done by `run` between two rounds, never while it reads the file
         self._held_back = False  # by the gate, in this round
@@ -124,10 +126,12 @@ class Sender:
             self._was_answered(time.monotonic())
         try:
             if ranges:
-                self.answered_total += await asyncio.wrap_future(self._file.acknowledge(ranges))
+                count = await asyncio.wrap_future(self._file.acknowledge(ranges))
+                self.answered_total += count  # not in one: other answers are counted during the wait
             if refused:
                 self._report(refused)
-                self.refused_total += await asyncio.wrap_future(self._file.quarantine(refused))
+                count = await asyncio.wrap_future(self._file.quarantine(refused))
+                self.refused_total += count
             if closed:
                 await asyncio.wrap_future(self._file.closed(closed))
                 self._gaps_due_s = 0.0  # there may be more of them than one message told
@@ -150,12 +154,31 @@ class Sender:
         unsent = self._rewind_asked or any(map(self._is_behind, LANES))
         return unsent or bool(self._window.inflight) or (self._coordinator_online and bool(self._window.unanswered))
 
+    def rest(self) -> None:
+        """The backlog and the batches rest until the next connection: what is under way comes to its end."""
+        self._resting = True
+
+    @property
+    def is_settled(self) -> bool:
+        """True when nothing is under way; what a coordinator that is away does not answer is not."""
+        return not self._window.inflight and not (self._coordinator_online and self._window.unanswered)
+
+    @property
+    def is_answered(self) -> bool:
+        """A coordinator has answered over this connection."""
+        return self._silence.answered_once
+
+    def silent_s(self) -> float:
+        """For how long no coordinator has answered over this connection, though something waits for an answer."""
+        return self._silence.lasts_s(time.monotonic())
+
     def state(self) -> dict[str, Any]:
         """How the sending goes, for people."""
         return {
             "coordinator_online": self._coordinator_online,
             "breaker": self._breaker.state.value,
             "breaker_opened_total": self._breaker.opened_total,
+            "silent_s": round(self.silent_s(), 1),
             "backlog_rows_under_way": self._window.backlog_rows,
             "backlog_rows_allowed": self._pace.rows_max,
             "unanswered_rows": len(self._window.unanswered),
@@ -182,6 +205,7 @@ class Sender:
 
     def _was_answered(self, now_s: float) -> None:
         self._breaker.answered()
+        self._silence.answered(now_s, still_asked=bool(self._window.unanswered))
         self._patience = 1
         self._window.resend_after_s = self._resend_after_s
         freed, sent_s = self._window.feedback()
@@ -211,6 +235,8 @@ class Sender:
         )
         self._pace = Pace(self._settings.answer_target_s)
         self._breaker.reset()
+        self._silence = Silence()
+        self._resting = False
         self._patience = 1
         self._gaps_due_s = 0.0
         self._rewind()
@@ -238,6 +264,8 @@ class Sender:
 
     def _look_back(self, now_s: float) -> None:
         if not self._coordinator_online:
+            if any(map(self._is_behind, LANES)):
+                self._silence.asked(now_s)
             # Nobody answers now. Facts are published once for whoever listens and again when it is back.
             self._window.make_room()
             return
@@ -286,15 +314,17 @@ class Sender:
     def _send_live_batch(self, lane: Lane) -> None:
         """What was committed since the last batch, when that is a while ago or there is enough of it."""
         queue, now_s = self._queues[lane], time.monotonic()
-        due = now_s >= queue.due_s or len(queue.fresh) >= BATCH_ROWS_MAX
-        if not (queue.fresh and due and self._coordinator_online and self._room_for_live() > 0):
-            return
-        rows = [queue.fresh[i] for i in range(min(len(queue.fresh), BATCH_ROWS_MAX))]
-        seen = self._publish_batch(lane, rows, backlog=False)
-        for _ in range(seen):
-            queue.fresh.popleft()
-        if seen:
-            queue.due_s = now_s + BATCH_LINGER_S
+        while queue.fresh and (now_s >= queue.due_s or len(queue.fresh) >= BATCH_ROWS_MAX):
+            if not self._coordinator_online or self._resting or self._room_for_live() == 0:
+                return
+            rows = [queue.fresh[i] for i in range(min(len(queue.fresh), BATCH_ROWS_MAX))]
+            seen = self._publish_batch(lane, rows, backlog=False)
+            for _ in range(seen):
+                queue.fresh.popleft()
+            if not seen:
+                return
+            if seen == len(rows):  # else the message was full, and the others follow in the next
+                queue.due_s = now_s + BATCH_LINGER_S
 
     def _room_for_live(self) -> int:
         return self._window.room(others_wait=any(queue.has_backlog for queue in self._queues.values()))
@@ -303,7 +333,7 @@ class Sender:
 
     def _may_send_backlog(self, lane: Lane) -> bool:
         """Without a coordinator facts are published for whoever listens; batches are for nobody else."""
-        if self._window.room_for_backlog() == 0:
+        if self._resting or self._window.room_for_backlog() == 0:
             return False
         if not self._coordinator_online:
             return lane not in BATCHED_LANES
@@ -360,11 +390,18 @@ class Sender:
             return
         self._gaps_due_s = now_s + self._window.resend_after_s
         self._gaps_told = self._file.shed_total
-        fit = max(1, (self._payload_bytes_max(self._sync_topic) - BATCH_BYTES_BESIDE) // GAP_BYTES)
-        gaps = await asyncio.to_thread(self._file.gaps, min(GAPS_MAX, fit))
+        gaps = await asyncio.to_thread(self._file.gaps, GAPS_MAX)
         if gaps:
-            payload = encode_packed(SyncBatch(self._file.stream, self._boot, gaps=gaps))
+            payload = self._encode_gaps(gaps)
             self._publish(Message(self._sync_topic, payload), [], backlog=True)
+
+    def _encode_gaps(self, gaps: Sequence[Gap]) -> bytes:
+        """The first of them, as many as fit what the broker takes; the others follow once these are answered."""
+        while True:
+            payload = encode_packed(SyncBatch(self._file.stream, self._boot, gaps=list(gaps)))
+            if len(payload) <= self._payload_bytes_max(self._sync_topic) or len(gaps) == 1:
+                return payload
+            gaps = gaps[: len(gaps) // 2]
 
     # ---- messages -------------------------------------------------------------------------------
 
@@ -414,9 +451,11 @@ class Sender:
             return False
         try:
             mid = self._connection.publish(message)
-        except TemporaryError as error:
+        except (TemporaryError, BrokerRefusedError) as error:
             log.debug("link: %s", error)  # the connection's end is reported by the link itself
             return False
+        if rows:
+            self._silence.asked(now_s)
         self._gate.sent(lane, size, now_s)
         self._window.sent([(row.lane, row.seq) for row in rows], mid, now_s, backlog=backlog, size=size)
         self.published_total += len(rows)

@@ -393,12 +393,12 @@ def poison(folder: Path) -> Verdict:
 
 
 def small_packets(folder: Path) -> Verdict:
-    """A broker that takes 2,000 bytes a packet: batches become smaller, what is larger by itself is set aside."""
-    with Site(folder, broker="max_packet_size 2000\n") as site:
+    """A broker that takes 10,000 bytes a packet: batches become smaller, what is larger by itself is set aside."""
+    with Site(folder, broker="max_packet_size 10000\n") as site:
         site.start_all(200)
         site.until_kept(200)
         site.kill(AGENT)
-        site.start_agent(200, pad=3000, count=16)
+        site.start_agent(200, pad=11_000, count=16)
         site.until_kept(16)
         site.kill(AGENT)
         site.start_agent(200)
