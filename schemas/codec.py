@@ -59,6 +59,12 @@ def decode_document(cls: type[T], kind: Kind, payload: bytes) -> T:
     return _shaped(cls, kind, _from_json(payload))
 
 
+def decode_object(kind: Kind, payload: bytes) -> dict[str, Any]:
+    """The JSON object in `payload` as it came, fields of later versions included."""
+    check_size(kind, payload)
+    return _from_json(payload)
+
+
 def encode_packed(message: Heartbeat | SyncBatch | Ack) -> bytes:
     """A heartbeat, batch or acknowledgement as msgpack. Of gap records nothing is said where there are none."""
     return _pack(message, unsaid=("gaps", "closed"))
