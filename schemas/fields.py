@@ -4,6 +4,7 @@ A field's name is a path such as `log.level` or `pipelines.door.enabled`; `<name
 pipeline, an alert rule or a label.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -132,6 +133,17 @@ def mistake(path: str, value: Any, writer: Owner) -> str | None:
 def mistakes(values: Mapping[str, Any], writer: Owner) -> list[str]:
     """Every mistake in what `writer` wants to write."""
     return [text for path, value in values.items() if (text := mistake(path, value, writer))]
+
+
+def typed(path: str, text: str) -> Any:
+    """What a person typed as the value of a field: JSON, or the text itself where that fits better."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    found = find_field(path)
+    is_text = found is not None and found[0].check(value) is not None and found[0].check(text) is None
+    return text if is_text else value
 
 
 def _show(value: Any) -> str:

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 
 from agent.commands.dispatcher import Dispatcher
-from agent.link.presence import Identity, document_hash, heartbeat_payload
+from agent.link.presence import Identity, heartbeat_payload
 from agent.link.sender import Sender
 from runtime.backoff import Backoff
 from runtime.errors import AuthError, EdgewrightError
 from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
-from schemas.codec import decode_document, decode_packed
+from schemas.codec import decode_document, decode_packed, document_hash
 from schemas.errors import RemoteWireError
 from schemas.messages import Ack, Birth, Heartbeat, Presence, Status
 from schemas.topics import COORDINATOR, Kind, Topic, TopicSpace
