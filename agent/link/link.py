@@ -1,7 +1,7 @@
 """One connection after another, for as long as the agent lives.
 
-On each: the will of this session, subscriptions, `online`, the birth, the answers not yet delivered; then rows,
-heartbeats, acknowledgements and commands until it ends. Lost and back are logged once each.
+On each: the will of this session, subscriptions, `online`, the birth, the report, the answers not yet delivered; then
+rows, heartbeats, acknowledgements and commands until it ends. Lost and back are logged once each.
 """
 
 import asyncio
@@ -65,6 +65,8 @@ class Link:
         self._draining = self._said_offline = False
         self.birth_hash = ""
         self.bad_messages_total = 0
+        self.on_desired: Callable[[bytes], None] = lambda payload: None
+        self.reported: Callable[[], bytes] = lambda: b""  # the report as it travels; empty: there is none
         dispatcher.publish = self._publish_now
 
     @property
@@ -113,6 +115,16 @@ class Link:
             self.birth_hash = document_hash(message.payload)
             self._publish_now(message)
 
+    def beat_every(self, heartbeat_s: float) -> None:
+        """After the next heartbeat."""
+        self._heartbeat_s = heartbeat_s
+
+    def publish_reported(self) -> None:
+        """Publishes the report, where there is one and a connection."""
+        if payload := self.reported():
+            topic = self._space.text(Topic(Kind.REPORTED, self._node))
+            self._publish_now(Message(topic, payload, qos=1, retain=True))
+
     # ---- one session ----------------------------------------------------------------------------
 
     async def _one_session(self) -> str:
@@ -132,6 +144,7 @@ class Link:
             await connection.subscribe(self._subscriptions())
             self._publish_status(Presence.ONLINE)
             self.announce()
+            self.publish_reported()
             if self._complaint:
                 log.warning("%s: connected", self._address)
             else:
@@ -177,6 +190,7 @@ class Link:
             space.filter(Kind.CMD, node): 1,
             space.filter(Kind.ACK, node): 1,
             space.filter(Kind.STATUS, node): 1,
+            space.filter(Kind.DESIRED, node): 1,
             space.text(Topic(Kind.STATUS, COORDINATOR)): 1,
         }
 
@@ -203,6 +217,8 @@ class Link:
             connection.acknowledge(delivery)
             if topic.kind is Kind.ACK:
                 self._answer(decode_packed(Ack, Kind.ACK, delivery.payload))
+            elif topic.kind is Kind.DESIRED and delivery.payload:
+                self.on_desired(delivery.payload)
             elif topic.kind is Kind.STATUS and delivery.payload:
                 self._see_status(topic.node, decode_document(Status, Kind.STATUS, delivery.payload))
         except RemoteWireError as error:
