@@ -1,4 +1,4 @@
-"""`edge-agent`: run the gateway, check its configuration, look into its outbox, change fields, make a model bundle."""
+"""`edge-agent`: run the gateway, check its configuration, look into its outbox, change fields, make model bundles."""
 
 import argparse
 import asyncio
