@@ -16,6 +16,7 @@ from agent.documents.plan import Here, Plan, plan, without
 from agent.documents.report import make_report
 from runtime.errors import EdgewrightError
 from runtime.machine_time import machine_time
+from runtime.sqlite import StorageError
 from schemas.documents import Desired, Reported, decode_desired, encode
 from schemas.errors import RemoteWireError
 from schemas.resolve import resolve
@@ -79,7 +80,10 @@ class Documents:
 
     def begin(self) -> None:
         """Applies what is journalled: before the first frame and without a network. Raises StorageError."""
-        self._journal.keep_time(machine_time())
+        try:
+            self._journal.keep_time(machine_time())
+        except StorageError as error:  # a full disk is no reason not to start
+            log.error("documents: %s", error)
         self._seen_changes = self._journal.changes()
         self._put_into_force(self._journal.journalled())
         self._keep_mutes(self._journal.utc_ms(machine_time()))
@@ -107,13 +111,13 @@ class Documents:
     # ---- one look -------------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        is_new = False
         while self._received:
-            is_new |= await self._take(self._received.popleft())
+            if await self._take(self._received.popleft()):
+                self._put_into_force(await asyncio.to_thread(self._journal.journalled))
         changes = await asyncio.to_thread(self._journal.changes)
-        if is_new or changes != self._seen_changes:
-            self._seen_changes = changes
+        if changes != self._seen_changes:
             self._put_into_force(await asyncio.to_thread(self._journal.journalled))
+            self._seen_changes = changes
         if self._plan.muted_until_utc_ms or self._muted:
             self._keep_mutes(await asyncio.to_thread(self._journal.utc_ms, machine_time()))
 

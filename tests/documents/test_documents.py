@@ -1,7 +1,9 @@
 """Desired and reported documents: bytes, hash, limits, refusals; and the table of fields."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,3 +129,10 @@ def test_every_shared_field_has_a_rule_and_no_other_has() -> None:
         assert found is not None
         assert found[0] is field
     assert {field.rule for field in FIELDS} - {None} == set(Rule)
+
+
+def test_the_page_for_users_has_the_table_as_it_is() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "desired-state.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| (coordinator|node|both) \| (?:`(\w+)`)? ?\| ", page, re.M)
+    owners = {Owner.COORDINATOR: "coordinator", Owner.NODE: "node", Owner.SHARED: "both"}
+    assert rows == [(field.path, owners[field.owner], field.rule or "") for field in FIELDS]
