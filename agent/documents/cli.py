@@ -57,7 +57,7 @@ def _write(config: AgentConfig, values: dict[str, Any]) -> int:
         for path, value in values.items():
             changed = journal.write(path, value, machine_time())
             now = resolve(journal.journalled().known).outcomes.get(path)
-            print(f"{path}: {_said(value, now) if changed else 'nothing to change'}")  # noqa: T201
+            print(f"{path}: {_said(value, now) if changed else 'nothing to take back'}")  # noqa: T201
     finally:
         journal.close()
     return 0

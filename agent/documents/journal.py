@@ -124,12 +124,14 @@ class Journal:
         return True
 
     def write(self, path: str, value: Any, now: MachineTime) -> bool:
-        """A local operator writes a shared field, or takes it back with None. False: that changes nothing."""
+        """A local operator writes a shared field, or takes it back with None. False: there is nothing to take back.
+
+        The same value once more is a write too: it overrules what the other side may have written meanwhile.
+        """
         with storage_errors(self._what), transaction(self._db) as db:
             known = self._journalled().known
-            mine = known.local.get(path)
-            holds = resolve(known).values.get(path)
-            if holds == value and (mine.value if mine else None) == value:
+            has_said = path in known.local and known.local[path].value is not None
+            if value is None and not has_said and path not in resolve(known).values:
                 return False
             clock = self._clock().tick(self._keep_time(now))
             theirs = known.desired.writes().get(path)

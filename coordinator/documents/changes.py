@@ -62,8 +62,8 @@ def apply_change(change: Change, current: Desired, reported: Reported, clock: Cl
             values.pop(path, None)
             if value is not None:
                 values[path] = value
-        elif canonical(before) == canonical(value) == canonical(holds.get(path)):
-            continue  # nothing new: a further stamp would only overrule the node once more
+        elif before is value is holds.get(path) is None:
+            continue  # nothing to take back
         else:
             clock = clock.tick(now_ms)
             over = local[path].at if path in local else Stamp()

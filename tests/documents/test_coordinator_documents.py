@@ -72,15 +72,22 @@ def test_revisions_count_and_only_changes_make_one(desk: Desk) -> None:
     assert desk.change(heartbeat_s=5) == first
     second = desk.change(log__level="DEBUG")
     assert (second.version, second.fields) == ((1, 2), {"heartbeat_s": 5, "log.level": "DEBUG"})
-    assert desk.change(log__level="DEBUG") == second
     third = desk.change("heartbeat_s", "log.level")
     assert third.fields == {"log.level": None}  # taken back, with a stamp
     assert third.writes()["log.level"].at > second.writes()["log.level"].at
+    assert desk.change("heartbeat_s", "log.level", "labels.line") == third
     assert [step.changes for step in documents.history(desk.db, NODE)] == [
         {"heartbeat_s": [None, 5]},
         {"log.level": [None, "DEBUG"]},
         {"heartbeat_s": [5, None], "log.level": ["DEBUG", None]},
     ]
+
+
+def test_the_same_value_of_a_shared_field_once_more_is_a_write(desk: Desk) -> None:
+    """It overrules what the node may have written meanwhile; and the history shows who insisted."""
+    first, second = desk.change(log__level="DEBUG"), desk.change(log__level="DEBUG")
+    assert second.version == (1, 2)
+    assert second.writes()["log.level"].at > first.writes()["log.level"].at
 
 
 def test_a_stale_change_is_refused_with_what_is_current(desk: Desk) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.documents import Desired, Write, Written, canonical, sealed
@@ -44,6 +44,7 @@ def places(draw: st.DrawFn) -> Known:
     return Known(sealed(desired), local)
 
 
+@settings(max_examples=40, deadline=None)
 @given(places(), places(), places())
 def test_merge_is_commutative_associative_and_idempotent(a: Known, b: Known, c: Known) -> None:
     assert merge(a, b) == merge(b, a)
@@ -52,6 +53,7 @@ def test_merge_is_commutative_associative_and_idempotent(a: Known, b: Known, c: 
     assert merge(merge(a, b), b) == merge(a, b)
 
 
+@settings(max_examples=60, deadline=None)
 @given(places())
 def test_what_holds_is_always_a_value_that_somebody_may_write(known: Known) -> None:
     resolution = resolve(known)

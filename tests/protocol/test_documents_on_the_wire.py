@@ -3,8 +3,6 @@
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agent.__main__ import main as agent_main
 from schemas import codec
 from schemas.documents import (
     Desired,
@@ -29,7 +28,7 @@ from schemas.messages import CommandState, Heartbeat, Presence, Result, Status
 from schemas.topics import Kind
 from tests.broker import Broker, start_broker
 from tests.coordinator.process import Process
-from tests.protocol.test_contract import ROOT, WAIT_S, Agent, Peer, until
+from tests.protocol.test_contract import Agent, Peer, until
 
 EARLY = "1795521600123.0.coordinator"
 
@@ -89,11 +88,10 @@ def want(peer: Peer, desired: Desired) -> None:
 
 
 def local(agent: Agent, *arguments: str) -> None:
-    command = [sys.executable, "-m", "agent", "local", *arguments, "--config", str(agent.config)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=WAIT_S)
+    assert agent_main(["local", *arguments, "--config", str(agent.config)]) == 0
 
 
-def test_p38_p39_p40_what_a_node_takes_and_what_it_says(agent: Agent, peer: Peer) -> None:
+def test_p38_p39_p40_what_a_node_takes_and_what_it_says(agent: Agent, peer: Peer, broker: Broker) -> None:
     assert (reports(peer)[0].version, peer.seen("edge/v1/gw-1/reported")[0].retain) == ((0, 0), False)
     fields = {"heartbeat_s": 1.0, "warp": 9, "pipelines.nowhere.enabled": True}
     desired = Desired(1, 2, fields, {"pipelines.nowhere.enabled": Written(EARLY)})
@@ -119,13 +117,12 @@ def test_p38_p39_p40_what_a_node_takes_and_what_it_says(agent: Agent, peer: Peer
     assert (2, 1) == reports(peer)[-1].version > (1, 2)
     assert (7, 7) not in [report.version for report in reports(peer)]
 
-
-def test_p40_a_report_is_retained_and_comes_again_with_each_connect(agent: Agent, peer: Peer, broker: Broker) -> None:
+    # Retained, and again with each connect.
     before = len(reports(peer))
     agent.end(signal.SIGKILL)
     agent.start()
     until(lambda: len(reports(peer)) > before)
-    assert reports(peer)[-1].boot == 2
+    assert (reports(peer)[-1].boot, reports(peer)[-1].version) == (2, (2, 1))
     late = Peer(broker.port, "late")
     try:
         until(lambda: late.seen("edge/v1/gw-1/reported"))
