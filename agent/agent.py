@@ -20,6 +20,11 @@ from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.policy import Cause
 from agent.degrade.switches import Switches
+from agent.documents.documents import Documents
+from agent.documents.here import here
+from agent.documents.in_force import InForce
+from agent.documents.journal import FILE_NAME as DOCUMENTS
+from agent.documents.journal import Journal
 from agent.evidence import opening as evidence_opening
 from agent.evidence.functions import evidence_functions
 from agent.evidence.uploader import Uploader
@@ -29,7 +34,7 @@ from agent.link.gate import RateGate
 from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
-from agent.node_functions import node_functions
+from agent.node_functions import node_functions, report_function
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, Row
@@ -43,7 +48,7 @@ from runtime.supervision import LoopWatch, Supervisor, feed_watchdog, run_until_
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
-from schemas.topics import TopicSpace
+from schemas.topics import Kind, TopicSpace
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +76,7 @@ class Agent:
         """Opens the files and wires the parts; nothing runs yet. Raises ConfigError or a storage error."""
         node = config.node
         self.config = config
-        self._address = config.broker.address()
+        addresses = config.broker.addresses()
         cameras = [camera.resolved() for camera in config.cameras]
         self._lock = only_one(node.data_dir)
         self._space = TopicSpace(config.broker.topic_root)
@@ -118,7 +123,7 @@ class Agent:
             )
             for camera in cameras
         }
-        functions = node_functions(self.streams, self.status)
+        functions = [*node_functions(self.streams, self.status), report_function(self._again)]
         if self._evidence is not None:
             functions += evidence_functions(self._evidence)
         self._functions = Functions(functions)
@@ -134,7 +139,7 @@ class Agent:
         )
         self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
         self._link = Link(
-            self._address,
+            addresses,
             self._sender,
             self._dispatcher,
             node=node.id,
@@ -143,6 +148,8 @@ class Agent:
             birth=self._birth,
             heartbeat=self._heartbeat,
             heartbeat_s=node.heartbeat_s,
+            rules=config.link.broker_rules,
+            announce=self.announce,
         )
         self.outbox.on_committed = self._committed
         self._uploader: Uploader | None = None
@@ -158,6 +165,13 @@ class Agent:
                 announce=self.announce,
             )
             self._evidence.on_stored, self._evidence.on_asked = self._uploader.wake, self._uploader.asked
+        self._in_force = InForce(self.streams, self._link, node.labels)
+        self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
+        self.documents = Documents(
+            self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._in_force.mute
+        )
+        self.documents.publish = self._link.publish_reported
+        self._link.on_desired, self._link.reported = self.documents.receive, self.documents.payload
         self._actions = Actions(
             config.actions,
             node=node.id,
@@ -189,6 +203,7 @@ class Agent:
         supervisor = Supervisor()
         self._worker.start()
         try:
+            self.documents.begin()
             supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
@@ -197,6 +212,7 @@ class Agent:
             if self._evidence is not None and self._uploader is not None:
                 evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
+            supervisor.supervise("documents", self.documents.run, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
@@ -250,6 +266,7 @@ class Agent:
             self._evidence.close()
         self._file.close()
         self._state.close()
+        self._journal.close()
         self._lock.close()
 
     # ---- between the parts ----------------------------------------------------------------------
@@ -340,7 +357,7 @@ class Agent:
             name=node.name or node.id,
             node_type=node.node_type,
             site=node.site,
-            labels=dict(node.labels),
+            labels=dict(self._in_force.labels),
             location=dict(node.location),
             hardware=host.hardware(),
             resources=host.resources(node.data_dir),
@@ -350,6 +367,9 @@ class Agent:
             cameras=sorted(self.streams),
             stream=self._file.stream,
         )
+
+    def _again(self, document: str) -> None:
+        (self._link.announce if document == Kind.BIRTH.value else self._link.publish_reported)()
 
     def _heartbeat(self) -> Heartbeat:
         self._beats += 1
@@ -373,6 +393,8 @@ class Agent:
             outbox_pending={account.lane: account.pending for account in figures.accounts if account.pending},
             streams=[report for stream in self.streams.values() for report in stream.reports()],
             birth_hash=self._link.birth_hash,
+            desired_hash=self.documents.desired_hash,
+            reported_hash=self.documents.reported.hash,
         )
 
     async def status(self) -> dict[str, Any]:
@@ -391,10 +413,12 @@ class Agent:
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
             "outbox": [asdict(account) for account in self._figures.accounts],
             "link": self._sender.state(),
+            "broker": self._link.state(),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
+            "desired": list(self.documents.reported.version),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

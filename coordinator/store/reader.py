@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator.store import evidence, gaps
+from coordinator.store import documents, evidence, gaps
+from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
@@ -192,6 +193,18 @@ class Reader:
     def evidence(self, wanted: EvidenceFilter, limit: int) -> list[EvidenceRow]:
         """The newest files of evidence that match, oldest of them first."""
         return evidence.found(self._db, wanted, limit)
+
+    def documents(self, node: str) -> DesiredView:
+        """What a node should be and what it reports."""
+        return documents.view(self._db, node)
+
+    def history(self, node: str) -> list[RevisionView]:
+        """The remembered revisions of a node's desired document, oldest first."""
+        return documents.history(self._db, node)
+
+    def conflicts(self, node: str, limit: int) -> list[ConflictView]:
+        """The newest conflicts, oldest of them first; of one node, or of all."""
+        return documents.found_conflicts(self._db, node, limit)
 
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""

@@ -21,6 +21,9 @@ PAGES = [
     "docs/local-actions.md",
     "docs/degradation.md",
     "docs/evidence.md",
+    "docs/brokers.md",
+    "docs/desired-state.md",
+    "docs/store-and-forward.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
 
