@@ -49,7 +49,7 @@ def _run(path: Path) -> int:
 
 
 def _check(path: Path) -> int:
-    load_config(path)
+    load_config(path).evidence.keys()
     print(f"{path}: fine")  # noqa: T201
     return 0
 
