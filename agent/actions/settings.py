@@ -21,7 +21,8 @@ EVENT_TYPES = frozenset(
         *("AlertRaised", "AlertUpdated", "AlertCleared"),
         *("ObjectSeen", "ObjectUpdated", "ObjectGone", "LineCrossed", "ZoneCountChanged", "FrameAnalyzed"),
         *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
-        *("StreamSample", "DegradationChanged", "BrokerChanged", "EvidenceStored", "CloudSyncCompleted"),
+        *("StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
+        *("EvidenceStored", "EvidenceFailed", "EvidenceHealed", "EvidenceLost", "EvidenceRefused"),
     }
 )
 """Event types of the core; platforms may have more."""
@@ -111,7 +112,7 @@ def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence
         where = f"actions[{i}]"
         if names.count(action.name) > 1:
             mistakes.append(f"{where}.name: {action.name!r} is given {names.count(action.name)} times")
-        mistakes += [f"{where}.{text}" for text in (*_on(action.on, cameras, rules), *_own(action))]
+        mistakes += [f"{where}.{text}" for text in (*on_mistakes(action.on, cameras, rules), *_own(action))]
         if action.do is Do.GPIO and action.line != "":
             other = lines.setdefault((action.chip, action.line), action.name)
             if other != action.name:
@@ -119,7 +120,8 @@ def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence
     return mistakes
 
 
-def _on(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list[str]:
+def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list[str]:
+    """What names nothing that there is, each as `on.key: what`."""
     mistakes = []
     for kind in on.types:
         if kind == FAILED:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from agent.actions.settings import OnSettings
+from agent.actions.settings import OnSettings, on_mistakes
 from agent.decide.facts import AlertState
 from schemas.shape import Limit
 
@@ -80,6 +80,5 @@ def evidence_mistakes(settings: EvidenceSettings, cameras: Sequence[str], rules:
         mistakes.append("evidence.person_classes: is empty, and blur asks for people")
     if settings.blur is Blur.FACES and not (settings.person_classes or settings.face_classes):
         mistakes.append("evidence.face_classes: is empty like person_classes, and blur asks for faces")
-    mistakes += [f"evidence.on.cameras: no camera has the id {c!r}" for c in settings.on.cameras if c not in cameras]
-    mistakes += [f"evidence.on.rules: no rule is called {r!r}" for r in settings.on.rules if r not in rules]
+    mistakes += [f"evidence.{text}" for text in on_mistakes(settings.on, cameras, rules)]
     return mistakes

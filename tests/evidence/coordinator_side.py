@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coordinator.evidence import receiver as receiver_module
 from coordinator.evidence.backend import Backend
 from coordinator.evidence.places import SPOOL_NAME, open_backend
 from coordinator.evidence.receiver import Receiver
@@ -17,6 +18,7 @@ from coordinator.evidence.spool import Spool
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.reader import Reader
 from coordinator.store.sqlite import SqliteStore
+from runtime.backoff import Backoff
 from runtime.mqtt import Delivery, Message
 from schemas.blobs import Chunk, Held, Offer, Refused, decode_down, encode_blob
 from schemas.topics import TopicSpace
@@ -101,6 +103,7 @@ class Side:
 async def side(folder: Path, backend: Backend | None = None, **settings: Any) -> AsyncIterator[Side]:
     """Ends as a killed process does: nothing is finished."""
     folder.mkdir(exist_ok=True)
+    receiver_module.RETRY = Backoff(first_s=0.05, max_s=0.2)  # a place that is away is asked again soon
     table = replace(TABLE, **settings)
     store = SqliteStore(folder)
     place = backend or open_backend(table, folder)

@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 
+from agent.__main__ import main as agent_main
+from agent.evidence.settings import EvidenceSettings
+from agent.evidence.store import EvidenceStore
+from agent.evidence.tables import Binding, Piece
+from coordinator.edgectl import main as edgectl_main
 from schemas.blobs import Chunk, decode_up
 from schemas.errors import RemoteWireError
 from tests.agent_process.agents import AgentProcess, Heard, Peer, wait_until
@@ -37,6 +42,7 @@ def listed(coordinator: Process, *more: str) -> list[dict[str, Any]]:
     return list(json.loads(done.stdout))
 
 
+@pytest.mark.slow  # its short form: P33 and P34 in tests/protocol
 def test_kills_at_either_side_and_of_the_broker_lose_no_byte(tmp_path: Path) -> None:
     text = body(tmp_path, 'upload = "auto"\nchunk_bytes = 2048\nbytes_s_max = 30000')
     (tmp_path / "c").mkdir()
@@ -80,7 +86,7 @@ def test_kills_at_either_side_and_of_the_broker_lose_no_byte(tmp_path: Path) -> 
             coordinator.kill()
 
 
-def test_a_file_is_fetched_by_hand_and_found_by_its_event(tmp_path: Path) -> None:
+def test_a_file_is_fetched_by_hand_and_found_by_its_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = body(tmp_path, 'upload = "on_demand"', seconds=3.0)
     (tmp_path / "c").mkdir()
     with broker(tmp_path) as between, AgentProcess(tmp_path, between.port, text) as agent, Peer(between) as peer:
@@ -95,59 +101,64 @@ def test_a_file_is_fetched_by_hand_and_found_by_its_event(tmp_path: Path) -> Non
             wait_until(lambda: len(told()) == 2, lambda: agent.log[-3000:])
             assert not any("/blob/" in h.topic for h in peer.heard)
             still = told()[0]
-            command = ["--config", str(coordinator.config), "evidence"]
-            done = edgectl([*command, "fetch", "gw-1", still["sha256"]])
-            assert done.returncode == 0, done.stderr
-            (row,) = listed(coordinator, "gw-1", "--event", still["event_id"], "--camera", "cam1", "--since", "1h")
+
+            def ctl(*words: str) -> tuple[int, str]:
+                status = edgectl_main(["--config", str(coordinator.config), "evidence", *words])
+                told_here = capsys.readouterr()
+                return status, told_here.out + told_here.err
+
+            assert ctl("fetch", "gw-1", still["sha256"])[0] == 0
+            status, out = ctl(
+                "ls", "gw-1", "--event", still["event_id"], "--camera", "cam1", "--since", "1h", "--json"
+            )
+            (row,) = json.loads(out)
             assert (row["sha256"], row["events"]) == (still["sha256"], [still["event_id"]])
-            assert listed(coordinator, "--event", "another") == []
-            out = tmp_path / "still.jpg"
-            assert edgectl([*command, "get", still["sha256"][:12], "-o", str(out)]).returncode == 0
-            assert hashlib.sha256(out.read_bytes()).hexdigest() == still["sha256"]
-            table = edgectl([*command, "ls"]).stdout
-            assert still["sha256"] in table and "image/jpeg" in table
+            assert ctl("ls", "--event", "another", "--json") == (0, "[]\n")
+            file = tmp_path / "still.jpg"
+            assert ctl("get", still["sha256"][:12], "-o", str(file))[0] == 0
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == still["sha256"]
+            assert still["sha256"] in ctl("ls")[1]
             for words, said in (
                 (["fetch", "gw-1", "ab" * 32], "no such evidence"),
                 (["fetch", "gw-1", "short"], "not the 64 hexadecimal digits"),
-                (["get", "abcdef", "-o", str(out)], "there is no abcdef here"),
-                (["get", "zz", "-o", str(out)], "no hexadecimal digits"),
+                (["get", "abcdef", "-o", str(file)], "there is no abcdef here"),
+                (["get", "zz", "-o", str(file)], "no hexadecimal digits"),
             ):
-                done = edgectl([*command, *words])
-                assert done.returncode != 0
-                assert said in done.stderr
+                status, out = ctl(*words)
+                assert status != 0
+                assert said in out
             stored = tmp_path / "c" / "data" / "evidence" / "gw-1" / still["sha256"][:2] / still["sha256"]
             stored.write_bytes(b"damaged on the disk")
-            done = edgectl([*command, "get", still["sha256"], "-o", str(tmp_path / "no.jpg")])
-            assert done.returncode == 1 and "has the hash" in done.stderr
+            status, out = ctl("get", still["sha256"], "-o", str(tmp_path / "no.jpg"))
+            assert status == 1 and "has the hash" in out
             assert not (tmp_path / "no.jpg").exists()
         finally:
             coordinator.kill()
 
 
-@pytest.mark.parametrize("words", [["show"], ["export"]])
-def test_the_node_shows_and_copies_what_it_keeps(tmp_path: Path, words: list[str]) -> None:
-    from agent.evidence.settings import EvidenceSettings
-    from agent.evidence.store import EvidenceStore
-    from agent.evidence.tables import Binding, Piece
-    from tests.agent_process.agents import run_agent
-
+def test_the_node_shows_and_copies_what_it_keeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     agent = AgentProcess(tmp_path, 1)
-    config = ["--config", str(agent.config)]
-    done = run_agent("evidence", "ls", *config)
-    assert done.returncode == 2 and "there is no evidence" in done.stderr
+
+    def cli(*words: str) -> tuple[int, str]:
+        status = agent_main(["evidence", *words, "--config", str(agent.config)])
+        told = capsys.readouterr()
+        return status, told.out + told.err
+
+    status, out = cli("ls")
+    assert status == 2 and "there is no evidence" in out
     agent.data_dir.mkdir()
     store = EvidenceStore(agent.data_dir, EvidenceSettings(free_bytes_min=0))
     sha256 = store.put(b"bytes", Piece("image/jpeg", "cam1", 1, 1), Binding("s.alert.1", "AlertRaised", 1)).sha256
-    more = ["-o", str(tmp_path / "out")] if words == ["export"] else []
-    done = run_agent("evidence", *words, sha256[:10], *more, *config)  # also while the agent has it open
-    assert done.returncode == 0, done.stderr
-    if more:
-        assert (tmp_path / "out").read_bytes() == b"bytes"
-        store.files.path(sha256).write_bytes(b"BYTES")
-        assert "damaged or gone" in run_agent("evidence", *words, sha256, *more, *config).stderr
-    else:
-        shown = json.loads(done.stdout)
-        assert (shown["sha256"], shown["events"][0]["event_id"]) == (sha256, "s.alert.1")
-        assert Path(shown["path"]).read_bytes() == b"bytes"
-    assert "there is none" in run_agent("evidence", *words, "ffff", *more, *config).stderr
+    file = tmp_path / "out"  # from here on while somebody else has the store open
+    assert [json.loads(line)["sha256"] for line in cli("ls")[1].splitlines()] == [sha256]
+    shown = json.loads(cli("show", sha256[:10])[1])
+    assert (shown["sha256"], shown["events"][0]["event_id"]) == (sha256, "s.alert.1")
+    assert Path(shown["path"]).read_bytes() == b"bytes"
+    assert cli("export", sha256, "-o", str(file))[0] == 0
+    assert file.read_bytes() == b"bytes"
+    store.files.path(sha256).write_bytes(b"BYTES")
+    status, out = cli("export", sha256, "-o", str(file))
+    assert status == 1 and "damaged or gone" in out
+    assert "there is none" in cli("show", "ffff")[1]
+    assert "no hexadecimal" in cli("show", "xyz")[1]
     store.close()

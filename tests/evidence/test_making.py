@@ -189,6 +189,11 @@ def test_nothing_leaves_where_nobody_looked_for_people(tmp_path: Path, people: b
     asyncio.run(run())
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.evidence.evidence.GRACE_S", 1.0)
+
+
 def test_a_camera_that_stops_is_not_waited_for(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, jpeg=False, post_s=0.5) as one:

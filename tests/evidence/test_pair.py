@@ -21,7 +21,7 @@ from tests.coordinator.sender import until
 from tests.evidence.coordinator_side import SPACE, Side, digest, side
 
 CHUNK = 1024
-FILES = [random.Random(n).randbytes(size) for n, size in enumerate((1, CHUNK, 20_000, 7_777))]
+FILES = [random.Random(n).randbytes(size) for n, size in enumerate((1, CHUNK, 12_000, 5_555))]
 
 
 class Way:
@@ -110,7 +110,7 @@ class Node:
             gate or OpenGate(),
             node="gw-1",
             space=SPACE,
-            resend_after_s=0.1,
+            resend_after_s=0.05,
             announce=lambda kind, subject, data: self.announced.append((kind, data)),
         )
         self._task = asyncio.create_task(self.uploader.run())
@@ -131,12 +131,12 @@ class Node:
         self.store.close()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_every_file_arrives_whole_whatever_the_way_does(tmp_path: Path, seed: int) -> None:
     """The node and the coordinator are both ended in the middle, twice, beside."""
 
     async def scene() -> None:
-        way = Way(None, seed, 0.2)
+        way = Way(None, seed, 0.15)
         for _ in range(2):
             async with side(tmp_path / "coordinator") as one:
                 node = Node(tmp_path / "node", way)
@@ -231,8 +231,8 @@ def test_what_is_asked_for_overtakes_what_is_being_sent(tmp_path: Path) -> None:
     async def scene() -> None:
         async with side(tmp_path / "c") as one:
             way = Way(one, 0, 0.0)
-            node = Node(tmp_path / "n", way, bytes_s_max=20_000)
-            long, short = node.put(random.Random(5).randbytes(60_000), 1), node.put(FILES[1], 2, "video/mp4")
+            node = Node(tmp_path / "n", way, bytes_s_max=40_000)
+            long, short = node.put(random.Random(5).randbytes(30_000), 1), node.put(FILES[1], 2, "video/mp4")
             node.uploader.wake()
             await until(lambda: node.uploader.report()["sending"] == long and len(way.sent) > 2)
             node.store.mark(short, State.ASKED)
@@ -241,7 +241,7 @@ def test_what_is_asked_for_overtakes_what_is_being_sent(tmp_path: Path) -> None:
             assert node.state(long) is State.KEPT
             await until(lambda: node.state(long) is State.SENT)
             offers = [m for m in way.sent if SPACE.parse(m.topic).leaf == long]
-            assert len(offers) < 60_000 / CHUNK + 6  # it went on where it was
+            assert len(offers) < 30_000 / CHUNK + 6  # it went on where it was
             await node.end()
 
     asyncio.run(scene())
@@ -251,7 +251,7 @@ def test_a_file_that_belongs_to_a_further_event_meanwhile_is_bound_to_it_there_t
     async def scene() -> None:
         async with side(tmp_path / "c") as one:
             way = Way(one, 0, 0.0)
-            node = Node(tmp_path / "n", way, bytes_s_max=20_000)
+            node = Node(tmp_path / "n", way, bytes_s_max=40_000)
             name = node.put(FILES[2], 1)
             node.uploader.wake()
             await until(lambda: len(way.sent) > 2)
@@ -302,7 +302,7 @@ def test_a_refusal_for_good_is_kept_with_its_reason_and_one_for_now_is_tried_aga
             await until(lambda: node.state(large) is State.REFUSED)
             await until(lambda: node.state(fits) is State.SENT)
             kept = node.store.get(large)
-            assert kept is not None and "too_large: 20000 bytes; at most 8000" in kept.piece.reason
+            assert kept is not None and "too_large: 12000 bytes; at most 8000" in kept.piece.reason
             way.receiver = None
             later = node.put(FILES[1], 3)
             way.receiver = one
@@ -328,7 +328,7 @@ def test_hostile_answers_change_nothing(tmp_path: Path) -> None:
             name = node.put(FILES[2])
             node.uploader.wake()
             await until(lambda: node.uploader.report()["sending"] == name)
-            way._hear(name, encode_blob(Held(20_000, [(0, 20_000)], complete=True)))  # of something never offered
+            way._hear(name, encode_blob(Held(12_000, [(0, 12_000)], complete=True)))  # of something never offered
             way._hear("ab" * 32, encode_blob(Held(5, [(0, 5)], complete=True)))
             await asyncio.sleep(0.2)
             assert node.state(name) is State.KEPT

@@ -145,8 +145,9 @@ def test_each_rule_of_a_camera_has_a_cool_down_of_its_own() -> None:
         (EvidenceSettings(blur_regions=((0.5, 0.1, 0.5, 0.9),)), "blur_regions[0]: is empty"),
         (EvidenceSettings(blur=Blur.PEOPLE, person_classes=()), "person_classes: is empty"),
         (EvidenceSettings(blur=Blur.FACES, person_classes=(), face_classes=()), "face_classes: is empty"),
+        (EvidenceSettings(on=OnSettings(types=("LineCrosed",))), "no event is called 'LineCrosed'"),
         (EvidenceSettings(on=OnSettings(cameras=("cam9",))), "no camera has the id 'cam9'"),
-        (EvidenceSettings(on=OnSettings(rules=("x",), states=(AlertState.RAISED,))), "no rule is called 'x'"),
+        (EvidenceSettings(on=OnSettings(rules=("x",), states=(AlertState.RAISED,))), "has a rule 'x'"),
     ],
 )
 def test_impossible_settings_are_named(settings: EvidenceSettings, said: str) -> None:
