@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.edgectl import main as edgectl_main
 from coordinator.evidence.backend import BackendError, Folder
 from coordinator.evidence.places import SPOOL_NAME, open_backend
 from coordinator.evidence.room import PARTS_OF_A_NODE_MAX
@@ -16,8 +17,10 @@ from coordinator.evidence.settings import BackendKind, EvidenceTable, OnQuota
 from coordinator.evidence.spool import Spool
 from runtime.errors import ConfigError
 from runtime.sqlite import DiskFullError
-from schemas.blobs import Chunk, Held, Offer, Reason, Refused
-from tests.coordinator.sender import until
+from schemas.blobs import Chunk, Held, Offer, Reason, Refused, encode_blob
+from tests.broker import broker
+from tests.coordinator.process import Process
+from tests.coordinator.sender import TestNode, until
 from tests.evidence.coordinator_side import digest, side
 
 DATA = random.Random(7).randbytes(5000)
@@ -410,3 +413,46 @@ def test_impossible_settings_are_named(table: EvidenceTable, said: list[str]) ->
     found = table.mistakes()
     assert len(found) == len(said)
     assert all(text in mistake for text, mistake in zip(said, found, strict=True))
+
+
+def test_a_whole_coordinator_with_a_bucket(tmp_path: Path, s3: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The process with its configuration file, and `edgectl` reading the same one; no key is in the log."""
+    from minio import Minio
+
+    for key in ("access", "secret"):
+        (tmp_path / key).write_text(f"very-{key}-key\n")
+    Minio(endpoint=f"127.0.0.1:{s3}", access_key="a", secret_key="b", secure=False, region="us-east-1").make_bucket(
+        bucket_name="evidence-b"
+    )
+    settings = f"""[evidence]
+free_bytes_min = 0
+backend = "s3"
+s3_endpoint = "127.0.0.1:{s3}"
+s3_bucket = "evidence-b"
+s3_region = "us-east-1"
+s3_tls = false
+s3_access_key_file = "access"
+s3_secret_key_file = "secret"
+"""
+
+    async def scene(port: int) -> Process:
+        coordinator = Process(tmp_path, port, settings)
+        coordinator.start()
+        await coordinator.connected()
+        try:
+            async with TestNode(port) as node:
+                for message in (Offer(len(DATA), "image/jpeg"), Chunk(0, DATA)):
+                    node.publish(f"blob/up/{NAME}", encode_blob(message))
+                await until(lambda: coordinator.query("SELECT state FROM evidence") == [("stored",)])
+        finally:
+            coordinator.stop()
+        return coordinator
+
+    with broker(tmp_path) as between:
+        coordinator = asyncio.run(scene(between.port))
+    out = tmp_path / "out.jpg"
+    assert edgectl_main(["--config", str(coordinator.config), "evidence", "get", NAME, "-o", str(out)]) == 0
+    assert "hash verified" in capsys.readouterr().out
+    assert out.read_bytes() == DATA
+    assert not list((tmp_path / "data" / "evidence-spool").rglob("*.part"))
+    assert "very-" not in coordinator.log.read_text()
