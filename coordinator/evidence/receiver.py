@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 
 from coordinator.evidence.backend import Backend
-from coordinator.evidence.room import Room
+from coordinator.evidence.room import Room, counted
 from coordinator.evidence.settings import EvidenceTable, OnQuota
 from coordinator.evidence.spool import Partial, Spool
 from coordinator.ingest.inbox import Wire
@@ -40,9 +40,11 @@ from schemas.topics import Kind, Topic, TopicSpace
 log = logging.getLogger(__name__)
 
 QUEUE_BYTES_MAX = 32 * 1024 * 1024  # pieces that wait; beyond it the newest is dropped, and its node sends it again
+TAKE_MAX = 256  # messages answered together
 TAKE_BYTES_MAX = 8 * 1024 * 1024  # written between two fsyncs
 RETRY = Backoff(first_s=1.0, max_s=60.0)
 RETRY_HASH_S = 5.0
+RETRY_DISK_S = 30.0
 SHED_AT_ONCE = 64
 
 Key = tuple[str, str]
@@ -147,7 +149,7 @@ class Receiver:
     def _take(self) -> list[Incoming]:
         taken: list[Incoming] = []
         left = TAKE_BYTES_MAX
-        while self._waiting and left > 0:
+        while self._waiting and left > 0 and len(taken) < TAKE_MAX:
             item = self._waiting.popleft()
             left -= len(item.delivery.payload)
             taken.append(item)
@@ -192,8 +194,7 @@ class Receiver:
         try:
             await asyncio.to_thread(self._write, part, chunks)
         except EdgewrightError as error:
-            self._set_problem(str(error))
-            answers[key] = Refused(Reason.NO_ROOM, str(error)[:400], 30.0)
+            answers[key] = await self._trouble(key, error)
             return
         self.counters.chunks += len(chunks)
         self.counters.bytes += sum(len(chunk.data) for chunk in chunks)
@@ -219,7 +220,7 @@ class Receiver:
             answers[key] = await self._completed(part)
             self._set_problem("")
         except EdgewrightError as error:
-            self._set_problem(str(error))
+            await self._trouble(key, error)
             answers.pop(key, None)
 
     async def _completed(self, part: Partial) -> Held | Refused:
@@ -261,8 +262,7 @@ class Receiver:
                 self._parts[key] = part
             await self._answer_part(part, answers)
         except EdgewrightError as error:
-            self._set_problem(str(error))
-            answers[key] = Refused(Reason.NO_ROOM, str(error)[:400], 30.0)
+            answers[key] = await self._trouble(key, error)
 
     async def _find_room(self, node: str, size: int) -> Refused | None:
         for old in self._room.to_forget(self._parts, node, size, _now_utc_ms()):
@@ -288,9 +288,16 @@ class Receiver:
                 await self._store.run(lambda db, o=owner, s=sha256: evidence.remove(db, o, s))  # type: ignore[misc]
                 self._room.given_up(owner, size)
                 self.counters.shed += 1
-                freed += size
+                freed += counted(size)
             if not old:
                 return
+
+    async def _trouble(self, key: Key, error: EdgewrightError) -> Refused:
+        """The disk or the store refuses. A part that is gone from the disk is begun anew."""
+        self._set_problem(str(error))
+        if not self._spool.path(*key).exists():
+            await self._forget(key)
+        return Refused(Reason.NO_ROOM, str(error)[:400], RETRY_DISK_S)
 
     async def _forget(self, key: Key) -> None:
         self._parts.pop(key, None)

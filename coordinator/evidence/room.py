@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from coordinator.evidence.settings import EvidenceTable
 from coordinator.evidence.spool import Partial
+from coordinator.store.evidence import FILE_BYTES_MIN
 from schemas.blobs import Reason, Refused
 
 PARTS_OF_A_NODE_MAX = 8  # files a node may have begun; of more the one not touched for longest is begun anew later
@@ -19,13 +20,13 @@ class Room:
 
     def __init__(self, table: EvidenceTable) -> None:
         self._table = table
-        self.kept: dict[str, int] = {}  # bytes by node
+        self.kept: dict[str, int] = {}  # by node, as counted
 
     def taken(self, node: str, size: int) -> None:
-        self.kept[node] = self.kept.get(node, 0) + size
+        self.kept[node] = self.kept.get(node, 0) + counted(size)
 
     def given_up(self, node: str, size: int) -> None:
-        self.kept[node] = max(0, self.kept.get(node, 0) - size)
+        self.kept[node] = max(0, self.kept.get(node, 0) - counted(size))
 
     def to_forget(self, parts: Parts, node: str, size: int, now_utc_ms: int) -> list[Key]:
         """Begun files that give way to another one: too old ones, and of a node that begins too many the oldest."""
@@ -37,7 +38,8 @@ class Room:
     def excess(self, parts: Parts, node: str, size: int) -> list[tuple[str, int]]:
         """By how many bytes the file is too much: (node, bytes) for its own quota, ("", bytes) for the common one."""
         found = []
-        arriving = {key: part.offer.size for key, part in parts.items()}
+        size = counted(size)
+        arriving = {key: counted(part.offer.size) for key, part in parts.items()}
         own = sum(length for key, length in arriving.items() if key[0] == node)
         over_own = self.kept.get(node, 0) + own + size - self._table.quota_node_bytes
         over_all = sum(self.kept.values()) + sum(arriving.values()) + size - self._table.quota_bytes
@@ -64,3 +66,8 @@ class Room:
         if free_bytes - to_come - size < table.free_bytes_min:
             return Refused(Reason.NO_ROOM, f"the disk has {free_bytes} bytes left", RETRY_ROOM_S)
         return None
+
+
+def counted(size: int) -> int:
+    """What a file of `size` bytes counts against the quotas: a million empty ones are not free."""
+    return max(size, FILE_BYTES_MIN)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 SPOOLED, STORED, LOST = "spooled", "stored", "lost"
 """Verified and waiting in the spool; in its place; neither, which only a disk that lost it can bring about."""
 
+EVENTS_MAX = 1000  # of one file
+FILE_BYTES_MIN = 4096  # what a file takes at least, here and on a disk: so much counts against the quotas
+
 _COLUMNS = "node, sha256, bytes, content_type, camera_id, from_utc_ms, to_utc_ms, blurred, received_utc_ms, state"
 
 
@@ -49,11 +52,12 @@ def insert(db: sqlite3.Connection, row: EvidenceRow) -> None:
 
 
 def bind(db: sqlite3.Connection, node: str, sha256: str, events: Iterable[str]) -> None:
-    """The file belongs to these events too."""
-    db.executemany(
-        "INSERT OR IGNORE INTO evidence_events (node, sha256, event_id) VALUES (?, ?, ?)",
-        [(node, sha256, event_id) for event_id in events],
-    )
+    """The file belongs to these events too; beyond EVENTS_MAX they are not noted."""
+    sql = """
+        INSERT OR IGNORE INTO evidence_events (node, sha256, event_id) SELECT ?1, ?2, ?3
+        WHERE (SELECT count(*) FROM evidence_events WHERE node = ?1 AND sha256 = ?2) < ?4
+    """
+    db.executemany(sql, [(node, sha256, event_id, EVENTS_MAX) for event_id in events])
 
 
 def size_of(db: sqlite3.Connection, node: str, sha256: str) -> int | None:
@@ -72,9 +76,9 @@ def remove(db: sqlite3.Connection, node: str, sha256: str) -> None:
 
 
 def totals(db: sqlite3.Connection) -> dict[str, int]:
-    """Bytes by node."""
-    sql = "SELECT node, sum(bytes) FROM evidence WHERE state != ? GROUP BY node"
-    return {node: int(size) for node, size in db.execute(sql, (LOST,))}
+    """By node, what counts against the quotas."""
+    sql = "SELECT node, sum(max(bytes, ?)) FROM evidence WHERE state != ? GROUP BY node"
+    return {node: int(size) for node, size in db.execute(sql, (FILE_BYTES_MIN, LOST))}
 
 
 def oldest(db: sqlite3.Connection, node: str, limit: int) -> list[tuple[str, str, int]]:

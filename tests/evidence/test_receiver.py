@@ -155,17 +155,17 @@ def blob(n: int, size: int = 1000) -> bytes:
 
 def test_a_quota_refuses_with_the_reason_and_when_to_try_again(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with side(tmp_path, quota_node_bytes=2500, quota_bytes=3500) as one:
+        async with side(tmp_path, quota_node_bytes=10_000, quota_bytes=14_000) as one:
             for n in (1, 2):
                 assert isinstance(await one.send(blob(n)), Held)
             answer = await one.send(blob(3))
             assert isinstance(answer, Refused)
-            assert (answer.reason, "node gw-1, 2500" in answer.detail) == (Reason.QUOTA, True)
+            assert (answer.reason, "node gw-1, 10000" in answer.detail) == (Reason.QUOTA, True)
             assert answer.retry_after_s > 0
             assert isinstance(await one.send(blob(4), "gw-2"), Held)
             answer = await one.send(blob(5), "gw-2")
-            assert isinstance(answer, Refused) and "all nodes, 3500" in answer.detail
-        async with side(tmp_path, quota_node_bytes=2500) as two:  # what is there counts after a restart too
+            assert isinstance(answer, Refused) and "all nodes, 14000" in answer.detail
+        async with side(tmp_path, quota_node_bytes=10_000) as two:  # what is there counts after a restart too
             assert refused(await two.send(blob(3))) is Reason.QUOTA
 
     asyncio.run(scene())
@@ -173,7 +173,7 @@ def test_a_quota_refuses_with_the_reason_and_when_to_try_again(tmp_path: Path) -
 
 def test_or_the_oldest_give_way(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with side(tmp_path, quota_node_bytes=2500, on_quota=OnQuota.SHED_OLDEST) as one:
+        async with side(tmp_path, quota_node_bytes=10_000, on_quota=OnQuota.SHED_OLDEST) as one:
             await one.send(blob(9), "gw-2")
             for n in (1, 2, 3):
                 answer = await one.send(blob(n))
@@ -182,7 +182,7 @@ def test_or_the_oldest_give_way(tmp_path: Path) -> None:
             assert {row.sha256 for row in one.rows(node="gw-1")} == {digest(blob(2)), digest(blob(3))}
             assert len(one.rows(node="gw-2")) == 1
             assert not one.backend.has("gw-1", digest(blob(1)))
-            assert refused(await one.send(blob(4, 2600))) is Reason.QUOTA  # it would not fit at all
+            assert refused(await one.send(blob(4, 10_001))) is Reason.QUOTA  # it would not fit at all
 
     asyncio.run(scene())
 
@@ -220,6 +220,32 @@ def test_a_full_spool_and_a_full_disk_are_for_later(tmp_path: Path, monkeypatch:
             assert one.receiver.problem == ""
         async with side(tmp_path / "b", free_bytes_min=2**49) as two:
             assert refused(await two.ask(NAME, Offer(len(DATA)))) is Reason.NO_ROOM
+
+    asyncio.run(scene())
+
+
+def test_a_part_that_somebody_removed_is_begun_anew(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with side(tmp_path) as one:
+            await one.ask(NAME, Offer(len(DATA)))
+            await one.ask(NAME, Chunk(0, DATA[:1000]))
+            Spool(tmp_path / SPOOL_NAME).remove("gw-1", NAME)
+            assert refused(await one.ask(NAME, Chunk(1000, DATA[1000:2000]))) is Reason.NO_ROOM
+            assert await one.ask(NAME, Offer(len(DATA))) == Held(len(DATA))
+            answer = await one.send(DATA)
+            assert isinstance(answer, Held) and answer.complete
+
+    asyncio.run(scene())
+
+
+def test_a_file_belongs_to_so_many_events_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordinator.store.evidence.EVENTS_MAX", 3)
+
+    async def scene() -> None:
+        async with side(tmp_path) as one:
+            await one.send(DATA, events=["a", "b"])
+            await one.ask(NAME, Offer(len(DATA), events=["b", "c", "d", "e"]))
+            assert one.rows()[0].events == ("a", "b", "c")
 
     asyncio.run(scene())
 
