@@ -2,6 +2,7 @@
 
 Documents, events and alerts are JSON, so that every subscriber reads them; events follow CloudEvents 1.0 in JSON
 (structured mode). Heartbeats, batches and acknowledgements are msgpack. Unknown fields are tolerated.
+A batch may come as a zstd frame.
 Decoding raises RemoteWireError, encoding LocalWireError; both say what is wrong and where.
 """
 
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgpack
 
+from schemas.compress import decompress
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.identity import Identity
 from schemas.messages import (
@@ -75,8 +77,13 @@ def encode_batch(stream: str, boot: int, rows: Sequence[bytes]) -> bytes:
 
 def decode_packed(cls: type[T], kind: Kind, payload: bytes) -> T:
     """A msgpack message of `cls`."""
+    return _shaped(cls, kind, _from_msgpack(_within_limit(kind, payload)))
+
+
+def _within_limit(kind: Kind, payload: bytes) -> bytes:
+    """The payload within its limit; of a batch in a zstd frame what it unpacks to, within the same limit."""
     check_size(kind, payload)
-    return _shaped(cls, kind, _from_msgpack(payload))
+    return decompress(payload, RULES[kind].payload_bytes_max) if kind is Kind.SYNC else payload
 
 
 # ---- events and alerts: CloudEvents 1.0 --------------------------------------------------------
@@ -177,8 +184,7 @@ class OpenBatch:
 
 def open_batch(payload: bytes) -> OpenBatch:
     """The frame of a `sync` message. Raises RemoteWireError when the whole is unreadable."""
-    check_size(Kind.SYNC, payload)
-    raw = _unpacked(payload)
+    raw = _unpacked(_within_limit(Kind.SYNC, payload))
     rows, gaps = raw.pop("rows", None), raw.pop("gaps", [])
     head = _shaped(SyncBatch, Kind.SYNC, _sound(raw))
     for name, items in (("rows", rows), ("gaps", gaps)):

@@ -23,9 +23,15 @@ OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 TECHNOLOGIES: dict[str, list[str]] = {
     "paho": ["runtime/mqtt.py"],
     "aiomqtt": [],
-    "msgpack": ["schemas/codec.py", "agent/outbox/encode.py"],
-    "zstandard": ["schemas/codec.py"],
-    "sqlite3": ["runtime/sqlite.py", "agent/outbox/*.py", "agent/state.py", "coordinator/store/*.py"],
+    "msgpack": ["schemas/codec.py", "agent/outbox/encode.py", "agent/results/store.py"],
+    "zstandard": ["schemas/compress.py"],
+    "sqlite3": [
+        "runtime/sqlite.py",
+        "agent/outbox/*.py",
+        "agent/state.py",
+        "agent/results/*.py",
+        "coordinator/store/*.py",
+    ],  # fmt: skip
     "sqlite_utils": [],
     "numpy": ["agent/*", "platforms/*"],
     "av": ["agent/capture/*.py"],
