@@ -31,7 +31,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "agent/state.py",
         "agent/results/*.py",
         "coordinator/store/*.py",
-    ],  # fmt: skip
+    ],
     "sqlite_utils": [],
     "numpy": ["agent/*", "platforms/*"],
     "av": ["agent/capture/*.py"],
