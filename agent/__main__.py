@@ -1,4 +1,4 @@
-"""`edge-agent`: run the gateway's process, check its configuration, look into its outbox, make a model bundle."""
+"""`edge-agent`: run the gateway's process, check its configuration, look into what it holds, make a model bundle."""
 
 import argparse
 import asyncio
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.config import AgentConfig, inspect_config, load_config
 from agent.outbox.cli import add_commands as add_outbox_commands
+from agent.results.cli import add_commands as add_results_commands
 from runtime.config import mistakes_error, secret
 from runtime.errors import ConfigError, EdgewrightError
 from runtime.logs import setup_logging
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_argument("name", help="the action's name")
     actions.set_defaults(run=_actions)
     add_outbox_commands(add("outbox", "look into the outbox, also while the agent runs", config=False))
+    add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
     bundle.add_argument("model", type=Path, help="the .tflite file")
     bundle.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle to make")
