@@ -62,8 +62,9 @@ def decode_document(cls: type[T], kind: Kind, payload: bytes) -> T:
 
 
 def encode_packed(message: Heartbeat | SyncBatch | Ack) -> bytes:
-    """A heartbeat, batch or acknowledgement as msgpack. Of gap records nothing is said where there are none."""
-    return _pack(message, unsaid=("gaps", "closed"))
+    """A heartbeat, batch or acknowledgement as msgpack. Of what came later to the wire nothing is said where there is
+    nothing to say: gap records, and what was synchronised."""
+    return _pack(message, unsaid=("gaps", "closed", "sync"))
 
 
 def encode_batch(stream: str, boot: int, rows: Sequence[bytes]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.results.aggregate import Aggregate, Windows
 from agent.results.result import Objects, Result, chosen, meant, narrowed
-from schemas.sync import DataFilter, Mode, SyncPolicy
+from schemas.sync import Mode, SyncPolicy
 
 AGGREGATE = "ResultAggregate"
 CHANGED = "CountsChanged"
@@ -123,8 +123,3 @@ def _rows(aggregate: Aggregate | None) -> list[Result]:
             aggregate.described(),
         )
     ]
-
-
-def replayed(data_filter: DataFilter, result: Result) -> Result | None:
-    """What leaves of a result that was kept here when it is asked for later; never one that must not leave."""
-    return None if result.local_only else narrowed(data_filter, result)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.results.aggregate import Summary, Windows
 from agent.results.result import FRAME, Result, meant, narrowed
-from agent.sync.policy import AGGREGATE, CHANGED, Shaper, replayed
+from agent.sync.policy import AGGREGATE, CHANGED, Shaper
 from schemas.sync import DataFilter, Mode, SyncPolicy, TimeWindow, parse_policy
 
 NOON = 1_795_521_600_000
@@ -74,11 +74,6 @@ def test_what_has_no_objects_passes_a_filter_of_classes_only_by_the_name_of_its_
     sample = Result(NOON, "cam1", "gate", "StreamSample", "cam1", {"totals": {"car": 1, "person": 9}})
     assert narrowed(DataFilter(classes=("car",)), sample) is None
     assert narrowed(DataFilter(classes=("car",), types=("StreamSample",)), sample) == sample
-
-
-def test_what_must_not_leave_is_not_replayed() -> None:
-    assert replayed(DataFilter(), frame(0, seen(), local_only=True)) is None
-    assert replayed(DataFilter(), frame(0, seen())) is not None
 
 
 # ---- thinning out -----------------------------------------------------------------------------------
