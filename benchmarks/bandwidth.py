@@ -291,10 +291,16 @@ def add(
     figures.results_made += made
     figures.result_rows_left += left
     figures.by_clip[clip.name] = {
-        "seconds": round(video_s, 1), "video_bytes": video_bytes, "bytes_default": sent[DEFAULT],
-        "bytes_raw": sent[RAW], "frames_of_video": video_frames, "frames_default": frames[DEFAULT], "frames_raw": frames[RAW], "facts": facts,
+        "seconds": round(video_s, 1),
+        "video_bytes": video_bytes,
+        "bytes_default": sent[DEFAULT],
+        "bytes_raw": sent[RAW],
+        "frames_of_video": video_frames,
+        "frames_default": frames[DEFAULT],
+        "frames_raw": frames[RAW],
+        "facts": facts,
         "missing": lost,
-    }  # fmt: skip
+    }
 
 
 def measure(clips: list[str], seconds: float) -> Figures:

@@ -20,6 +20,7 @@ PAGES = [
     "docs/protocol.md",
     "docs/local-actions.md",
     "docs/degradation.md",
+    "docs/sync.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
 
