@@ -222,7 +222,7 @@ class Stream:
             live=not self._recorded,
             throttle=part.throttle,
             switches=self._switches,
-            outlet=self._sync.outlet(self.id, config.title, local_only=config.local_only),
+            outlet=self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded),
         )
 
     async def _finish(self, part: _Slotted) -> None:

@@ -35,9 +35,10 @@ import av
 
 from agent.infer.bundle_maker import make_bundle
 from agent.outbox.inspect import account
-from agent.results.store import opened
+from agent.results.store import NoResultsError, opened
 from benchmarks.agent_path import ASSETS, YOLO
 from runtime.mqtt import BrokerAddress, Connection, Delivery
+from runtime.sqlite import StorageError
 from schemas.codec import format_utc
 from scripts.stack import Stack, StackError
 
@@ -217,13 +218,10 @@ async def until(
 
 def kept_frames(stack: Stack, node: str) -> int:
     """Frame results that can be asked for at the node."""
-    path = stack.folder / node / "results.db"
-    if not path.exists():
-        return 0
     try:
-        with opened(path) as db:
+        with opened(stack.folder / node / "results.db") as db:
             found = db.execute("SELECT count(*) FROM results WHERE type = 'FrameResult'").fetchone()
-    except sqlite3.OperationalError:
+    except (NoResultsError, StorageError):
         return 0
     return int(found[0])
 

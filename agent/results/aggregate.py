@@ -132,24 +132,24 @@ class Aggregate:
     local_only: bool = False
 
     def described(self) -> dict[str, Any]:
-        """As it travels and is shown."""
+        """As it travels; when it begins is the row's own time."""
         return {
             "camera_id": self.camera,
             "pipeline": self.pipeline,
-            "from_utc_ms": self.from_utc_ms,
             "window_s": self.window_s,
             **self.summary.described(),
         }
 
 
 class Windows:
-    """The frames of one pipeline, window after window. Windows begin at multiples of their length in UTC.
+    """The frames of one pipeline, window after window. They begin at multiples of their length from `origin_ms` on.
 
     When the calendar's time jumps, the window that is open ends as it is and another one begins, or the same once
     more: two rows of one window add up to it.
     """
 
     def __init__(self, camera: str, pipeline: str, *, local_only: bool = False) -> None:
+        self.origin_ms = 0  # UTC; where a recording begins for one, so that a replay has the same windows each time
         self._camera = camera
         self._pipeline = pipeline
         self._local_only = local_only
@@ -160,7 +160,7 @@ class Windows:
     ) -> Aggregate | None:
         """One frame; the window before it, if that is over by this."""
         length_ms = round(window_s * 1000)
-        begins_ms = time_utc_ms - time_utc_ms % length_ms
+        begins_ms = time_utc_ms - (time_utc_ms - self.origin_ms) % length_ms
         done = None
         if self._open is None or self._open[:2] != (begins_ms, length_ms) or self._open[2].bounds != bounds:
             done = self.finish()

@@ -51,7 +51,7 @@ def _query(arguments: argparse.Namespace) -> int:
         if arguments.aggregate:
             window_s = _seconds("--aggregate", arguments.aggregate)
             found = query.in_windows(db, data_filter, window_s)[-arguments.limit :]
-            rows = [aggregate.described() for aggregate in found]
+            rows = [{"from_utc_ms": aggregate.from_utc_ms, **aggregate.described()} for aggregate in found]
             return _print(map(json.dumps, rows) if arguments.json else map(_window_line, rows))
         results = query.newest(db, data_filter, arguments.limit)
     shown = [query.shown(result) for result in results]

@@ -38,7 +38,7 @@ class Result:
         return [self.data] if "class" in self.data else []
 
 
-def frame_result(view: View, frame: Frame, pipeline: str, *, local_only: bool) -> Result:
+def frame_result(view: View, frame: Frame, time_utc_ms: int, pipeline: str, *, local_only: bool) -> Result:
     """Every object that was detected in this very frame."""
     data = {
         "camera_id": frame.camera_id,
@@ -48,7 +48,7 @@ def frame_result(view: View, frame: Frame, pipeline: str, *, local_only: bool) -
         "frame_height": view.frame_height,
         "objects": [sighting.described() for sighting in view.sightings if sighting.matched],
     }
-    return Result(frame.captured_utc_ms, frame.camera_id, pipeline, FRAME, frame.camera_id, data, local_only)
+    return Result(time_utc_ms, frame.camera_id, pipeline, FRAME, frame.camera_id, data, local_only)
 
 
 def meant(data_filter: DataFilter, result: Result) -> bool:

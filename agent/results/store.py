@@ -235,6 +235,8 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
             f"there are no results at {path}", hint="the agent keeps them when it runs; is node.data_dir right?"
         )
     with closing(connect(path, read_only=True)) as db, _format_errors(path):
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'results'").fetchone():
+            raise NoResultsError(f"{path} is being made", hint="ask again in a moment")
         known = {name for (name,) in db.execute("SELECT name FROM migrations")}
         if newer := known - {name for name, _ in MIGRATIONS}:
             raise StorageFormatError(f"{path} was written by a newer version ({', '.join(sorted(newer))})")

@@ -33,6 +33,7 @@ CHUNK_ROWS = 200
 CHUNKS_UNANSWERED_MAX = 4
 SCAN_ROWS = 2000  # looked at in one go
 POLL_S = 0.2
+FINISH_S = 2.0  # what a step may take to end when the agent does
 COMPLETED = "CloudSyncCompleted"
 _RUN, _ENDED = "sync.run", "sync.ended"
 
@@ -117,12 +118,23 @@ class CloudSync:
             await self._wake.wait()
             self._wake.clear()
             try:
-                while await self._work():
+                while await self._whole_step():
                     pass
             except EdgewrightError as error:
                 log.warning("sync: cannot go on now: %s", error)
                 await asyncio.sleep(5 * POLL_S)
                 self._wake.set()
+
+    async def _whole_step(self) -> bool:
+        """A step is not cut off between what it sends and what it remembers, but for a disk that refuses."""
+        step = asyncio.create_task(self._work(), name="cloud-sync.step")
+        try:
+            return await asyncio.shield(step)
+        except asyncio.CancelledError:
+            await asyncio.wait({step}, timeout=FINISH_S)
+            step.cancel()
+            await asyncio.gather(step, return_exceptions=True)
+            raise
 
     async def _work(self) -> bool:
         """One step. True when another can follow."""

@@ -34,6 +34,7 @@ class Outlet:
         policy: SyncPolicy,
         *,
         local_only: bool,
+        recorded: bool,
         recorder: Recorder,
         switches: Switches,
         act: Act,
@@ -41,6 +42,8 @@ class Outlet:
         self._camera = camera
         self._pipeline = pipeline
         self._local_only = local_only
+        self._recorded = recorded
+        self._origin_ms: int | None = None  # of a recording: when it began, by its own time
         self._recorder = recorder
         self._switches = switches
         self._act = act
@@ -51,7 +54,7 @@ class Outlet:
         """Keeps the result of a frame; what leaves because of it."""
         if view is None:
             return []
-        result = frame_result(view, frame, self._pipeline, local_only=self._local_only)
+        result = frame_result(view, frame, self._time_ms(frame), self._pipeline, local_only=self._local_only)
         self.counts["produced"] += 1
         self._recorder.keep(result)
         if self._local_only or not self._switches.is_on(Switch.SAMPLES):
@@ -80,7 +83,9 @@ class Outlet:
         return found
 
     def due(self, now_utc_ms: int) -> list[Draft]:
-        """A window whose time is over."""
+        """A window whose time is over. Those of a recording are over when its frames say so."""
+        if self._recorded:
+            return []
         return self._out(self._shaper.due(now_utc_ms))
 
     def finish(self) -> list[Draft]:
@@ -91,6 +96,17 @@ class Outlet:
     def change(self, policy: SyncPolicy) -> list[Draft]:
         """From now on by this policy; what the old one still had."""
         return self._out(self._shaper.change(policy))
+
+    def _time_ms(self, frame: Frame) -> int:
+        """UTC of a frame; in a recording as if it had been played at its own speed, so that what leaves because of it
+        is the same however fast it is read."""
+        if not self._recorded:
+            return frame.captured_utc_ms
+        media_ms = round(frame.time_s * 1000)
+        if self._origin_ms is None:
+            self._origin_ms = frame.captured_utc_ms - media_ms
+            self._shaper.align(self._origin_ms)
+        return self._origin_ms + media_ms
 
     def _sample(self, result: Result) -> list[Draft]:
         self.counts["produced"] += 1

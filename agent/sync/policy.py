@@ -38,6 +38,10 @@ class Shaper:
         self._count = 0
         self._left_ms: int | None = None
 
+    def align(self, origin_ms: int) -> None:
+        """Windows begin at multiples of their length from here on, and not of UTC."""
+        self._windows.origin_ms = origin_ms
+
     def change(self, policy: SyncPolicy) -> list[Result]:
         """From now on by this policy; what was summed up until now leaves by the old one."""
         if policy == self.policy:

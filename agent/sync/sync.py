@@ -91,7 +91,7 @@ class Sync:
             log.error("sync: the policy that was set before cannot be used any more: %s", error)
             return self._configured, "configuration"
 
-    def outlet(self, camera: str, pipeline: str, *, local_only: bool) -> Outlet:
+    def outlet(self, camera: str, pipeline: str, *, local_only: bool, recorded: bool) -> Outlet:
         """The way out of a pipeline that begins; it takes the place of an earlier one of this name."""
         before = self._outlets.get(pipeline)
         if before is not None:
@@ -101,6 +101,7 @@ class Sync:
             pipeline,
             self.policy,
             local_only=local_only,
+            recorded=recorded,
             recorder=self._recorder,
             switches=self._switches,
             act=self._act,

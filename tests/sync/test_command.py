@@ -101,7 +101,7 @@ def test_a_standing_policy_holds_over_restarts_until_it_is_taken_back(tmp_path: 
 
     async def set_it(node: Node) -> None:
         node.sync.on_policy = chosen.append
-        outlet = node.sync.outlet("cam1", "gate", local_only=False)
+        outlet = node.sync.outlet("cam1", "gate", local_only=False, recorded=False)
         answer = await node.call(
             sync_policy={"mode": "changes", "budget": {"day_bytes": 7}, "compress": False},
             data_filter={"classes": ["person"]},

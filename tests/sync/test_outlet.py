@@ -1,5 +1,6 @@
 """What a pipeline's facts and results become: kept here, sent, or both."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,19 @@ class Noted(Recorder):
 
 
 class Scene:
-    def __init__(self, *, local_only: bool = False, **policy: Any) -> None:
+    def __init__(self, *, local_only: bool = False, recorded: bool = False, **policy: Any) -> None:
         self.recorder, self.switches = Noted(), Switches()
         self.acted: list[str] = []
         self.outlet = Outlet(
             "cam1", "gate", parse_policy(policy),
-            local_only=local_only, recorder=self.recorder, switches=self.switches,
+            local_only=local_only, recorded=recorded, recorder=self.recorder, switches=self.switches,
             act=lambda drafts: self.acted.extend(draft.type for draft in drafts),
         )  # fmt: skip
 
-    def frame(self, at_ms: int = 0, *things: Thing) -> list[Draft]:
+    def frame(self, at_ms: int = 0, *things: Thing, captured_ms: int | None = None) -> list[Draft]:
         view = View("run", LABELS, tracks_of(*things), at_ms / 1000, 1000, 1000)
-        return self.outlet.frame(view, Frame("cam1", 0, at_ms / 1000, 0, NOON + at_ms, None))  # type: ignore[arg-type]
+        utc_ms = NOON + (at_ms if captured_ms is None else captured_ms)
+        return self.outlet.frame(view, Frame("cam1", 0, at_ms / 1000, 0, utc_ms, None))  # type: ignore[arg-type]
 
     def kept(self) -> list[tuple[str, bool]]:
         return [(result.type, result.local_only) for result in self.recorder.given]
@@ -126,6 +128,24 @@ def test_coarse_windows_while_the_node_can_do_no_better() -> None:
     scene.frame(0)
     assert scene.frame(50_000) == []
     assert [draft.data["window_s"] for draft in scene.outlet.finish()] == [100.0]
+
+
+@pytest.mark.parametrize("captured_ms", [lambda n: 7 * n + 12_345, lambda n: 40_000 * n, lambda n: 0])
+def test_a_recording_gives_the_same_rows_however_fast_and_whenever_it_is_read(
+    captured_ms: Callable[[int], int],
+) -> None:
+    scene = Scene(recorded=True, window_s=2)
+    rows: list[Draft] = []
+    for n in range(50):
+        rows += scene.frame(100 * n, *[Thing(k, 0.5, 0.5) for k in range(n % 3)], captured_ms=captured_ms(n))
+        rows += scene.outlet.due(NOON + captured_ms(n) + 10**9)
+    rows += scene.outlet.finish()
+    assert [(row.data["frames"], row.data["classes"]["person"]["detections"]) for row in rows] == [
+        (20, 19), (20, 20), (10, 10),
+    ]  # fmt: skip
+    began_ms = rows[0].time_utc_ms
+    assert [row.time_utc_ms - began_ms for row in rows] == [0, 2000, 4000]
+    assert "from_utc_ms" not in rows[0].data
 
 
 def test_another_policy_lets_go_of_what_the_old_one_had() -> None:

@@ -141,7 +141,7 @@ def test_a_window_is_one_row_with_its_figures() -> None:
     (row,) = sent(by, [*frames, frame(10_000)])
     assert (row.type, row.time_utc_ms, row.subject) == (AGGREGATE, NOON, "cam1")
     assert row.data == {
-        "camera_id": "cam1", "pipeline": "gate", "from_utc_ms": NOON, "window_s": 10.0, "frames": 3,
+        "camera_id": "cam1", "pipeline": "gate", "window_s": 10.0, "frames": 3,
         "objects": {"min": 0, "max": 2, "mean": 1.0},
         "bounds": [0.5, 0.8],
         "classes": {
