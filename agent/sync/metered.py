@@ -4,6 +4,7 @@ Where either is missing, or says that it does not know, the answer is no.
 """
 
 import asyncio
+import contextlib
 import shutil
 
 TIMEOUT_S = 5.0
@@ -31,7 +32,8 @@ async def link_is_metered() -> bool:
         return False
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                process.kill()
             await process.wait()
     return says_metered(said.decode("utf-8", "replace"))
 
