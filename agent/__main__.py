@@ -123,7 +123,7 @@ def _bundle(arguments: argparse.Namespace) -> int:
 def _secrets(config: AgentConfig) -> list[str]:
     """What must never be in a log."""
     found = [camera.resolved().password for camera in config.cameras]
-    found.append(config.broker.address().password)
+    found += [address.password for address in config.broker.addresses()]
     found.append(config.local_broker.address().password)
     found += [secret(f"action {action.name}: token", action.token_file, "") for action in config.actions]
     return [text for text in found if text]

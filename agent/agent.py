@@ -72,7 +72,7 @@ class Agent:
         """Opens the files and wires the parts; nothing runs yet. Raises ConfigError or a storage error."""
         node = config.node
         self.config = config
-        self._address = config.broker.address()
+        addresses = config.broker.addresses()
         cameras = [camera.resolved() for camera in config.cameras]
         self._lock = only_one(node.data_dir)
         self._space = TopicSpace(config.broker.topic_root)
@@ -136,7 +136,7 @@ class Agent:
         self.sync.on_policy = self._follow
         self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
         self._link = Link(
-            self._address,
+            addresses,
             self._sender,
             self._dispatcher,
             node=node.id,
@@ -145,6 +145,8 @@ class Agent:
             birth=self._birth,
             heartbeat=self._heartbeat,
             heartbeat_s=node.heartbeat_s,
+            rules=config.link.broker_rules,
+            announce=self.announce,
         )
         self.outbox.on_committed = self._sender.committed
         self._actions = Actions(
@@ -379,6 +381,7 @@ class Agent:
             "link": self._sender.state(),
             "sync": {**self.sync.report(), "lanes": self._synced(self._figures)},
             "results": self._recorder.report(),
+            "broker": self._link.state(),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),

@@ -20,7 +20,7 @@ def check_models(config: AgentConfig, known: list[str]) -> list[str]:
     """
     mistakes = []
     try:
-        config.broker.address()
+        config.broker.addresses()
     except EdgewrightError as error:
         mistakes.append(str(error))
     mistakes += check_actions(config.actions, config.local_broker)

@@ -11,18 +11,19 @@ from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSetting
 from agent.degrade.pipelines import Priority
 from agent.degrade.settings import DegradationSettings
 from agent.infer.settings import InferSettings
-from agent.link.settings import LinkSettings
+from agent.link.settings import BrokersConfig, LinkSettings
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.results.settings import ResultsSettings
 from agent.track.settings import TrackerSettings, check_tracker_settings
-from runtime.config import BrokerConfig, load_table, mistakes_error, secret
+from runtime.config import EndpointConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
 from schemas.shape import Limit, read_what_can_be
 from schemas.sync import SyncPolicy, policy_mistakes
 from schemas.topics import check_node_name
 
-T = TypeVar("T", BrokerConfig, "CameraTable", LocalBrokerConfig, ActionSettings)
+T = TypeVar("T", BrokersConfig, EndpointConfig, "CameraTable", LocalBrokerConfig, ActionSettings)
 NAME = Limit(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", means="1 to 63 letters, digits, . _ -")
+BROKER_FILES = ("password_file", "ca_file", "cert_file", "key_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class AgentConfig:
     """The whole file."""
 
     node: NodeConfig
-    broker: BrokerConfig = BrokerConfig()
+    broker: BrokersConfig = BrokersConfig()
     inference: InferSettings = InferSettings()
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
@@ -144,12 +145,15 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
     return replace(
         config,
         node=replace(config.node, data_dir=folder / config.node.data_dir),
-        broker=_files_beside(folder, config.broker, "password_file", "ca_file", "cert_file", "key_file"),
+        broker=replace(
+            _files_beside(folder, config.broker, *BROKER_FILES),
+            fallbacks=tuple(b and _files_beside(folder, b, *BROKER_FILES) for b in config.broker.fallbacks),
+        ),
         cameras=tuple(
             camera and replace(_files_beside(folder, camera, "password_file"), source=_beside(folder, camera.source))
             for camera in config.cameras
         ),
-        local_broker=_files_beside(folder, config.local_broker, "password_file", "ca_file", "cert_file", "key_file"),
+        local_broker=_files_beside(folder, config.local_broker, *BROKER_FILES),
         actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
         pipelines=tuple(p and replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
     )
@@ -164,6 +168,7 @@ def check(config: AgentConfig) -> list[str]:
     mistakes += [f"degradation.{text}" for text in config.degradation.mistakes()]
     mistakes += outbox_mistakes(config.outbox)
     mistakes += [f"sync.{text}" for text in policy_mistakes(config.sync)]
+    mistakes += config.broker.mistakes()
     cameras = [(i, camera) for i, camera in enumerate(config.cameras) if camera]
     ids = [camera.id for _, camera in cameras]
     for i, camera in cameras:

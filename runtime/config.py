@@ -17,6 +17,7 @@ from schemas.shape import Limit, ShapeError, read
 T = TypeVar("T")
 
 CONFIG_BYTES_MAX = 1024 * 1024
+ROOT = Limit(pattern=r"[^#+/\s]+(/[^#+/\s]+)*", means="levels without # or +", len_max=200)
 
 
 def load(cls: type[T], path: Path) -> T:
@@ -49,8 +50,8 @@ def mistakes_error(path: Path, mistakes: list[str]) -> ConfigError:
 
 
 @dataclass(frozen=True, slots=True)
-class BrokerConfig:
-    """The `[broker]` table: how to reach the MQTT broker."""
+class EndpointConfig:
+    """How to reach one MQTT broker, and how to prove who we are."""
 
     host: Annotated[str, Limit(len_min=1, len_max=253)] = "127.0.0.1"
     port: Annotated[int, Limit(ge=1, le=65535)] = 1883
@@ -62,26 +63,32 @@ class BrokerConfig:
     cert_file: Path | None = None  # our own certificate and key, for mutual TLS
     key_file: Path | None = None
     keepalive_s: Annotated[int, Limit(ge=5, le=3600)] = 20  # a dead link is noticed after 1.5 times this
-    topic_root: Annotated[str, Limit(pattern=r"[^#+/\s]+(/[^#+/\s]+)*", means="levels without # or +")] = "edge/v1"
 
-    def address(self) -> BrokerAddress:
-        """With the password read from where it is kept. Raises ConfigError."""
+    def address(self, table: str = "broker") -> BrokerAddress:
+        """With the password read from where it is kept. Raises ConfigError, naming keys of `table`."""
         for name, file in (("ca_file", self.ca_file), ("cert_file", self.cert_file), ("key_file", self.key_file)):
             if file is not None and not file.is_file():
-                raise ConfigError(f"broker.{name}: {file} does not exist")
+                raise ConfigError(f"{table}.{name}: {file} does not exist")
             if file is not None and not self.tls:
-                raise ConfigError(f"broker.{name}: is given, but broker.tls is false: nothing would be encrypted")
+                raise ConfigError(f"{table}.{name}: is given, but {table}.tls is false: nothing would be encrypted")
         return BrokerAddress(
             self.host,
             self.port,
             self.username,
-            secret("broker.password", self.password_file, self.password_env),
+            secret(f"{table}.password", self.password_file, self.password_env),
             self.tls,
             self.ca_file,
             self.cert_file,
             self.key_file,
             self.keepalive_s,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig(EndpointConfig):
+    """The `[broker]` table: the broker, and the root of all topics on it."""
+
+    topic_root: Annotated[str, ROOT] = "edge/v1"
 
 
 def secret(what: str, file: Path | None, variable: str) -> str:

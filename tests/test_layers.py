@@ -21,7 +21,7 @@ OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 
 # An outside library: the files that may import it, also inside a function. Absent from the table: free for all.
 TECHNOLOGIES: dict[str, list[str]] = {
-    "paho": ["runtime/mqtt.py"],
+    "paho": ["runtime/mqtt/connection.py"],
     "aiomqtt": [],
     "msgpack": ["schemas/codec.py", "agent/outbox/encode.py", "agent/results/store.py"],
     "zstandard": ["schemas/compress.py"],
@@ -86,7 +86,7 @@ def test_the_layers_hold() -> None:
     ("path", "source", "said"),
     [
         ("schemas/topics.py", "import runtime.errors", "schemas must not import runtime.errors"),
-        ("runtime/mqtt.py", "from agent.link import sender", "runtime must not import agent.link"),
+        ("runtime/mqtt/connection.py", "from agent.link import sender", "runtime must not import agent.link"),
         (
             "platforms/core/f.py",
             "def f():\n    import runtime.logs",
@@ -102,7 +102,7 @@ def test_the_layers_hold() -> None:
             "import importlib\nimportlib.import_module('coordinator.app')",
             "x.py:2: agent must not import",
         ),
-        ("agent/link/sender.py", "import paho.mqtt.client as mqtt", "paho belongs to runtime/mqtt.py"),
+        ("agent/link/sender.py", "import paho.mqtt.client as mqtt", "paho belongs to runtime/mqtt/connection.py"),
         ("coordinator/ingest/x.py", "if True:\n    from sqlite3 import Row", "x.py:2: sqlite3 belongs to"),
         ("coordinator/x.py", "import numpy as np", "numpy belongs to"),
         ("agent/capture/x.py", "import cv2", "cv2 belongs to"),
@@ -123,7 +123,7 @@ def test_a_bad_import_is_caught(tmp_path: Path, path: str, source: str, said: st
             "agent/link/sender.py",
             "import asyncio\nimport schemas.topics\nfrom runtime.mqtt import Client\nimport agent.outbox",
         ),
-        ("runtime/mqtt.py", "import paho.mqtt.client"),
+        ("runtime/mqtt/connection.py", "import paho.mqtt.client"),
         ("agent/capture/pyav.py", "import av"),
         ("coordinator/store/sqlite.py", "from platforms.core import f\nimport sqlite3"),
     ],

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 from agent.actions.template import template_mistakes
 from agent.decide.facts import AlertState
-from runtime.config import secret
-from runtime.errors import ConfigError
+from runtime.config import EndpointConfig
 from runtime.mqtt import BrokerAddress
 from schemas.messages import Severity
 from schemas.shape import Limit
@@ -22,7 +21,7 @@ EVENT_TYPES = frozenset(
         *("AlertRaised", "AlertUpdated", "AlertCleared"),
         *("ObjectSeen", "ObjectUpdated", "ObjectGone", "LineCrossed", "ZoneCountChanged", "FrameAnalyzed"),
         *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
-        *("StreamSample", "DegradationChanged", "EvidenceStored", "CloudSyncCompleted"),
+        *("StreamSample", "DegradationChanged", "BrokerChanged", "EvidenceStored", "CloudSyncCompleted"),
         *("ResultAggregate", "CountsChanged", "FrameResult", "SyncPolicyChanged", "ResultsSetAside"),
     }
 )
@@ -92,38 +91,12 @@ OWN_KEYS: dict[Do, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class LocalBrokerConfig:
+class LocalBrokerConfig(EndpointConfig):
     """The `[local_broker]` table: where actions publish; it may be another broker than the fleet's."""
 
-    host: Annotated[str, Limit(len_min=1, len_max=253)] = "127.0.0.1"
-    port: Annotated[int, Limit(ge=1, le=65535)] = 1883
-    username: str = ""
-    password_file: Path | None = None
-    password_env: str = ""
-    tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    keepalive_s: Annotated[int, Limit(ge=5, le=3600)] = 20
-
-    def address(self) -> BrokerAddress:
+    def address(self, table: str = "local_broker") -> BrokerAddress:
         """With the password read from where it is kept. Raises ConfigError."""
-        for name, file in (("ca_file", self.ca_file), ("cert_file", self.cert_file), ("key_file", self.key_file)):
-            if file is not None and not file.is_file():
-                raise ConfigError(f"local_broker.{name}: {file} does not exist")
-            if file is not None and not self.tls:
-                raise ConfigError(f"local_broker.{name}: is given, but local_broker.tls is false")
-        return BrokerAddress(
-            self.host,
-            self.port,
-            self.username,
-            secret("local_broker.password", self.password_file, self.password_env),
-            self.tls,
-            self.ca_file,
-            self.cert_file,
-            self.key_file,
-            self.keepalive_s,
-        )
+        return EndpointConfig.address(self, table)
 
 
 # ---- what is wrong -------------------------------------------------------------------------------

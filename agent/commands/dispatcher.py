@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import sys
 import time
 from collections.abc import Callable
 
@@ -34,6 +35,7 @@ class Dispatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._delivering: dict[int, str] = {}  # packet id of a result -> command id
         self.publish: Publish = lambda message: None
+        self.payload_bytes_max = sys.maxsize  # what the broker takes; the link says so at each connect
         self.refused_total = 0
 
     def receive(self, delivery: Delivery, function: str, acknowledge: Callable[[Delivery], None]) -> None:
@@ -131,7 +133,7 @@ class Dispatcher:
 
     def _encoded(self, command: Command, result: Result) -> tuple[Result, bytes]:
         """The result as it travels; one that cannot becomes a failure that says so."""
-        limit = Topic(Kind.RESULT, self._node, command.function).rule.payload_bytes_max
+        limit = min(self.payload_bytes_max, Topic(Kind.RESULT, self._node, command.function).rule.payload_bytes_max)
         try:
             payload = encode_result(result, packed=command.packed)
             if len(payload) <= limit:

@@ -17,17 +17,18 @@ from agent.link.gate import Gate, RateGate
 from agent.link.lanes import LaneQueue
 from agent.link.pace import Pace
 from agent.link.settings import LinkSettings
+from agent.link.silence import Silence
 from agent.link.window import Window
-from agent.outbox.encode import packed_key
+from agent.outbox.encode import is_sound, packed_key
 from agent.outbox.file import OutboxFile
 from agent.outbox.rows import BATCHED_LANES, LANES, Row
 from runtime.errors import EdgewrightError, TemporaryError
-from runtime.mqtt import Connection, Limits, Message
+from runtime.mqtt import BrokerRefusedError, Connection, Limits, Message
 from schemas.codec import encode_batch, encode_packed
 from schemas.compress import compress
 from schemas.errors import WireError
 from schemas.identity import Lane
-from schemas.messages import Ack, Refusal, SyncBatch
+from schemas.messages import Ack, Gap, Refusal, SyncBatch
 from schemas.topics import RULES, Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,10 @@ log = logging.getLogger(__name__)
 TAKE_MAX = 256  # rows read from the file at a time
 BATCH_ROWS_MAX = 500
 BATCH_LINGER_S = 1.0  # samples wait this long for company
-BATCH_BYTES_BESIDE = 1024  # what a batch holds beside its rows, at most
+BATCH_BYTES_BESIDE = 64  # what a batch holds beside its rows and the name of their stream, at most
 TICK_S = 0.5
 HELD_BACK_S = 0.05  # how soon a gate that said no is asked again
-PACKET_BYTES_BESIDE = 1024  # topic, properties and headers beside the payload, at most
+PACKET_BYTES_BESIDE = 64  # headers and properties beside topic and payload, at most
 PATIENCE_MAX = 8  # a coordinator that stays silent is asked again less and less often, down to an eighth
 UNANSWERED_MAX = 12_000
 GAPS_MAX = 500  # gap records told in one message
@@ -72,6 +73,8 @@ class Sender:
         self._window = Window()
         self._pace = Pace(self._settings.answer_target_s)
         self._breaker = Breaker()
+        self._silence = Silence()
+        self._resting = False
         self._patience = 1
         self._rewind_asked = False  # done by `run` between two rounds, never while it reads the file
         self._held_back = False  # by the gate, in this round
@@ -127,10 +130,12 @@ class Sender:
             self._was_answered(time.monotonic())
         try:
             if ranges:
-                self.answered_total += await asyncio.wrap_future(self._file.acknowledge(ranges))
+                count = await asyncio.wrap_future(self._file.acknowledge(ranges))
+                self.answered_total += count  # not in one: other answers are counted during the wait
             if refused:
                 self._report(refused)
-                self.refused_total += await asyncio.wrap_future(self._file.quarantine(refused))
+                count = await asyncio.wrap_future(self._file.quarantine(refused))
+                self.refused_total += count
             if closed:
                 await asyncio.wrap_future(self._file.closed(closed))
                 self._gaps_due_s = 0.0  # there may be more of them than one message told
@@ -153,12 +158,31 @@ class Sender:
         unsent = self._rewind_asked or any(self._is_behind(lane) and self._gate_is_open(lane) for lane in LANES)
         return unsent or bool(self._window.inflight) or (self._coordinator_online and bool(self._window.unanswered))
 
+    def rest(self) -> None:
+        """The backlog and the batches rest until the next connection: what is under way comes to its end."""
+        self._resting = True
+
+    @property
+    def is_settled(self) -> bool:
+        """True when nothing is under way; what a coordinator that is away does not answer is not."""
+        return not self._window.inflight and not (self._coordinator_online and self._window.unanswered)
+
+    @property
+    def is_answered(self) -> bool:
+        """A coordinator has answered over this connection."""
+        return self._silence.answered_once
+
+    def silent_s(self) -> float:
+        """For how long no coordinator has answered over this connection, though something waits for an answer."""
+        return self._silence.lasts_s(time.monotonic())
+
     def state(self) -> dict[str, Any]:
         """How the sending goes, for people."""
         return {
             "coordinator_online": self._coordinator_online,
             "breaker": self._breaker.state.value,
             "breaker_opened_total": self._breaker.opened_total,
+            "silent_s": round(self.silent_s(), 1),
             "backlog_rows_under_way": self._window.backlog_rows,
             "backlog_rows_allowed": self._pace.rows_max,
             "unanswered_rows": len(self._window.unanswered),
@@ -185,6 +209,7 @@ class Sender:
 
     def _was_answered(self, now_s: float) -> None:
         self._breaker.answered()
+        self._silence.answered(now_s, still_asked=bool(self._window.unanswered))
         self._patience = 1
         self._window.resend_after_s = self._resend_after_s
         freed, sent_s = self._window.feedback()
@@ -221,6 +246,8 @@ class Sender:
         )
         self._pace = Pace(self._settings.answer_target_s)
         self._breaker.reset()
+        self._silence = Silence()
+        self._resting = False
         self._patience = 1
         self._gaps_due_s = 0.0
         self._rewind()
@@ -248,6 +275,8 @@ class Sender:
 
     def _look_back(self, now_s: float) -> None:
         if not self._coordinator_online:
+            if any(map(self._is_behind, LANES)):
+                self._silence.asked(now_s)
             # Nobody answers now. Facts are published once for whoever listens and again when it is back.
             self._window.make_room()
             return
@@ -297,17 +326,19 @@ class Sender:
     def _send_live_batch(self, lane: Lane) -> None:
         """What was committed since the last batch, when that is a while ago or there is enough of it."""
         queue, now_s = self._queues[lane], time.monotonic()
-        due = now_s >= queue.due_s or len(queue.fresh) >= BATCH_ROWS_MAX
-        if not (queue.fresh and due and self._coordinator_online and self._room_for_live() > 0):
-            return
-        if not self._gate_is_open(lane):
-            return
-        rows = [queue.fresh[i] for i in range(min(len(queue.fresh), BATCH_ROWS_MAX))]
-        seen = self._publish_batch(lane, rows, backlog=False)
-        for _ in range(seen):
-            queue.fresh.popleft()
-        if seen:
-            queue.due_s = now_s + BATCH_LINGER_S
+        while queue.fresh and (now_s >= queue.due_s or len(queue.fresh) >= BATCH_ROWS_MAX):
+            if not self._coordinator_online or self._resting or self._room_for_live() == 0:
+                return
+            if not self._gate_is_open(lane):
+                return
+            rows = [queue.fresh[i] for i in range(min(len(queue.fresh), BATCH_ROWS_MAX))]
+            seen = self._publish_batch(lane, rows, backlog=False)
+            for _ in range(seen):
+                queue.fresh.popleft()
+            if not seen:
+                return
+            if seen == len(rows):  # else the message was full, and the others follow in the next
+                queue.due_s = now_s + BATCH_LINGER_S
 
     def _room_for_live(self) -> int:
         return self._window.room(others_wait=any(queue.has_backlog for queue in self._queues.values()))
@@ -316,7 +347,7 @@ class Sender:
 
     def _may_send_backlog(self, lane: Lane) -> bool:
         """Without a coordinator facts are published for whoever listens; batches are for nobody else."""
-        if self._window.room_for_backlog() == 0 or not self._gate_is_open(lane):
+        if self._resting or self._window.room_for_backlog() == 0 or not self._gate_is_open(lane):
             return False
         if not self._coordinator_online:
             return lane not in BATCHED_LANES
@@ -375,8 +406,16 @@ class Sender:
         self._gaps_told = self._file.shed_total
         gaps = await asyncio.to_thread(self._file.gaps, GAPS_MAX)
         if gaps:
-            payload = encode_packed(SyncBatch(self._file.stream, self._boot, gaps=gaps))
+            payload = self._encode_gaps(gaps)
             self._publish(Message(self._sync_topic, payload), [], backlog=True)
+
+    def _encode_gaps(self, gaps: Sequence[Gap]) -> bytes:
+        """The first of them, as many as fit what the broker takes; the others follow once these are answered."""
+        while True:
+            payload = encode_packed(SyncBatch(self._file.stream, self._boot, gaps=list(gaps)))
+            if len(payload) <= self._payload_bytes_max(self._sync_topic) or len(gaps) == 1:
+                return payload
+            gaps = gaps[: len(gaps) // 2]
 
     # ---- messages -------------------------------------------------------------------------------
 
@@ -390,14 +429,17 @@ class Sender:
             except WireError as error:
                 self._set_aside(row, str(error))
                 return True
-        if len(row.payload) > self._payload_bytes_max():
+        if len(row.payload) > self._payload_bytes_max(topic):
             self._set_aside(row, f"{len(row.payload)} bytes are more than the broker takes in a packet")
+            return True
+        if backlog and not is_sound(self._node, row.lane, row.seq, row.payload):  # nobody could answer for it
+            self._set_aside(row, f"{row.lane.value} row {row.seq}: its bytes are damaged")
             return True
         return self._publish(Message(topic, row.payload, 1, False, EVENT_CONTENT_TYPE), [row], backlog=backlog)
 
     def _publish_batch(self, lane: Lane, rows: Sequence[Row], *, backlog: bool) -> int:
         """Sends the first of these rows in one message, as many as fit; says how many are dealt with."""
-        bytes_max = min(RULES[Kind.SYNC].payload_bytes_max, self._payload_bytes_max()) - BATCH_BYTES_BESIDE
+        bytes_max = self._payload_bytes_max(self._sync_topic) - BATCH_BYTES_BESIDE - len(rows[0].stream)
         bytes_left, rows_left, seen = bytes_max, self._window.room_for_rows(), 0
         taken: list[Row] = []
         for row in rows:
@@ -425,9 +467,11 @@ class Sender:
             return False
         try:
             mid = self._connection.publish(message)
-        except TemporaryError as error:
+        except (TemporaryError, BrokerRefusedError) as error:
             log.debug("link: %s", error)  # the connection's end is reported by the link itself
             return False
+        if rows:
+            self._silence.asked(now_s)
         self._gate.sent(lane, size, now_s)
         self._window.sent([(row.lane, row.seq) for row in rows], mid, now_s, backlog=backlog, size=size)
         self.published_total += len(rows)
@@ -436,9 +480,10 @@ class Sender:
 
     # ---- what cannot be sent --------------------------------------------------------------------
 
-    def _payload_bytes_max(self) -> int:
+    def _payload_bytes_max(self, topic: str) -> int:
         limits = Limits() if self._connection is None else self._connection.limits
-        return limits.packet_bytes_max - PACKET_BYTES_BESIDE
+        room = limits.packet_bytes_max - PACKET_BYTES_BESIDE - len(topic.encode())
+        return min(room, RULES[Kind.SYNC].payload_bytes_max) if topic == self._sync_topic else room
 
     def _fits_a_batch(self, row: Row, bytes_max: int) -> bool:
         """False for a row that cannot travel and is set aside."""

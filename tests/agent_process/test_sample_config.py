@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import AgentConfig, load_config
+from runtime.config import EndpointConfig
 from schemas.shape import read
 
 SAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "agent.toml"
@@ -64,6 +65,8 @@ def test_every_number_and_switch_that_is_commented_out_shows_its_default() -> No
     pairs: list[tuple[Any, Any]] = [
         (given.node, plain.node),
         (given.broker, plain.broker),
+        (given.broker.fallbacks[0], EndpointConfig()),
+        (given.link, plain.link),
         (given.inference, plain.inference),
         (given.local_broker, plain.local_broker),
         (given.degradation, plain.degradation),

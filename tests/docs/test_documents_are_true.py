@@ -21,6 +21,7 @@ PAGES = [
     "docs/local-actions.md",
     "docs/degradation.md",
     "docs/sync.md",
+    "docs/brokers.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
 

@@ -137,6 +137,7 @@ def test_a_wrong_password_is_told_from_an_absent_broker(tmp_path: Path) -> None:
             with pytest.raises(BrokerAuthError) as caught:
                 await one.connection.connect()
             assert "wrong" not in str(caught.value)
+            assert caught.value.code in (0x86, 0x87)
             assert not one.connection.is_open
         async with peer(at(broker, username="gw", password="right")) as one:
             assert one.connection.is_open
@@ -210,6 +211,13 @@ def test_limits_are_what_the_broker_says(tmp_path: Path) -> None:
         async with peer(at(broker)) as one:
             assert one.connection.limits.packet_bytes_max == 50_000
             assert 0 < one.connection.limits.receive_max <= 65535
+            # What is larger would end the connection, so it is refused here; what just fits is not.
+            overhead = Message("t", b"").packet_bytes_max
+            with pytest.raises(BrokerRefusedError, match=r"bytes on t are more than it takes: 50000"):
+                one.connection.publish(Message("t", bytes(50_001 - overhead)))
+            one.connection.publish(Message("t", bytes(50_000 - overhead)))
+            await until(lambda: len(one.pubacks) == 1)
+            assert one.connection.is_open
 
     try:
         run(test())
@@ -273,6 +281,27 @@ def test_the_will_speaks_when_the_connection_breaks_and_not_after_a_goodbye(brok
             await until(lambda: bool(watcher.got))
             assert [(one.topic, one.payload) for one in watcher.got] == [("will/broken", b"gone")]
             await broken.connection.close()
+
+    run(test())
+
+
+def test_a_goodbye_is_heard_though_messages_arrive_meanwhile(broker: Broker) -> None:
+    async def test() -> None:
+        async with peer(at(broker), "watcher", "will/#") as watcher, peer(at(broker), "flood") as flood:
+            for n in range(10):
+                leaving = Peer(at(broker), f"leaving{n}", will=Message(f"will/{n}", b"gone"))
+                await leaving.connection.connect()
+                await leaving.connection.subscribe({"flood": 1})
+                leaving.connection.pause_reading()
+                for _ in range(50):
+                    flood.connection.publish(Message("flood", bytes(1000), qos=0))
+                await asyncio.sleep(0.02)  # they are in the socket, unread
+                for _ in range(5):
+                    leaving.connection.publish(Message("farewell", b""))  # the broker answers each
+                await leaving.connection.close()
+            flood.connection.publish(Message("will/last", b""))
+            await until(lambda: bool(watcher.got))
+            assert [one.topic for one in watcher.got] == ["will/last"]
 
     run(test())
 

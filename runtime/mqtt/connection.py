@@ -11,12 +11,11 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import select
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -26,81 +25,22 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from runtime.errors import AuthError, PermanentError, TemporaryError
+from runtime.mqtt.address import BrokerAddress
+from runtime.mqtt.errors import (
+    KEEP_ALIVE_TIMEOUT,
+    BrokerAuthError,
+    BrokerRefusedError,
+    BrokerUnreachableError,
+    refusal,
+)
+from runtime.mqtt.messages import Delivery, Limits, Message
 
 log = logging.getLogger(__name__)
 
 READ_PACKETS_MAX = 64  # per turn of the loop, so that a flood cannot starve the other tasks
 RECEIVE_MAXIMUM = 1000  # what we let the broker have in flight towards us
 PACKET_BYTES_MAX = 1024 * 1024
-_KEEP_ALIVE_TIMEOUT = 0x8D
-_AUTH_REASONS = {0x86, 0x87, 0x8A, 0x8C}  # bad user name or password, not authorized, banned, bad method
-
-
-class BrokerUnreachableError(TemporaryError):
-    """No connection to the broker, or it was lost."""
-
-
-class BrokerAuthError(AuthError):
-    """The broker refuses our name, password or certificate."""
-
-
-class BrokerRefusedError(PermanentError):
-    """The broker speaks with us and refuses what we ask."""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker is and how to prove who we are. `password` is never shown."""
-
-    host: str = "127.0.0.1"
-    port: int = 1883
-    username: str = ""
-    password: str = field(default="", repr=False)
-    tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    keepalive_s: int = 20
-
-    def __str__(self) -> str:
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """Something to publish."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = False
-    content_type: str = ""
-    correlation: bytes = b""
-    expiry_s: int | None = None
-    response_topic: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Something received; `mid` is for `acknowledge`."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    mid: int
-    response_topic: str = ""
-    correlation: bytes = b""
-    expiry_s: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the broker allows on this connection."""
-
-    receive_max: int = 65535
-    packet_bytes_max: int = 268_435_455
+LINGER_S = 1.0  # how long a goodbye waits for the broker to close its end
 
 
 class Connection:
@@ -156,7 +96,7 @@ class Connection:
         connack: "asyncio.Future[tuple[ReasonCode, Properties | None]]",
         timeout_s: float,
     ) -> Limits:
-        context = self._tls_context()
+        context = self.address.tls_context()
         if context is not None:
             self._client.tls_set_context(context)
         opening = loop.run_in_executor(None, self._connect_blocking, timeout_s)
@@ -180,12 +120,7 @@ class Connection:
         except TimeoutError as error:
             raise BrokerUnreachableError(f"{self.address}: no answer within {timeout_s:g} s") from error
         if reason.is_failure:
-            if reason.value in _AUTH_REASONS:
-                raise BrokerAuthError(
-                    f"{self.address}: refused as {self._client_id}: {reason}",
-                    hint="check broker.username and its password, or the certificate",
-                )
-            raise BrokerRefusedError(f"{self.address}: refused: {reason}")
+            raise refusal(self.address, self._client_id, reason.value, str(reason))
         self.limits = _limits(properties)
         # The callers' windows stay well below; a burst of small answers beyond the limit waits in paho's queue. Its
         # setter refuses an open connection, but only after the CONNACK the limit is known, and nothing is in flight.
@@ -197,10 +132,15 @@ class Connection:
 
         What still waits for a full socket is lost with it, and the goodbye too.
         """
-        if self.closed is not None and not self.closed.done():
-            self._client.disconnect()
-            self._flush()
-        self._drop("closed")
+        try:
+            sock = self._client.socket()
+            if self.is_open and sock is not None:
+                lingering = socket.socket(fileno=os.dup(sock.fileno()))
+                self._client.disconnect()  # paho closes its own descriptor once this is written
+                self._flush()
+                await _read_away(lingering)
+        finally:
+            self._drop("closed")
 
     @property
     def is_open(self) -> bool:
@@ -214,12 +154,18 @@ class Connection:
     # ---- traffic --------------------------------------------------------------------------------
 
     def publish(self, message: Message) -> int:
-        """Hands the message to the socket and returns its packet id. Raises BrokerUnreachableError.
+        """Hands the message to the socket and returns its packet id. Raises BrokerUnreachableError, and
+        BrokerRefusedError for what is larger than the broker takes: it would end the connection.
 
-        The caller keeps to `limits`; the broker's answer comes through `on_puback`.
+        The caller keeps to `limits.receive_max`; the broker's answer comes through `on_puback`.
         """
         if not self.is_open:
             raise BrokerUnreachableError(f"{self.address}: not connected")
+        if message.packet_bytes_max > self.limits.packet_bytes_max:
+            raise BrokerRefusedError(
+                f"{self.address}: {len(message.payload)} bytes on {message.topic} are more than it takes: "
+                f"{self.limits.packet_bytes_max} in a packet"
+            )
         info = self._client.publish(
             message.topic, message.payload, message.qos, message.retain, _publish_properties(message)
         )
@@ -298,21 +244,6 @@ class Connection:
         client.on_publish = self._handle_publish
         client.on_subscribe = self._handle_subscribe
         return client
-
-    def _tls_context(self) -> ssl.SSLContext | None:
-        address = self.address
-        if not address.tls:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=str(address.ca_file) if address.ca_file else None)
-            if address.cert_file:
-                context.load_cert_chain(address.cert_file, address.key_file)
-        except OSError as error:
-            raise BrokerAuthError(
-                f"{address}: the certificate files cannot be used: {error}",
-                hint="check broker.ca_file, broker.cert_file and broker.key_file",
-            ) from error
-        return context
 
     def _connect_blocking(self, timeout_s: float) -> None:
         address = self.address
@@ -482,8 +413,21 @@ class _Client(paho.Client):
         return wrapped
 
 
+async def _read_away(sock: socket.socket) -> None:
+    """Until the broker has closed its end. To close over bytes that nobody read resets the connection, and a goodbye
+    that the broker has not read yet goes with it: then it would send the will.
+    """
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(sock), contextlib.suppress(OSError, TimeoutError):
+        sock.setblocking(False)
+        sock.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(LINGER_S):
+            while await loop.sock_recv(sock, 64 * 1024):
+                continue
+
+
 def _lost(reason: ReasonCode) -> str:
-    return "keep-alive timeout" if reason.value == _KEEP_ALIVE_TIMEOUT else "connection lost"
+    return "keep-alive timeout" if reason.value == KEEP_ALIVE_TIMEOUT else "connection lost"
 
 
 def _publish_properties(message: Message) -> Properties | None:
@@ -503,9 +447,11 @@ def _publish_properties(message: Message) -> Properties | None:
 
 @functools.cache
 def _content_type(content_type: str) -> Properties:
-    """Made once: paho's property sets cost more to build than all the rest of a small publish."""
+    """Made and packed once: paho's property sets cost more than all the rest of a small publish."""
     properties = _properties(PacketTypes.PUBLISH)
     properties.ContentType = content_type
+    packed: bytes = properties.pack()  # type: ignore[no-untyped-call]
+    object.__setattr__(properties, "pack", lambda: packed)  # its own __setattr__ knows the names of MQTT alone
     return properties
 
 
