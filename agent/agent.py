@@ -27,6 +27,7 @@ from agent.documents.journal import FILE_NAME as DOCUMENTS
 from agent.documents.journal import Journal
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
+from agent.link.gate import RateGate
 from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
@@ -35,15 +36,19 @@ from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft
 from agent.outbox.tables import LaneAccount
+from agent.results.recorder import Recorder
 from agent.state import StateFile
 from agent.stream import Stream
+from agent.sync.command import sync_function
+from agent.sync.sync import Sync
 from runtime.errors import EdgewrightError
 from runtime.scheduling import prefer_short_slices
 from runtime.sdnotify import Notifier
-from runtime.supervision import LoopWatch, Supervisor, feed_watchdog, run_until_signalled
+from runtime.supervision import LoopWatch, RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
+from schemas.sync import SyncPolicy
 from schemas.topics import Kind, TopicSpace
 
 log = logging.getLogger(__name__)
@@ -91,11 +96,22 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self.notes_dropped_total = 0
 
-        # camera ─► slots ─► worker ─► pipeline ─► outbox ─► sender ─► link
+        # camera ─► slots ─► worker ─► pipeline ─► outlet (results, policy) ─► outbox ─► sender (gate) ─► link
         self._slots: Slots[Work] = Slots()
         self._worker = InferenceWorker(self._take, self._deliver)
         self.outbox = Outbox(self._file)
         self.switches = Switches()
+        self._recorder = Recorder(node.data_dir / "results.db", config.results, self.switches, self.announce)
+        self.sync = Sync(
+            config.sync,
+            rate=RateGate(config.link),
+            outbox=self.outbox,
+            recorder=self._recorder,
+            state=self._state,
+            switches=self.switches,
+            act=lambda drafts: self.outbox.on_append(drafts),
+            announce=self.announce,
+        )
         self.streams = {
             camera.id: Stream(
                 camera,
@@ -107,10 +123,13 @@ class Agent:
                 announce=self.announce,
                 boot=self.boot,
                 switches=self.switches,
+                sync=self.sync,
             )
             for camera in cameras
         }
-        self._functions = Functions([*node_functions(self.streams, self.status), report_function(self._again)])
+        self._functions = Functions(
+            [*node_functions(self.streams, self.status), report_function(self._again), sync_function(self.sync)]
+        )
         self._sender = Sender(
             self._file,
             node=node.id,
@@ -118,7 +137,10 @@ class Agent:
             space=self._space,
             resend_after_s=node.resend_after_s,
             settings=config.link,
+            gate=self.sync.gate,
         )
+        self._sender.compress = self.sync.policy.compress
+        self.sync.on_policy = self._follow
         self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
         self._link = Link(
             addresses,
@@ -140,6 +162,7 @@ class Agent:
             self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._in_force.mute
         )
         self.documents.publish = self._link.publish_reported
+        self.documents.on_sync_policy = self.sync.follow
         self._link.on_desired, self._link.reported = self.documents.receive, self.documents.payload
         self._actions = Actions(
             config.actions,
@@ -180,6 +203,9 @@ class Agent:
             supervisor.supervise("degradation", self._governor.run, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("documents", self.documents.run, stage=2)
+            supervisor.supervise("results", self._recorder.run, RestartPolicy(restarts_max=None), stage=2)
+            supervisor.supervise("sync", self.sync.run, stage=2)
+            supervisor.supervise("cloud-sync", self.sync.cloud.run, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
@@ -229,6 +255,7 @@ class Agent:
     def _close(self) -> None:
         self._slots.close()
         self._worker.stop(5.0)
+        self._recorder.close()
         self._file.close()
         self._state.close()
         self._journal.close()
@@ -282,6 +309,9 @@ class Agent:
             host.temperature_c(),
             host.disk_free_mb(self.config.node.data_dir),
         )
+
+    def _follow(self, policy: SyncPolicy) -> None:
+        self._sender.compress = policy.compress
 
     # ---- doing less -----------------------------------------------------------------------------
 
@@ -350,7 +380,11 @@ class Agent:
             birth_hash=self._link.birth_hash,
             desired_hash=self.documents.desired_hash,
             reported_hash=self.documents.reported.hash,
+            sync=self._synced(figures),
         )
+
+    def _synced(self, figures: Figures) -> dict[str, dict[str, int]]:
+        return self.sync.lanes(figures.accounts, self._sender.resent_by_lane)
 
     async def status(self) -> dict[str, Any]:
         """What `cmd/status` answers."""
@@ -368,6 +402,8 @@ class Agent:
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
             "outbox": [asdict(account) for account in self._figures.accounts],
             "link": self._sender.state(),
+            "sync": {**self.sync.report(), "lanes": self._synced(self._figures)},
+            "results": self._recorder.report(),
             "broker": self._link.state(),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),

@@ -23,13 +23,14 @@ OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 TECHNOLOGIES: dict[str, list[str]] = {
     "paho": ["runtime/mqtt/connection.py"],
     "aiomqtt": [],
-    "msgpack": ["schemas/codec.py", "agent/outbox/encode.py"],
-    "zstandard": ["schemas/codec.py"],
+    "msgpack": ["schemas/codec.py", "agent/outbox/encode.py", "agent/results/store.py"],
+    "zstandard": ["schemas/compress.py"],
     "sqlite3": [
         "runtime/sqlite.py",
         "agent/outbox/*.py",
         "agent/state.py",
         "agent/documents/journal.py",
+        "agent/results/*.py",
         "coordinator/store/*.py",
     ],
     "sqlite_utils": [],

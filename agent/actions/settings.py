@@ -22,6 +22,7 @@ EVENT_TYPES = frozenset(
         *("ObjectSeen", "ObjectUpdated", "ObjectGone", "LineCrossed", "ZoneCountChanged", "FrameAnalyzed"),
         *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
         *("StreamSample", "DegradationChanged", "BrokerChanged", "EvidenceStored", "CloudSyncCompleted"),
+        *("ResultAggregate", "CountsChanged", "FrameResult", "SyncPolicyChanged", "ResultsSetAside"),
     }
 )
 """Event types of the core; platforms may have more."""

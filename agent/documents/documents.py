@@ -51,7 +51,7 @@ class Documents:
         self._plan = Plan()
         self._report = Reported(boot)
         self._muted: frozenset[str] | None = None
-        self._sync: Mapping[str, Any] = {}
+        self._sync: Mapping[str, Any] | None = None  # as last put into force
         self._seen_changes = -1
         self._received: deque[bytes] = deque(maxlen=WAITING_MAX)
         self._wake = asyncio.Event()

@@ -277,7 +277,7 @@ def test_a_disk_that_refuses_changes_nothing_until_it_takes_the_document(
 
 def test_a_sync_policy_goes_to_whoever_serves_it(path: Path) -> None:
     async def scene(node: Node) -> None:
-        policy = {"budget": 5}
+        policy, too_dear = {"mode": "all"}, {"mode": "all", "budget": {"hour_bytes": 1000}}
         node.documents.receive(encode(desired(1, sync=policy)))
         await node.until(lambda: node.documents.desired_hash)
         assert "no sync policies" in node.documents.reported.refused["sync"]
@@ -285,16 +285,16 @@ def test_a_sync_policy_goes_to_whoever_serves_it(path: Path) -> None:
 
         def take(wanted: Mapping[str, Any]) -> list[str]:
             given.append(wanted)
-            return ["budget zero"] if wanted.get("budget") == 0 else []
+            return ["too dear"] if wanted.get("budget") else []
 
         node.documents.on_sync_policy = take
-        for revision, wanted in ((2, policy), (3, {"budget": 0}), (4, None)):
+        for revision, wanted in ((2, policy), (3, too_dear), (4, None)):
             fields: dict[str, Any] = {} if wanted is None else {"sync": wanted}
             node.documents.receive(encode(desired(revision, **fields)))
             await node.until(lambda revision=revision: node.documents.reported.revision == revision)  # type: ignore[misc]
             assert ("sync" in node.documents.reported.refused) == (revision == 3)
             assert node.documents.reported.fields.get("sync") == (policy if revision == 2 else None)
-        assert given == [policy, {"budget": 0}, {}]
+        assert given == [policy, too_dear, {}]
 
     run(path, scene)
 
