@@ -1,4 +1,4 @@
-"""`edge-agent`: run the gateway's process, check its configuration, look into its outbox, make a model bundle."""
+"""`edge-agent`: run the gateway, check its configuration, look into its outbox, change fields, make model bundles."""
 
 import argparse
 import asyncio
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from agent.config import AgentConfig, inspect_config, load_config
+from agent.documents.cli import add_commands as add_local_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from runtime.config import mistakes_error, secret
 from runtime.errors import ConfigError, EdgewrightError
@@ -48,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_argument("name", help="the action's name")
     actions.set_defaults(run=_actions)
     add_outbox_commands(add("outbox", "look into the outbox, also while the agent runs", config=False))
+    text = "change a field at the node itself; merged with what the coordinator wants"
+    add_local_commands(add("local", text, config=False))
     bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
     bundle.add_argument("model", type=Path, help="the .tflite file")
     bundle.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle to make")

@@ -20,12 +20,17 @@ from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.policy import Cause
 from agent.degrade.switches import Switches
+from agent.documents.documents import Documents
+from agent.documents.here import here
+from agent.documents.in_force import InForce
+from agent.documents.journal import FILE_NAME as DOCUMENTS
+from agent.documents.journal import Journal
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
-from agent.node_functions import node_functions
+from agent.node_functions import node_functions, report_function
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft
@@ -39,7 +44,7 @@ from runtime.supervision import LoopWatch, Supervisor, feed_watchdog, run_until_
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
-from schemas.topics import TopicSpace
+from schemas.topics import Kind, TopicSpace
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +110,7 @@ class Agent:
             )
             for camera in cameras
         }
-        self._functions = Functions(node_functions(self.streams, self.status))
+        self._functions = Functions([*node_functions(self.streams, self.status), report_function(self._again)])
         self._sender = Sender(
             self._file,
             node=node.id,
@@ -129,6 +134,13 @@ class Agent:
             announce=self.announce,
         )
         self.outbox.on_committed = self._sender.committed
+        self._in_force = InForce(self.streams, self._link, node.labels)
+        self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
+        self.documents = Documents(
+            self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._in_force.mute
+        )
+        self.documents.publish = self._link.publish_reported
+        self._link.on_desired, self._link.reported = self.documents.receive, self.documents.payload
         self._actions = Actions(
             config.actions,
             node=node.id,
@@ -160,12 +172,14 @@ class Agent:
         supervisor = Supervisor()
         self._worker.start()
         try:
+            self.documents.begin()
             supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
             self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("degradation", self._governor.run, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
+            supervisor.supervise("documents", self.documents.run, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
@@ -217,6 +231,7 @@ class Agent:
         self._worker.stop(5.0)
         self._file.close()
         self._state.close()
+        self._journal.close()
         self._lock.close()
 
     # ---- between the parts ----------------------------------------------------------------------
@@ -297,7 +312,7 @@ class Agent:
             name=node.name or node.id,
             node_type=node.node_type,
             site=node.site,
-            labels=dict(node.labels),
+            labels=dict(self._in_force.labels),
             location=dict(node.location),
             hardware=host.hardware(),
             resources=host.resources(node.data_dir),
@@ -307,6 +322,9 @@ class Agent:
             cameras=sorted(self.streams),
             stream=self._file.stream,
         )
+
+    def _again(self, document: str) -> None:
+        (self._link.announce if document == Kind.BIRTH.value else self._link.publish_reported)()
 
     def _heartbeat(self) -> Heartbeat:
         self._beats += 1
@@ -330,6 +348,8 @@ class Agent:
             outbox_pending={account.lane: account.pending for account in figures.accounts if account.pending},
             streams=[report for stream in self.streams.values() for report in stream.reports()],
             birth_hash=self._link.birth_hash,
+            desired_hash=self.documents.desired_hash,
+            reported_hash=self.documents.reported.hash,
         )
 
     async def status(self) -> dict[str, Any]:
@@ -352,6 +372,7 @@ class Agent:
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),
+            "desired": list(self.documents.reported.version),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

@@ -95,6 +95,22 @@ class Stack:
             if process.poll() is not None:
                 raise StackError(f"{name} ended with status {process.returncode}:\n{self.log_tail(name)}")
 
+    def has(self, name: str) -> bool:
+        """True for a process that was started and not stopped, though it may have ended by itself."""
+        return name in self._processes
+
+    def ended(self, name: str) -> int | None:
+        """The exit status of a process that has ended by itself; None while it runs."""
+        return self._processes[name].poll()
+
+    def signal(self, name: str, number: int = signal.SIGTERM) -> None:
+        """Sends a signal and does not wait for what comes of it."""
+        self._processes[name].send_signal(number)
+
+    def forget(self, name: str) -> None:
+        """A process that has ended need not be stopped; its name is free for another."""
+        self._processes.pop(name, None)
+
     def log_tail(self, name: str, lines: int = 25) -> str:
         """The end of what a process wrote."""
         path = self.folder / f"{name}.log"
@@ -128,7 +144,8 @@ class Stack:
     def _await_port(self, timeout_s: float = 10.0) -> None:
         until_s = time.monotonic() + timeout_s
         while time.monotonic() < until_s:
-            self.check()
+            if self.ended("broker") is not None:
+                self.check()
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1.0).close()
                 return

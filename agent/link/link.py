@@ -1,7 +1,8 @@
 """One connection after another, for as long as the agent lives, to the best broker that can be used.
 
-On each: the will of this session, subscriptions, `online`, the birth, the answers not yet delivered; then rows,
-heartbeats, answers and commands until it ends or another takes its place. Lost and back are logged once each.
+On each: the will of this session, subscriptions, `online`, the birth, the report, the answers not yet delivered;
+then rows, heartbeats, answers and commands until it ends or another takes its place. Lost and back are logged once
+each.
 
 A move from one broker to another, while both answer, lets go of nothing before the other has accepted us: the new
 session says `online` there, then the old one says `offline` here. The later session is true, so the node was never
@@ -20,7 +21,7 @@ from typing import Any
 from agent.commands.dispatcher import Dispatcher
 from agent.link.brokers import BrokerRules, Brokers, Trouble
 from agent.link.presence import Identity, heartbeat_payload
-from agent.link.sender import PACKET_BYTES_BESIDE, Sender
+from agent.link.sender import Sender
 from agent.link.session import Session, probe
 from runtime.errors import AuthError, EdgewrightError
 from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Message
@@ -37,6 +38,7 @@ DRAIN_S = 3.0  # how long a stopping or moving agent waits for acknowledgements 
 FAREWELL_S = 0.5  # how long the broker's answer to the last status is waited for
 HAND_OVER_S = 2.0  # and a moving one until its new status is known where it should be
 LOOK_S = 1.0  # how often the other brokers are thought of
+RESULT_BYTES_BESIDE = 1024  # topic, properties and headers of an answer, at most
 PACKET_BYTES_MIN = 8 * 1024  # below this hardly an event would pass
 Announce = Callable[[str, str, dict[str, Any]], None]
 
@@ -81,6 +83,8 @@ class Link:
         self._random = random.Random()
         self._complaint = ""  # what was last complained of; empty while all is well
         self.bad_messages_total = 0
+        self.on_desired: Callable[[bytes], None] = lambda payload: None
+        self.reported: Callable[[], bytes] = lambda: b""  # the report as it travels; empty: there is none
         dispatcher.publish = self._publish_now
 
     @property
@@ -136,6 +140,16 @@ class Link:
         """Publishes the birth again: what the node is has changed."""
         if self._session is not None:
             self._session.announce(self._birth())
+
+    def beat_every(self, heartbeat_s: float) -> None:
+        """After the next heartbeat."""
+        self._heartbeat_s = heartbeat_s
+
+    def publish_reported(self) -> None:
+        """Publishes the report, where there is one and a connection."""
+        if payload := self.reported():
+            topic = self._space.text(Topic(Kind.REPORTED, self._node))
+            self._publish_now(Message(topic, payload, qos=1, retain=True))
 
     # ---- getting a connection -------------------------------------------------------------------
 
@@ -205,11 +219,12 @@ class Link:
         connection = session.connection
         self._session = session
         self._brokers.connected(session.which, time.monotonic())
-        self._dispatcher.payload_bytes_max = connection.limits.packet_bytes_max - PACKET_BYTES_BESIDE
+        self._dispatcher.payload_bytes_max = connection.limits.packet_bytes_max - RESULT_BYTES_BESIDE
         reason = f"{connection.address}: given up"
         try:
             await connection.subscribe(self._subscriptions())
             self._introduce(session)
+            self.publish_reported()
             self._tell_connected(session)
             try:
                 await self._dispatcher.connected()
@@ -321,6 +336,7 @@ class Link:
         wanted = {
             space.filter(Kind.ACK, node): 1,
             space.filter(Kind.STATUS, node): 1,
+            space.filter(Kind.DESIRED, node): 1,
             space.text(Topic(Kind.STATUS, COORDINATOR)): 1,
         }
         return wanted | ({space.filter(Kind.CMD, node): 1} if commands else {})
@@ -348,6 +364,8 @@ class Link:
             connection.acknowledge(delivery)
             if topic.kind is Kind.ACK:
                 self._answer(decode_packed(Ack, Kind.ACK, delivery.payload))
+            elif topic.kind is Kind.DESIRED and delivery.payload:
+                self.on_desired(delivery.payload)
             elif topic.kind is Kind.STATUS and delivery.payload:
                 self._see_status(session, topic.node, decode_document(Status, Kind.STATUS, delivery.payload))
         except RemoteWireError as error:

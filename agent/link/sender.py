@@ -18,7 +18,7 @@ from agent.link.pace import Pace
 from agent.link.settings import LinkSettings
 from agent.link.silence import Silence
 from agent.link.window import Window
-from agent.outbox.encode import packed_key
+from agent.outbox.encode import is_sound, packed_key
 from agent.outbox.file import OutboxFile
 from agent.outbox.rows import BATCHED_LANES, LANES, Row
 from runtime.errors import EdgewrightError, TemporaryError
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 TAKE_MAX = 256  # rows read from the file at a time
 BATCH_ROWS_MAX = 500
 BATCH_LINGER_S = 1.0  # samples wait this long for company
-BATCH_BYTES_BESIDE = 1024  # what a batch holds beside its rows, at most
+BATCH_BYTES_BESIDE = 64  # what a batch holds beside its rows and the name of their stream, at most
 TICK_S = 0.5
 HELD_BACK_S = 0.05  # how soon a gate that said no is asked again
-PACKET_BYTES_BESIDE = 1024  # topic, properties and headers beside the payload, at most
+PACKET_BYTES_BESIDE = 64  # headers and properties beside topic and payload, at most
 PATIENCE_MAX = 8  # a coordinator that stays silent is asked again less and less often, down to an eighth
 UNANSWERED_MAX = 12_000
 GAPS_MAX = 500  # gap records told in one message
@@ -399,7 +399,7 @@ class Sender:
         """The first of them, as many as fit what the broker takes; the others follow once these are answered."""
         while True:
             payload = encode_packed(SyncBatch(self._file.stream, self._boot, gaps=list(gaps)))
-            if len(payload) <= self._payload_bytes_max() or len(gaps) == 1:
+            if len(payload) <= self._payload_bytes_max(self._sync_topic) or len(gaps) == 1:
                 return payload
             gaps = gaps[: len(gaps) // 2]
 
@@ -415,14 +415,17 @@ class Sender:
             except WireError as error:
                 self._set_aside(row, str(error))
                 return True
-        if len(row.payload) > self._payload_bytes_max():
+        if len(row.payload) > self._payload_bytes_max(topic):
             self._set_aside(row, f"{len(row.payload)} bytes are more than the broker takes in a packet")
+            return True
+        if backlog and not is_sound(self._node, row.lane, row.seq, row.payload):  # nobody could answer for it
+            self._set_aside(row, f"{row.lane.value} row {row.seq}: its bytes are damaged")
             return True
         return self._publish(Message(topic, row.payload, 1, False, EVENT_CONTENT_TYPE), [row], backlog=backlog)
 
     def _publish_batch(self, lane: Lane, rows: Sequence[Row], *, backlog: bool) -> int:
         """Sends the first of these rows in one message, as many as fit; says how many are dealt with."""
-        bytes_max = min(RULES[Kind.SYNC].payload_bytes_max, self._payload_bytes_max()) - BATCH_BYTES_BESIDE
+        bytes_max = self._payload_bytes_max(self._sync_topic) - BATCH_BYTES_BESIDE - len(rows[0].stream)
         bytes_left, rows_left, seen = bytes_max, self._window.room_for_rows(), 0
         taken: list[Row] = []
         for row in rows:
@@ -461,9 +464,10 @@ class Sender:
 
     # ---- what cannot be sent --------------------------------------------------------------------
 
-    def _payload_bytes_max(self) -> int:
+    def _payload_bytes_max(self, topic: str) -> int:
         limits = Limits() if self._connection is None else self._connection.limits
-        return limits.packet_bytes_max - PACKET_BYTES_BESIDE
+        room = limits.packet_bytes_max - PACKET_BYTES_BESIDE - len(topic.encode())
+        return min(room, RULES[Kind.SYNC].payload_bytes_max) if topic == self._sync_topic else room
 
     def _fits_a_batch(self, row: Row, bytes_max: int) -> bool:
         """False for a row that cannot travel and is set aside."""

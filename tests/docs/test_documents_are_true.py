@@ -21,6 +21,8 @@ PAGES = [
     "docs/local-actions.md",
     "docs/degradation.md",
     "docs/brokers.md",
+    "docs/desired-state.md",
+    "docs/store-and-forward.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
 
