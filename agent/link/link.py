@@ -353,9 +353,10 @@ class Link:
     # ---- what arrives ---------------------------------------------------------------------------
 
     def _receive(self, session: Session, delivery: Delivery) -> None:
-        if session is not self._session:
-            return
         connection = session.connection
+        if session is not self._session:
+            connection.acknowledge(delivery)  # or it would take one of the places that the broker has towards us
+            return
         try:
             topic = self._space.parse(delivery.topic)
             if topic.kind is Kind.CMD:
