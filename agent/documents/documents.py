@@ -97,7 +97,8 @@ class Documents:
         """Until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):  # wait_for of Python 3.11 can lose a cancellation
+                    await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()

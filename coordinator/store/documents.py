@@ -95,9 +95,10 @@ def change(db: sqlite3.Connection, node: str, asked: Change, now: MachineTime) -
 def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) -> Taken:
     """Keeps a report that is newer than the one before, or that the node's heartbeat names; tells what it means."""
     node, document = row.node, row.document
+    kept = db.execute("SELECT hash, boot, serial FROM reported WHERE node = ?", (node,)).fetchone()
+    if kept and (kept[0] == document.hash or (not row.named and (document.boot, document.serial) <= kept[1:])):
+        return Taken(kept[0])
     before = reported(db, node)
-    if document.hash == before.hash or (not row.named and _age(document) <= _age(before)):
-        return Taken(before.hash)
     taken = Taken(document.hash)
     now_ms = _utc_ms(db, now)
     values = (node, document.boot, document.serial, document.hash, row.received_utc_ms, encode(document).decode())
@@ -123,10 +124,6 @@ def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) ->
         told = {"epoch": taken.renewed.epoch, "revision": taken.renewed.revision}
         tell("DesiredEpochBegun", told | {"reported_epoch": document.epoch, "reported_revision": document.revision})
     return taken
-
-
-def _age(document: Reported) -> tuple[int, int]:
-    return document.boot, document.serial
 
 
 def _write_desired(
