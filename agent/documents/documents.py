@@ -74,6 +74,12 @@ class Documents:
         """What is in force."""
         return self._plan
 
+    def state(self) -> dict[str, Any]:
+        """For `status`."""
+        epoch, revision = self._report.version
+        refused = sorted(self._report.refused)
+        return {"epoch": epoch, "revision": revision, "refused": refused, "refused_total": self.refused_total}
+
     def payload(self) -> bytes:
         """The report as it travels."""
         return encode(self._report)

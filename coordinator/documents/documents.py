@@ -22,7 +22,7 @@ from runtime.errors import EdgewrightError
 from runtime.mqtt import Message
 from schemas.codec import document_hash, encode_command
 from schemas.documents import encode
-from schemas.errors import LocalWireError
+from schemas.errors import LocalWireError, RemoteWireError
 from schemas.messages import Birth, Command, Count, Heartbeat
 from schemas.shape import Limit, ShapeError, fields_of, read
 from schemas.topics import Kind, Topic, TopicSpace, check_node_name
@@ -96,6 +96,9 @@ class Documents:
             log.error("the desired document of %s cannot be read: %s", node, error)
             self._due[node] = None
             await asyncio.sleep(RETRY_S)
+            return
+        except RemoteWireError as error:  # damaged on the disk: not to be published, and no reason to stop
+            log.error("the desired document of %s is damaged: %s", node, error)
             return
         if document.revision:
             self._desired[node] = document.hash
@@ -176,6 +179,8 @@ class Documents:
             raise CommandRefusedError(error.code, str(error), fields_of(error.current)) from error
         except LocalWireError as error:
             raise CommandRefusedError("too_large", str(error)) from error
+        except RemoteWireError as error:
+            raise CommandRefusedError("damaged", f"what is stored of {asked.node} cannot be read: {error}") from error
         if changed.fields:
             self._told[asked.node] = _Told(self._now_s(), 1)  # its next heartbeat may not know of it yet
             self._make_due(asked.node, changed.desired.hash)

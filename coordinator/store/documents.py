@@ -13,11 +13,13 @@ from typing import Any
 from coordinator.documents.changes import (
     Change,
     Changed,
+    applied,
     apply_change,
     conflicts,
     new_clock,
     renewed,
     seen_stamps,
+    shortened,
 )
 from coordinator.fleet.registry import FleetEvent
 from coordinator.store.store import ReportedRow
@@ -111,8 +113,7 @@ def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) ->
         taken.events.append(FleetEvent(kind, node, data, row.received_utc_ms))
 
     if document.revision and document.version != before.version:
-        applied = {"epoch": document.epoch, "revision": document.revision, "refused": document.refused}
-        tell("DesiredApplied", applied)
+        tell("DesiredApplied", applied(document))
     for path, ahead_ms in ahead.items():
         tell("ClockAhead", {"path": path, "at": document.stamps[path].at, "ahead_ms": ahead_ms})
     for conflict in conflicts(ours, document):
@@ -131,7 +132,7 @@ def _write_desired(
 ) -> None:
     text = encode(document).decode()
     db.execute(_UPSERT_DESIRED, (node, document.epoch, document.revision, document.hash, now_ms, text))
-    line = json.dumps(changes, ensure_ascii=False)
+    line = json.dumps({path: [shortened(a), shortened(b)] for path, (a, b) in changes.items()}, ensure_ascii=False)
     db.execute(_INSERT_HISTORY, (node, document.epoch, document.revision, now_ms, source[:200], line))
     db.execute(_OLD_HISTORY, (node, HISTORY_MAX))
 
