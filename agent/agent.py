@@ -408,7 +408,7 @@ class Agent:
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),
-            "desired": list(self.documents.reported.version),
+            "desired": self.documents.state(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

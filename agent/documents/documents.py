@@ -74,6 +74,12 @@ class Documents:
         """What is in force."""
         return self._plan
 
+    def state(self) -> dict[str, Any]:
+        """For `status`."""
+        epoch, revision = self._report.version
+        refused = sorted(self._report.refused)
+        return {"epoch": epoch, "revision": revision, "refused": refused, "refused_total": self.refused_total}
+
     def payload(self) -> bytes:
         """The report as it travels."""
         return encode(self._report)
@@ -97,7 +103,8 @@ class Documents:
         """Until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):  # wait_for of Python 3.11 can lose a cancellation
+                    await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()

@@ -151,6 +151,22 @@ def test_a_damaged_file_is_set_aside_by_the_agent_and_by_nobody_else(path: Path)
     assert path.with_name("documents.db.damaged-1").read_bytes().startswith(b"no database")
 
 
+def test_what_a_disk_has_spoilt_counts_for_nothing_and_the_rest_holds(path: Path) -> None:
+    machine, journal = Machine("a"), Journal(path, NODE)
+    journal.accept(desired(3, labels__line="b"), machine.now)
+    for name in ("one", "two"):
+        journal.write(f"labels.{name}", "x", machine.now)
+    journal._db.execute("UPDATE desired SET document = replace(document, '\"b\"', '\"c\"')")
+    journal._db.execute("UPDATE local SET at = 'x' WHERE path = 'labels.one'")
+    journal._db.execute("INSERT INTO conflicts (path, coordinator_at, node_at, document) VALUES ('p', '', '', '{')")
+    journalled = journal.journalled()
+    assert (journalled.known.desired, list(journalled.known.local), journalled.conflicts) == (
+        Desired(), ["labels.two"], [],
+    )  # fmt: skip
+    assert journal.accept(desired(3, labels__line="b"), machine.now)
+    journal.close()
+
+
 def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
     Journal(path, NODE).close()
     db = sqlite3.connect(path)
