@@ -204,9 +204,17 @@ async def node(
         assert not running.done()
     finally:
         import time as t, sys
-        t0=t.monotonic()
+
+        t0 = t.monotonic()
         await link.stop()
-        print("STOP", t.monotonic()-t0, sender.state(), [ (l, sender._is_behind(l)) for l in Lane], sender._window.inflight, file=sys.stderr)
+        print(
+            "STOP",
+            t.monotonic() - t0,
+            sender.state(),
+            [(l, sender._is_behind(l)) for l in Lane],
+            sender._window.inflight,
+            file=sys.stderr,
+        )
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(running, 10.0)
         file.close()
