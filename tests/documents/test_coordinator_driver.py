@@ -120,6 +120,9 @@ def test_after_a_connect_everything_is_published_without_filling_the_queue(tmp_p
     play(tmp_path, scene)
 
 
+CLASSES = [f"{n}-" + "x" * 190 for n in range(100)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -128,7 +131,7 @@ def test_after_a_connect_everything_is_published_without_filling_the_queue(tmp_p
         ({"node": "gw-1", "set": {"heartbeat_s": 5}, "unknown": 1}, "bad_arguments"),
         ({"node": "gw-1", "set": {"heartbeat_s": 0}}, "bad_fields"),
         ({"node": "gw-1", "set": {"heartbeat_s": 5}, "if_revision": 3}, "stale"),
-        ({"node": "gw-1", "set": {"sync": {"a": "x" * 300_000}}}, "too_large"),
+        ({"node": "gw-1", "set": {f"pipelines.p{n}.classes_ignored": CLASSES for n in range(20)}}, "too_large"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, arguments: dict[str, Any], code: str) -> None:

@@ -203,18 +203,7 @@ async def node(
         yield Node(file, outbox, sender, link, announced, runs)
         assert not running.done()
     finally:
-        import time as t, sys
-
-        t0 = t.monotonic()
         await link.stop()
-        print(
-            "STOP",
-            t.monotonic() - t0,
-            sender.state(),
-            [(l, sender._is_behind(l)) for l in Lane],
-            sender._window.inflight,
-            file=sys.stderr,
-        )
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(running, 10.0)
         file.close()
