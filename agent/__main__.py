@@ -1,4 +1,4 @@
-"""`edge-agent`: run the gateway, check its configuration, look into what it holds, change fields, make bundles."""
+"""`edge-agent`: run the gateway, check its configuration, look into its files, change fields, make model bundles."""
 
 import argparse
 import asyncio
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.config import AgentConfig, inspect_config, load_config
 from agent.documents.cli import add_commands as add_local_commands
+from agent.evidence.cli import add_commands as add_evidence_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from agent.results.cli import add_commands as add_results_commands
 from runtime.config import mistakes_error, secret
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_argument("name", help="the action's name")
     actions.set_defaults(run=_actions)
     add_outbox_commands(add("outbox", "look into the outbox, also while the agent runs", config=False))
+    add_evidence_commands(add("evidence", "look into the evidence, also while the agent runs", config=False))
     text = "change a field at the node itself; merged with what the coordinator wants"
     add_local_commands(add("local", text, config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))

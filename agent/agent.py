@@ -5,7 +5,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,6 +25,9 @@ from agent.documents.here import here
 from agent.documents.in_force import InForce
 from agent.documents.journal import FILE_NAME as DOCUMENTS
 from agent.documents.journal import Journal
+from agent.evidence import opening as evidence_opening
+from agent.evidence.functions import evidence_functions
+from agent.evidence.uploader import Uploader
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.link.gate import RateGate
@@ -34,7 +37,7 @@ from agent.lock import only_one
 from agent.node_functions import node_functions, report_function
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
-from agent.outbox.rows import Draft
+from agent.outbox.rows import Draft, Row
 from agent.outbox.tables import LaneAccount
 from agent.results.recorder import Recorder
 from agent.state import StateFile
@@ -109,7 +112,16 @@ class Agent:
             recorder=self._recorder,
             state=self._state,
             switches=self.switches,
-            act=lambda drafts: self.outbox.on_append(drafts),
+            act=self._act,
+            announce=self.announce,
+        )
+        self._evidence = evidence_opening.open_evidence(
+            config.evidence,
+            node.data_dir,
+            [camera.id for camera in cameras],
+            private=frozenset(pipeline.camera for pipeline in config.pipelines if pipeline.local_only),
+            outbox=self.outbox,
+            switches=self.switches,
             announce=self.announce,
         )
         self.streams = {
@@ -124,12 +136,18 @@ class Agent:
                 boot=self.boot,
                 switches=self.switches,
                 sync=self.sync,
+                evidence=self._evidence,
             )
             for camera in cameras
         }
-        self._functions = Functions(
-            [*node_functions(self.streams, self.status), report_function(self._again), sync_function(self.sync)]
-        )
+        functions = [
+            *node_functions(self.streams, self.status),
+            report_function(self._again),
+            sync_function(self.sync),
+        ]
+        if self._evidence is not None:
+            functions += evidence_functions(self._evidence)
+        self._functions = Functions(functions)
         self._sender = Sender(
             self._file,
             node=node.id,
@@ -155,7 +173,20 @@ class Agent:
             rules=config.link.broker_rules,
             announce=self.announce,
         )
-        self.outbox.on_committed = self._sender.committed
+        self.outbox.on_committed = self._committed
+        self._uploader: Uploader | None = None
+        if self._evidence is not None:
+            self._uploader = self._link.files = Uploader(
+                config.evidence,
+                self._evidence.store,
+                self._link,
+                self.sync.gate,
+                node=node.id,
+                space=self._space,
+                resend_after_s=node.resend_after_s,
+                announce=self.announce,
+            )
+            self._evidence.on_stored, self._evidence.on_asked = self._uploader.wake, self._uploader.asked
         self._in_force = InForce(self.streams, self._link, node.labels)
         self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
         self.documents = Documents(
@@ -172,7 +203,7 @@ class Agent:
             broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
             announce=self.announce,
         )
-        self.outbox.on_append = self._actions.trigger
+        self.outbox.on_append = self._appending
         self._machine = host.MachineMeter()
         self._governor = Governor(
             config.degradation,
@@ -201,6 +232,8 @@ class Agent:
             supervisor.supervise("notes", self._keep_notes, stage=1)
             self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("degradation", self._governor.run, stage=2)
+            if self._evidence is not None and self._uploader is not None:
+                evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("documents", self.documents.run, stage=2)
             supervisor.supervise("results", self._recorder.run, RestartPolicy(restarts_max=None), stage=2)
@@ -256,6 +289,8 @@ class Agent:
         self._slots.close()
         self._worker.stop(5.0)
         self._recorder.close()
+        if self._evidence is not None:
+            self._evidence.close()
         self._file.close()
         self._state.close()
         self._journal.close()
@@ -312,6 +347,20 @@ class Agent:
 
     def _follow(self, policy: SyncPolicy) -> None:
         self._sender.compress = policy.compress
+
+    def _act(self, drafts: Sequence[Draft]) -> None:
+        """Facts that do not leave the node: local actions see them all the same."""
+        self._actions.trigger(drafts)
+
+    def _appending(self, drafts: Sequence[Draft]) -> None:
+        self._actions.trigger(drafts)
+        if self._evidence is not None:
+            self._evidence.expect(drafts)
+
+    def _committed(self, rows: list[Row]) -> None:
+        self._sender.committed(rows)  # first: nothing of the rest is urgent
+        if self._evidence is not None:
+            self._evidence.committed(rows)
 
     # ---- doing less -----------------------------------------------------------------------------
 
@@ -408,10 +457,16 @@ class Agent:
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),
+            "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }
+
+    async def _evidence_figures(self) -> dict[str, Any] | None:
+        if self._evidence is None or self._uploader is None:
+            return None
+        return await evidence_opening.report(self._evidence, self._uploader)
 
 
 async def _until_stopped(notifier: Notifier) -> None:

@@ -10,6 +10,7 @@ from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
 from agent.degrade.pipelines import Priority
 from agent.degrade.settings import DegradationSettings
+from agent.evidence.settings import EvidenceSettings, evidence_mistakes
 from agent.infer.settings import InferSettings
 from agent.link.settings import BrokersConfig, LinkSettings
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
@@ -113,6 +114,7 @@ class AgentConfig:
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
     local_broker: LocalBrokerConfig = LocalBrokerConfig()
     degradation: DegradationSettings = DegradationSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     link: LinkSettings = LinkSettings()
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     sync: SyncPolicy = SyncPolicy()
@@ -192,6 +194,7 @@ def check(config: AgentConfig) -> list[str]:
         mistakes += [f"{where}.tracker.{text}" for text in check_tracker_settings(pipeline.tracker)]
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
     mistakes += actions_mistakes(config.actions, ids, rules)
+    mistakes += evidence_mistakes(config.evidence, ids, rules)
     return mistakes
 
 

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +25,14 @@ from agent.decide.facts import EventFact, Fact
 from agent.degrade.switches import Switch, Switches
 from agent.degrade.throttle import Throttle
 from agent.infer.decode import Decoder
+from agent.infer.detections import Detections
 from agent.infer.preprocess import Preprocessor
 from agent.infer.worker import Result, Work
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, draft_of
 from agent.sync.outlet import Outlet
 from agent.track.tracker import Tracker
+from agent.track.tracks import Tracks
 from runtime.mailbox import Mailbox
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 
 RESULTS_MAX = 8  # results waiting for loop or disk; then the inference thread waits, and newer frames win
 LATENCY_WINDOW = 1000
+Decided = Callable[[Frame, Detections, Tracks, Sequence[Draft]], None]
+"""Told of each frame with what was seen in it and decided from it; returns at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Pipeline:
         throttle: Throttle,
         switches: Switches,
         outlet: Outlet,
+        decided: Decided | None = None,
     ) -> None:
         self.name = name
         self._slot = slot
@@ -88,6 +93,7 @@ class Pipeline:
         self._throttle = throttle
         self._switches = switches
         self._outlet = outlet
+        self._on_decided = decided
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._arrived = Mailbox(asyncio.get_running_loop(), self._results.put_nowait)
         self._room = threading.Semaphore(RESULTS_MAX)
@@ -147,7 +153,10 @@ class Pipeline:
         drafts = [self._draft(fact, frame, result.invoke_ms) for fact in facts]
         if sample := self._sample(frame):
             drafts.append(sample)
-        return [*self._outlet.leaving(drafts), *self._outlet.frame(self._decider.view, frame)]
+        leaving = [*self._outlet.leaving(drafts), *self._outlet.frame(self._decider.view, frame)]
+        if self._on_decided is not None:
+            self._on_decided(frame, detections, tracks, leaving)
+        return leaving
 
     async def _commit(self, drafts: list[Draft], frame: Frame) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.switches import Switches
 from agent.degrade.throttle import Throttle
 from agent.documents.plan import Tuning
+from agent.evidence.evidence import Evidence
 from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
 from agent.infer.engine import EngineUnavailableError
@@ -81,6 +83,7 @@ class Stream:
         boot: int,
         switches: Switches,
         sync: Sync,
+        evidence: Evidence | None = None,
     ) -> None:
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
@@ -92,6 +95,7 @@ class Stream:
         self._boot = boot
         self._switches = switches
         self._sync = sync
+        self._evidence = evidence
         self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
@@ -211,6 +215,7 @@ class Stream:
         fitted = fit(_tuned(bundle, part.tuning), host.input, host.outputs)
         run = f"{config.title}-{self._boot}.{self._starts}"
         decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
+        evidence = self._evidence
         decider.mute(self._muted)
         lossless = self._recorded and not self.camera_config.realtime
         return Pipeline(
@@ -228,6 +233,7 @@ class Stream:
             throttle=part.throttle,
             switches=self._switches,
             outlet=self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded),
+            decided=functools.partial(evidence.decided, bundle.labels) if evidence else None,
         )
 
     async def _finish(self, part: _Slotted) -> None:
@@ -261,6 +267,8 @@ class Stream:
 
     def _on_frame(self, frame: Frame) -> None:
         self._latest = frame
+        if self._evidence is not None:
+            self._evidence.frame(frame)
         for pipeline in self._active:
             pipeline.offer(frame)
 

@@ -40,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(path: Path) -> int:
     faulthandler.enable()  # systemd's watchdog ends a hung process with SIGABRT: the journal then shows where it hung
     config = load_config(path)
-    password = config.broker.address().password
-    setup_logging(config.log.level, form=config.log.form, secrets=[password] if password else [])
+    secrets = [text for text in (config.broker.address().password, *config.evidence.keys()) if text]
+    setup_logging(config.log.level, form=config.log.form, secrets=secrets)
     from coordinator.coordinator import run
 
     asyncio.run(run(config))

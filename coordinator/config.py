@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+from coordinator.evidence.settings import EvidenceTable
 from coordinator.fleet.registry import LivenessRules
 from coordinator.ingest.batch import BatchLimits
 from runtime.config import BrokerConfig, load, mistakes_error
@@ -57,6 +58,7 @@ class CoordinatorConfig:
 
     coordinator: CoordinatorTable = CoordinatorTable()
     broker: BrokerConfig = BrokerConfig()
+    evidence: EvidenceTable = EvidenceTable()
     log: LogTable = LogTable()
 
 
@@ -65,10 +67,15 @@ def load_config(path: Path) -> CoordinatorConfig:
     config = load(CoordinatorConfig, path)
     folder = path.resolve().parent
     table = replace(config.coordinator, data_dir=folder / config.coordinator.data_dir)
-    mistakes = _mistakes(table, config.broker)
+    mistakes = _mistakes(table, config.broker) + config.evidence.mistakes()
     if mistakes:
         raise mistakes_error(path, mistakes)
-    return replace(config, coordinator=table)
+    return replace(config, coordinator=table, evidence=_beside(folder, config.evidence))
+
+
+def _beside(folder: Path, table: EvidenceTable) -> EvidenceTable:
+    names = ("s3_ca_file", "s3_access_key_file", "s3_secret_key_file")
+    return replace(table, **{name: folder / file for name in names if (file := getattr(table, name)) is not None})
 
 
 def _mistakes(table: CoordinatorTable, broker: BrokerConfig) -> list[str]:

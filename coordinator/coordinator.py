@@ -9,6 +9,9 @@ from typing import Any
 from coordinator.config import CoordinatorConfig
 from coordinator.counters import Counters
 from coordinator.documents.documents import Documents
+from coordinator.evidence.places import SPOOL_NAME, open_backend
+from coordinator.evidence.receiver import Receiver
+from coordinator.evidence.spool import Spool
 from coordinator.fleet import liveness
 from coordinator.fleet.registry import Fleet
 from coordinator.ingest.inbox import Inbox
@@ -53,6 +56,12 @@ class Coordinator:
             space=space,
         )
 
+        self._receiver: Receiver | None = None
+        if config.evidence.enabled:
+            spool, backend = Spool(table.data_dir / SPOOL_NAME), open_backend(config.evidence, table.data_dir)
+            self._receiver = Receiver(config.evidence, spool, backend, store, space)
+            self._subscriber.on_file = self._receiver.put
+
         self._subscriber.on_link = self._link_changed
         self._ingest.on_fleet_events = self._subscriber.announce
         self._ingest.on_problem = self._problem_changed
@@ -68,6 +77,9 @@ class Coordinator:
         supervisor = Supervisor()
         for_ever = RestartPolicy(restarts_max=None)
         supervisor.supervise("ingest", self._ingest.run, stage=0, stop=self._inbox.close, stop_timeout_s=DRAIN_S)
+        if self._receiver is not None:
+            supervisor.supervise("evidence", self._receiver.run, for_ever, stage=0)
+            supervisor.supervise("evidence-move", self._receiver.move, for_ever, stage=1)
         supervisor.supervise("liveness", lambda: liveness.watch(self._fleet, self._ingest.nudge), stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
@@ -93,11 +105,13 @@ class Coordinator:
             "counters": self._snapshot(),
             "nodes": self._fleet.counts(),
             "problem": self._ingest.problem,
+            "evidence_problem": self._receiver.problem if self._receiver else "",
         }
 
     def _snapshot(self) -> dict[str, float]:
         return {
             **self._counters.snapshot(),
+            **(self._receiver.report() if self._receiver else {}),
             "queue_depth": len(self._inbox),
             "broker_connected": float(self._subscriber.is_connected),
             "boot": self._store.boot,

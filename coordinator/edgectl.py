@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, documents, show
+from coordinator.ctl import arguments, documents, evidence, show
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import call
+from coordinator.ctl.evidence import Opener
 from coordinator.fleet.registry import NodeState
 from coordinator.store.reader import PAGE_MAX, EventFilter, Reader
 from runtime.errors import EdgewrightError
@@ -85,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     gaps.add_argument("--limit", type=_count, default=200, help="of each kind so many (default 200)")
     text = "what is not explained is shown when it is missing for so long, as 90s, 5m, 2h (default 5m)"
     gaps.add_argument("--open-for", default="5m", metavar="SPAN", help=text)
+    text = "pictures and clips that came from the nodes"
+    evidence.add_commands(commands.add_parser("evidence", help=text, description=text), Opener(_reader, _config))
     _add_documents(commands)
     add("status", "what the coordinator has done", _status)
     calling = commands.add_parser("call", help="call a function of a node and wait for its result")

@@ -16,15 +16,15 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from agent.commands.dispatcher import Dispatcher
 from agent.link.brokers import BrokerRules, Brokers, Trouble
 from agent.link.presence import Identity, heartbeat_payload
-from agent.link.sender import Sender
+from agent.link.sender import PACKET_BYTES_BESIDE, Sender
 from agent.link.session import Session, probe
 from runtime.errors import AuthError, EdgewrightError
-from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Message
+from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Limits, Message
 from schemas.codec import decode_document, decode_packed
 from schemas.errors import RemoteWireError
 from schemas.messages import Ack, Birth, Heartbeat, Presence, Status
@@ -41,6 +41,16 @@ LOOK_S = 1.0  # how often the other brokers are thought of
 RESULT_BYTES_BESIDE = 1024  # topic, properties and headers of an answer, at most
 PACKET_BYTES_MIN = 8 * 1024  # below this hardly an event would pass
 Announce = Callable[[str, str, dict[str, Any]], None]
+
+
+class FileAnswers(Protocol):
+    """Who sends files beside the rows."""
+
+    def received(self, sha256: str, payload: bytes) -> None:
+        """An answer of the coordinator. Raises RemoteWireError for one that is none."""
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
 
 
 class Link:
@@ -85,7 +95,8 @@ class Link:
         self.bad_messages_total = 0
         self.on_desired: Callable[[bytes], None] = lambda payload: None
         self.reported: Callable[[], bytes] = lambda: b""  # the report as it travels; empty: there is none
-        dispatcher.publish = self._publish_now
+        self.files: FileAnswers | None = None  # who hears what the coordinator says of files
+        dispatcher.publish = self.publish
 
     @property
     def is_connected(self) -> bool:
@@ -136,6 +147,23 @@ class Link:
             await session.settled(FAREWELL_S)
         await session.connection.close()
 
+    def publish(self, message: Message) -> int | None:
+        """Out now; None when there is no connection, or the broker would not take it."""
+        return None if self._session is None else self._session.publish(message)
+
+    def payload_bytes_max(self) -> int:
+        """What the broker takes in one message, its topic included."""
+        limits = Limits() if self._session is None else self._session.connection.limits
+        return limits.packet_bytes_max - PACKET_BYTES_BESIDE
+
+    def has_coordinator(self) -> bool:
+        """There is a connection, and a coordinator at its other end."""
+        return self.is_connected and self._sender.coordinator_online
+
+    def is_free(self) -> bool:
+        """Nothing more urgent than files waits to be sent."""
+        return self.has_coordinator() and not self._sender.is_behind()
+
     def announce(self) -> None:
         """Publishes the birth again: what the node is has changed."""
         if self._session is not None:
@@ -149,7 +177,7 @@ class Link:
         """Publishes the report, where there is one and a connection."""
         if payload := self.reported():
             topic = self._space.text(Topic(Kind.REPORTED, self._node))
-            self._publish_now(Message(topic, payload, qos=1, retain=True))
+            self.publish(Message(topic, payload, qos=1, retain=True))
 
     # ---- getting a connection -------------------------------------------------------------------
 
@@ -244,6 +272,8 @@ class Link:
                 self._session = None
                 self._lost(reason)
             self._dispatcher.disconnected()
+            if self.files is not None:
+                self.files.disconnected()
             await connection.close()
             successor, self._successor = self._successor, None
             if successor is not None and self._session is None:
@@ -333,7 +363,8 @@ class Link:
 
     def _subscriptions(self, *, commands: bool = True) -> dict[str, int]:
         space, node = self._space, self._node
-        wanted = {
+        wanted = {space.filter(Kind.BLOB_DOWN, node): 1} if self.files else {}
+        wanted |= {
             space.filter(Kind.ACK, node): 1,
             space.filter(Kind.STATUS, node): 1,
             space.filter(Kind.DESIRED, node): 1,
@@ -365,6 +396,8 @@ class Link:
             connection.acknowledge(delivery)
             if topic.kind is Kind.ACK:
                 self._answer(decode_packed(Ack, Kind.ACK, delivery.payload))
+            elif topic.kind is Kind.BLOB_DOWN and self.files is not None:
+                self.files.received(topic.leaf, delivery.payload)
             elif topic.kind is Kind.DESIRED and delivery.payload:
                 self.on_desired(delivery.payload)
             elif topic.kind is Kind.STATUS and delivery.payload:
@@ -404,9 +437,6 @@ class Link:
             self._dispatcher.puback(mid)
 
     # ---- small things ---------------------------------------------------------------------------
-
-    def _publish_now(self, message: Message) -> int | None:
-        return None if self._session is None else self._session.publish(message)
 
     def _tell_connected(self, session: Session) -> None:
         """Once for each change."""

@@ -158,6 +158,15 @@ class Sender:
         unsent = self._rewind_asked or any(self._is_behind(lane) and self._gate_is_open(lane) for lane in LANES)
         return unsent or bool(self._window.inflight) or (self._coordinator_online and bool(self._window.unanswered))
 
+    @property
+    def coordinator_online(self) -> bool:
+        """Whether a coordinator is there, as far as is known."""
+        return self._coordinator_online
+
+    def is_behind(self) -> bool:
+        """True while a row that travels alone waits to be sent: files are not sent meanwhile."""
+        return any(queue.is_behind for lane, queue in self._queues.items() if lane not in BATCHED_LANES)
+
     def rest(self) -> None:
         """The backlog and the batches rest until the next connection: what is under way comes to its end."""
         self._resting = True

@@ -35,6 +35,7 @@ GOODBYE_S = 2.0
 COMMANDS_MAX = 64  # under way at a time; one more is rejected
 ROOM_MAX = 100  # messages that may wait before those that can be put off stay where they are
 EVENT_CONTENT_TYPE = "application/cloudevents+json"
+_BLOB = f"/{Kind.BLOB_UP.value}/"
 KINDS = (Kind.STATUS, Kind.BIRTH, Kind.HEARTBEAT, Kind.EVENT, Kind.ALERT, Kind.SYNC, Kind.RESULT, Kind.REPORTED)
 
 
@@ -117,6 +118,7 @@ class Subscriber:
         self.announced_seq = 0  # every fleet event up to here is with the broker
         self.problem = ""
         self.on_link: Callable[[bool], None] = lambda connected: None
+        self.on_file: Callable[[Delivery, Channel], None] | None = None  # pieces of files, which are no rows
         inbox.on_pressure = self._pressed
 
     @property
@@ -212,6 +214,8 @@ class Subscriber:
     def _subscriptions(self) -> dict[str, int]:
         wanted = {self._space.filter(kind): kind_qos(kind) for kind in KINDS}
         wanted[self._space.filter(Kind.CMD, COORDINATOR)] = 1
+        if self.on_file is not None:
+            wanted[self._space.filter(Kind.BLOB_UP)] = 1
         return wanted
 
     async def _until_closed(self, connection: Connection) -> str:
@@ -241,6 +245,9 @@ class Subscriber:
         if delivery.topic.startswith(self._own_prefix):
             channel.acknowledge(delivery)
             self._receive_own(channel, delivery)
+            return
+        if self.on_file is not None and _BLOB in delivery.topic:
+            self.on_file(delivery, channel)
             return
         self._inbox.put(Item(delivery, channel, time.time_ns() // 1_000_000))
 

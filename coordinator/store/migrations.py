@@ -162,4 +162,32 @@ CREATE TABLE conflicts (
 CREATE INDEX conflicts_by_node ON conflicts (node, id);
 """,
     ),
+    (
+        "0004-evidence",
+        """
+CREATE TABLE evidence (
+    node TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    content_type TEXT NOT NULL,
+    camera_id TEXT NOT NULL,
+    from_utc_ms INTEGER NOT NULL,
+    to_utc_ms INTEGER NOT NULL,
+    blurred INTEGER NOT NULL,
+    received_utc_ms INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (node, sha256)
+) WITHOUT ROWID;
+CREATE INDEX evidence_by_time ON evidence (received_utc_ms);
+CREATE INDEX evidence_by_state ON evidence (state, node, received_utc_ms);
+CREATE TABLE evidence_events (
+    node TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    PRIMARY KEY (node, sha256, event_id),
+    FOREIGN KEY (node, sha256) REFERENCES evidence (node, sha256) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX evidence_events_by_event ON evidence_events (event_id);
+""",
+    ),
 )

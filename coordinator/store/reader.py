@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator.store import documents, gaps
+from coordinator.store import documents, evidence, gaps
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
+from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from runtime.errors import PermanentError
@@ -189,6 +190,10 @@ class Reader:
         """What is missing without a reason and was so at that time already; of one node, or of all."""
         return gaps.open_holes(self._db, node, limit, until_utc_ms)
 
+    def evidence(self, wanted: EvidenceFilter, limit: int) -> list[EvidenceRow]:
+        """The newest files of evidence that match, oldest of them first."""
+        return evidence.found(self._db, wanted, limit)
+
     def documents(self, node: str) -> DesiredView:
         """What a node should be and what it reports."""
         return documents.view(self._db, node)
@@ -215,7 +220,7 @@ class Reader:
 
     def totals(self) -> dict[str, int]:
         """Rows by table."""
-        tables = ("nodes", "events", "samples", "gaps", "refused", "results")
+        tables = ("nodes", "events", "samples", "gaps", "evidence", "refused", "results")
         return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
 
     def _nodes(self, where: str, values: list[str]) -> list[NodeView]:

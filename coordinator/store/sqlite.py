@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from coordinator.documents.changes import Change, Changed
 from coordinator.fleet.news import fleet_news
@@ -30,7 +31,7 @@ from coordinator.store.store import (
     runs,
 )
 from runtime.machine_time import machine_time
-from runtime.sqlite import StorageError, Writer, connect, migrate, transaction
+from runtime.sqlite import Job, StorageError, Writer, connect, migrate, transaction
 from schemas.documents import Desired
 from schemas.identity import Identity, Lane
 from schemas.messages import Birth, Event
@@ -39,6 +40,7 @@ from schemas.topics import FLEET
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 LANES_CACHED_MAX = 4096
 RESULTS_MAX = 10_000
 TOUCHED_MAX = 20_000  # ranges that the gap records of one transaction may touch; further records are put off
@@ -137,6 +139,10 @@ class SqliteStore:
 
         self._unannounced = [event for event in self._unannounced if event.identity.seq > announced_seq]
         await asyncio.wrap_future(self._writer.submit(job))
+
+    async def run(self, job: Job[T]) -> T:
+        """Something else than a batch in a transaction of the writer. Raises StorageError."""
+        return await asyncio.wrap_future(self._writer.submit(job))
 
     async def change_desired(self, node: str, change: Change) -> Changed:
         """The next revision of a node's desired document. Raises ChangeRefusedError or StorageError."""

@@ -70,6 +70,7 @@ def test_every_number_and_switch_that_is_commented_out_shows_its_default() -> No
         (given.inference, plain.inference),
         (given.local_broker, plain.local_broker),
         (given.degradation, plain.degradation),
+        (given.evidence, plain.evidence),
         (given.actions[0], type(given.actions[0])("x", given.actions[0].do)),
         (given.cameras[0], plain.cameras[0]),
         (given.pipelines[0], plain.pipelines[0]),

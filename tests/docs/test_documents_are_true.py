@@ -21,6 +21,7 @@ PAGES = [
     "docs/local-actions.md",
     "docs/degradation.md",
     "docs/sync.md",
+    "docs/evidence.md",
     "docs/brokers.md",
     "docs/desired-state.md",
     "docs/store-and-forward.md",

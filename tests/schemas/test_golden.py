@@ -10,6 +10,7 @@ import msgpack
 import pytest
 
 from schemas import WIRE_VERSION, codec, documents
+from schemas.blobs import Chunk, Held, Offer, Reason, Refused, decode_down, decode_up, encode_blob
 from schemas.compress import compress, decompress, is_compressed
 from schemas.documents import Conflict, Desired, Reported, Written
 from schemas.fields import Rule
@@ -80,6 +81,10 @@ def command(name: str, value: Command) -> Golden:
 
 def result(name: str, value: Result, *, packed: bool) -> Golden:
     return Golden(name, value, lambda one: codec.encode_result(one, packed=packed), codec.decode_result)
+
+
+def blob(name: str, value: Offer | Chunk | Held | Refused) -> Golden:
+    return Golden(name, value, encode_blob, decode_up if isinstance(value, Offer | Chunk) else decode_down)
 
 
 def sealed_document(name: str, value: Desired | Reported) -> Golden:
@@ -185,6 +190,13 @@ GOLDEN = [
         ),
         packed=True,
     ),
+    blob(
+        "blob-offer.bin",
+        Offer(70_000, "video/mp4", "cam1", NOON_UTC_MS, NOON_UTC_MS + 6000, True, [f"{STREAM}.alert.5"]),
+    ),
+    blob("blob-chunk.bin", Chunk(65_536, b"\x00\xffbytes")),
+    blob("blob-held.bin", Held(70_000, [(0, 65_536), (69_000, 70_000)])),
+    blob("blob-refused.bin", Refused(Reason.QUOTA, "5 bytes beyond the quota of node gw-1", 3600.0)),
 ]  # fmt: skip
 every = pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
 
@@ -202,8 +214,8 @@ def test_today_writes_the_same_bytes(golden: Golden) -> None:
 
 @pytest.mark.parametrize(
     "golden",
-    # A command's further fields are its arguments.
-    [golden for golden in GOLDEN if not golden.name.startswith("cmd")],
+    # A command's further fields are its arguments; messages of files have a test of their own.
+    [golden for golden in GOLDEN if not golden.name.startswith(("cmd", "blob"))],
     ids=lambda golden: golden.name,
 )
 def test_fields_of_a_later_version_are_passed_over(golden: Golden) -> None:

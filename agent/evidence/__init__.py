@@ -1,0 +1,1 @@
+"""Pictures and clips of what happened: kept here, bound to their events, sent at low priority or when asked for."""
