@@ -1,4 +1,4 @@
-"""`edge-agent`: run the gateway's process, check its configuration, look into what it holds, make a model bundle."""
+"""`edge-agent`: run the gateway, check its configuration, look into what it holds, change fields, make bundles."""
 
 import argparse
 import asyncio
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from agent.config import AgentConfig, inspect_config, load_config
+from agent.documents.cli import add_commands as add_local_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from agent.results.cli import add_commands as add_results_commands
 from runtime.config import mistakes_error, secret
@@ -49,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_argument("name", help="the action's name")
     actions.set_defaults(run=_actions)
     add_outbox_commands(add("outbox", "look into the outbox, also while the agent runs", config=False))
+    text = "change a field at the node itself; merged with what the coordinator wants"
+    add_local_commands(add("local", text, config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
     bundle.add_argument("model", type=Path, help="the .tflite file")

@@ -20,13 +20,18 @@ from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.policy import Cause
 from agent.degrade.switches import Switches
+from agent.documents.documents import Documents
+from agent.documents.here import here
+from agent.documents.in_force import InForce
+from agent.documents.journal import FILE_NAME as DOCUMENTS
+from agent.documents.journal import Journal
 from agent.health import host
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.link.gate import RateGate
 from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
-from agent.node_functions import node_functions
+from agent.node_functions import node_functions, report_function
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft
@@ -44,7 +49,7 @@ from schemas.errors import LocalWireError
 from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
 from schemas.sync import SyncPolicy
-from schemas.topics import TopicSpace
+from schemas.topics import Kind, TopicSpace
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +127,9 @@ class Agent:
             )
             for camera in cameras
         }
-        self._functions = Functions([*node_functions(self.streams, self.status), sync_function(self.sync)])
+        self._functions = Functions(
+            [*node_functions(self.streams, self.status), report_function(self._again), sync_function(self.sync)]
+        )
         self._sender = Sender(
             self._file,
             node=node.id,
@@ -149,6 +156,14 @@ class Agent:
             announce=self.announce,
         )
         self.outbox.on_committed = self._sender.committed
+        self._in_force = InForce(self.streams, self._link, node.labels)
+        self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
+        self.documents = Documents(
+            self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._in_force.mute
+        )
+        self.documents.publish = self._link.publish_reported
+        self.documents.on_sync_policy = self.sync.follow
+        self._link.on_desired, self._link.reported = self.documents.receive, self.documents.payload
         self._actions = Actions(
             config.actions,
             node=node.id,
@@ -180,12 +195,14 @@ class Agent:
         supervisor = Supervisor()
         self._worker.start()
         try:
+            self.documents.begin()
             supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
             self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("degradation", self._governor.run, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
+            supervisor.supervise("documents", self.documents.run, stage=2)
             supervisor.supervise("results", self._recorder.run, RestartPolicy(restarts_max=None), stage=2)
             supervisor.supervise("sync", self.sync.run, stage=2)
             supervisor.supervise("cloud-sync", self.sync.cloud.run, stage=2)
@@ -241,6 +258,7 @@ class Agent:
         self._recorder.close()
         self._file.close()
         self._state.close()
+        self._journal.close()
         self._lock.close()
 
     # ---- between the parts ----------------------------------------------------------------------
@@ -324,7 +342,7 @@ class Agent:
             name=node.name or node.id,
             node_type=node.node_type,
             site=node.site,
-            labels=dict(node.labels),
+            labels=dict(self._in_force.labels),
             location=dict(node.location),
             hardware=host.hardware(),
             resources=host.resources(node.data_dir),
@@ -334,6 +352,9 @@ class Agent:
             cameras=sorted(self.streams),
             stream=self._file.stream,
         )
+
+    def _again(self, document: str) -> None:
+        (self._link.announce if document == Kind.BIRTH.value else self._link.publish_reported)()
 
     def _heartbeat(self) -> Heartbeat:
         self._beats += 1
@@ -357,6 +378,8 @@ class Agent:
             outbox_pending={account.lane: account.pending for account in figures.accounts if account.pending},
             streams=[report for stream in self.streams.values() for report in stream.reports()],
             birth_hash=self._link.birth_hash,
+            desired_hash=self.documents.desired_hash,
+            reported_hash=self.documents.reported.hash,
             sync=self._synced(figures),
         )
 
@@ -385,6 +408,7 @@ class Agent:
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),
+            "desired": self.documents.state(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

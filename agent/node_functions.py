@@ -1,4 +1,4 @@
-"""The functions every node serves by MQTT command: startStream, stopStream, snapshot, status."""
+"""The functions every node serves by MQTT command: startStream, stopStream, snapshot, status, report."""
 
 import asyncio
 import base64
@@ -10,6 +10,7 @@ from agent.commands.functions import CommandFailedError, CommandRejectedError, F
 from agent.stream import Stream
 from schemas.codec import format_utc
 from schemas.shape import Limit
+from schemas.topics import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,31 @@ class SnapshotOf:
     camera_id: str
     width_max: Annotated[int, Limit(ge=16, le=4096)] = 1280
     quality: Annotated[int, Limit(ge=1, le=100)] = 85
+
+
+DOCUMENTS = (Kind.BIRTH.value, Kind.REPORTED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOf:
+    """`{"documents": ["birth", "reported"]}`; none named: all of them."""
+
+    documents: Annotated[tuple[str, ...], Limit(len_max=10)] = ()
+
+
+def report_function(publish: Callable[[str], None]) -> Function:
+    """`publish`es a document of the node again: a heartbeat named one that somebody does not have."""
+
+    async def report(call: ReportOf) -> dict[str, Any]:
+        if unknown := [name for name in call.documents if name not in DOCUMENTS]:
+            known = ", ".join(DOCUMENTS)
+            raise CommandRejectedError("bad_arguments", f"there is no document {unknown[0]!r}; {known}", "documents")
+        names = list(call.documents or DOCUMENTS)
+        for name in names:
+            publish(name)
+        return {"published": names}
+
+    return Function("report", ReportOf, report)
 
 
 def node_functions(streams: Mapping[str, Stream], status: Callable[[], Awaitable[dict[str, Any]]]) -> list[Function]:

@@ -102,6 +102,8 @@ class Pipeline:
 
     def offer(self, frame: Frame) -> None:
         """Prepares the model's input and leaves it for the inference thread."""
+        if self._throttle.disabled:
+            return
         if self._slot.keep is Keep.NEWEST and not self._throttle.takes():  # a replay is complete, however slow
             return
         tensor, placement = self._preprocessor.prepare(frame.picture)
@@ -235,6 +237,14 @@ class Pipeline:
             facts = self._decider.finish(self._last.time_s)
             drafts = [self._draft(fact, self._last) for fact in facts]
             await self._keep([*self._outlet.leaving(drafts), *self._outlet.finish()], self._last)
+
+    def decode_with(self, decoder: Decoder) -> None:
+        """From the next frame on: another threshold, or other classes."""
+        self._decoder = decoder
+
+    def mute(self, rules: frozenset[str]) -> None:
+        """From the next frame on these alert rules, and no others, raise no alert."""
+        self._decider.mute(rules)
 
     def stats(self) -> PipelineStats:
         """Figures for the heartbeat."""

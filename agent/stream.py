@@ -4,7 +4,7 @@ import asyncio
 import enum
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.capture.camera import Camera, CameraState, CameraStats, CameraStatus
@@ -18,6 +18,7 @@ from agent.decide.decider import Decider
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.switches import Switches
 from agent.degrade.throttle import Throttle
+from agent.documents.plan import Tuning
 from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
 from agent.infer.engine import EngineUnavailableError
@@ -60,6 +61,8 @@ class _Slotted:
     pipeline: Pipeline | None = None
     task: "asyncio.Task[None] | None" = None
     throttle: Throttle = field(default_factory=Throttle)
+    bundle: Bundle | None = None
+    tuning: Tuning = Tuning()
 
 
 class Stream:
@@ -94,6 +97,7 @@ class Stream:
         self._camera: Camera | None = None
         self._runner: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
+        self._muted: frozenset[str] = frozenset()
         self._recorded = False  # a file or folder: it has an end, and its time is media time
         self._latest: Frame | None = None
         self._active: tuple[Pipeline, ...] = ()
@@ -183,7 +187,7 @@ class Stream:
         except BaseException:
             host.close()
             raise
-        part.host = host
+        part.host, part.bundle = host, bundle
         self._worker.add(config.title, host)
         part.task = asyncio.create_task(part.pipeline.run(), name=f"pipeline[{config.title}]")
         part.task.add_done_callback(lambda task: self._pipeline_ended(part, task))
@@ -204,9 +208,10 @@ class Stream:
     def _pipeline(self, part: _Slotted, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
         """Raises an EdgewrightError where model, settings and decisions do not fit together."""
         config = part.config
-        fitted = fit(bundle, host.input, host.outputs)
+        fitted = fit(_tuned(bundle, part.tuning), host.input, host.outputs)
         run = f"{config.title}-{self._boot}.{self._starts}"
         decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
+        decider.mute(self._muted)
         lossless = self._recorded and not self.camera_config.realtime
         return Pipeline(
             config.title,
@@ -320,6 +325,22 @@ class Stream:
             pace = paces.get(part.config.title, Pace())
             part.throttle.divisor, part.throttle.paused = pace.divisor, pace.paused
 
+    def tune(self, tunings: Mapping[str, Tuning]) -> None:
+        """What is different about each pipeline from the next frame on, also after a restart of the camera."""
+        for part in self._parts:
+            tuning = tunings.get(part.config.title, Tuning())
+            part.throttle.disabled = not tuning.enabled
+            if tuning != part.tuning and part.pipeline and part.host and part.bundle:
+                fitted = fit(_tuned(part.bundle, tuning), part.host.input, part.host.outputs)
+                part.pipeline.decode_with(fitted.decoder)
+            part.tuning = tuning
+
+    def mute(self, rules: frozenset[str]) -> None:
+        """These alert rules raise no alert from now on, also after a restart of the camera."""
+        self._muted = rules
+        for pipeline in self._active:
+            pipeline.mute(rules)
+
     def reports(self) -> list[StreamReport]:
         """One report a pipeline, for the heartbeat and `status`."""
         camera = self.camera_stats()
@@ -333,7 +354,7 @@ class Stream:
         if part.pipeline is None or part.host is None:
             return StreamReport(self.id, part.config.title, part.state.value, error=part.error)
         stats, engine = part.pipeline.stats(), part.host.stats()
-        running = "paused" if part.throttle.paused else state
+        running = "paused" if part.throttle.paused or part.throttle.disabled else state
         stays = part.config.local_only  # then what was found is nobody's business
         return StreamReport(
             camera=self.id,
@@ -350,6 +371,10 @@ class Stream:
             counts={} if stays else part.pipeline.class_counts,
             error=part.error or (camera.last_error if camera else ""),
         )
+
+
+def _tuned(bundle: Bundle, tuning: Tuning) -> Bundle:
+    return replace(bundle, thresholds=tuning.thresholds(bundle.thresholds))
 
 
 def _given_up(worker: InferenceWorker, name: str) -> int:

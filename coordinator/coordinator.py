@@ -8,6 +8,7 @@ from typing import Any
 
 from coordinator.config import CoordinatorConfig
 from coordinator.counters import Counters
+from coordinator.documents.documents import Documents
 from coordinator.fleet import liveness
 from coordinator.fleet.registry import Fleet
 from coordinator.ingest.inbox import Inbox
@@ -41,10 +42,11 @@ class Coordinator:
         self._inbox = Inbox(self._counters)
         self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits)
+        self._documents = Documents(store, space, self._counters)
         self._subscriber = Subscriber(
             config.broker.address(),
             self._inbox,
-            Commands(space, {"status": self._status}),
+            Commands(space, {"status": self._status, "setDesired": self._documents.set_desired}),
             self._counters,
             store,
             client_id=table.client_id,
@@ -54,6 +56,12 @@ class Coordinator:
         self._subscriber.on_link = self._link_changed
         self._ingest.on_fleet_events = self._subscriber.announce
         self._ingest.on_problem = self._problem_changed
+        self._ingest.on_news = self._documents.heard
+        self._ingest.names_report = self._documents.names_report
+        self._documents.publish = self._subscriber.publish
+        self._documents.is_registered = self._fleet.nodes.__contains__
+        self._documents.is_connected = lambda: self._subscriber.is_connected
+        self._documents.has_room = lambda: self._subscriber.has_room
 
     async def run(self) -> None:
         """Stops in the order of the stages: intake and ingest, then the link, then the store."""
@@ -61,6 +69,7 @@ class Coordinator:
         for_ever = RestartPolicy(restarts_max=None)
         supervisor.supervise("ingest", self._ingest.run, stage=0, stop=self._inbox.close, stop_timeout_s=DRAIN_S)
         supervisor.supervise("liveness", lambda: liveness.watch(self._fleet, self._ingest.nudge), stage=1)
+        supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         supervisor.supervise(
             "link", self._subscriber.run, for_ever, stage=2, stop=self._subscriber.stop, stop_timeout_s=GOODBYE_S
@@ -77,7 +86,7 @@ class Coordinator:
 
     # ---- what others are told -------------------------------------------------------------------
 
-    def _status(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    async def _status(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to the command `status`."""
         return {
             "uptime_s": round(time.monotonic() - self._started_s, 1),
@@ -98,6 +107,8 @@ class Coordinator:
 
     def _link_changed(self, connected: bool) -> None:
         self._fleet.broker(heard=connected, now_ms=time.monotonic_ns() // 1_000_000)
+        if connected:
+            self._documents.connected()
         self._notifier.status(self._summary())
 
     def _problem_changed(self) -> None:

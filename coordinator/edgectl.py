@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, show
+from coordinator.ctl import arguments, documents, show
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import call
 from coordinator.fleet.registry import NodeState
 from coordinator.store.reader import PAGE_MAX, EventFilter, Reader
 from runtime.errors import EdgewrightError
 from schemas.errors import LocalWireError
-from schemas.messages import Command, CommandState
+from schemas.messages import Command, CommandState, Result
 from schemas.shape import fields_of
-from schemas.topics import TopicSpace
+from schemas.topics import COORDINATOR, TopicSpace
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     gaps.add_argument("--limit", type=_count, default=200, help="of each kind so many (default 200)")
     text = "what is not explained is shown when it is missing for so long, as 90s, 5m, 2h (default 5m)"
     gaps.add_argument("--open-for", default="5m", metavar="SPAN", help=text)
+    _add_documents(commands)
     add("status", "what the coordinator has done", _status)
     calling = commands.add_parser("call", help="call a function of a node and wait for its result")
     calling.add_argument("node", metavar="NODE")
@@ -94,6 +95,33 @@ def _parser() -> argparse.ArgumentParser:
     calling.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="wait so long (default 30)")
     calling.set_defaults(run=_call)
     return parser
+
+
+def _add_documents(commands: Any) -> None:
+    def add(parent: Any, name: str, text: str, run: Callable[[Arguments], int]) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = parent.add_parser(name, help=text, description=text)
+        command.add_argument("--json", action="store_true", help="JSON instead of a table")
+        command.set_defaults(run=run)
+        return command
+
+    text = "how a node should be, beside how it is; docs/desired-state.md lists the fields"
+    desired = commands.add_parser("desired", help=text, description=text)
+    inner = desired.add_subparsers(required=True, metavar="WHAT")
+    add(inner, "show", "each field: desired, written at the node, what holds", _desired).add_argument("node")
+    add(inner, "history", "what was changed, when and by whom", _history).add_argument("node")
+    setting = add(inner, "set", "make the next revision with these values", _set_desired)
+    unsetting = add(inner, "unset", "make the next revision without these values", _set_desired)
+    for command, items, metavar in ((setting, "set", "FIELD=VALUE"), (unsetting, "unset", "FIELD")):
+        command.add_argument("node", metavar="NODE")
+        command.add_argument(items, nargs="+", metavar=metavar, help="values are JSON, or else text")
+        text = "only if this is the revision now; else refused, with the current one"
+        command.add_argument("--if-revision", type=int, metavar="N", help=text)
+        command.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="wait so long (default 30)")
+        command.set_defaults(**{"unset" if items == "set" else "set": []})
+    add(commands, "reported", "what a node says it is", _reported).add_argument("node", metavar="NODE")
+    conflicts = add(commands, "conflicts", "where coordinator and node wrote a field differently", _conflicts)
+    conflicts.add_argument("node", nargs="?", default="", metavar="NODE", help="of one node")
+    conflicts.add_argument("--limit", type=_count, default=50, help="the newest so many (default 50)")
 
 
 # ---- commands -----------------------------------------------------------------------------------
@@ -151,6 +179,48 @@ def _gaps(parsed: Arguments) -> int:
     return _print(parsed, lambda: show.gaps(found, _now_ms()), [asdict(gap) for gap in found])
 
 
+def _desired(parsed: Arguments) -> int:
+    found = _reader(parsed).documents(parsed.node)
+    return _print(parsed, lambda: documents.desired(found, _now_ms()), fields_of(found))
+
+
+def _reported(parsed: Arguments) -> int:
+    found = _reader(parsed).documents(parsed.node)
+    return _print(parsed, lambda: documents.reported(found, _now_ms()), fields_of(found.reported))
+
+
+def _history(parsed: Arguments) -> int:
+    found = _reader(parsed).history(parsed.node)
+    return _print(parsed, lambda: documents.history(found, _now_ms()), [asdict(step) for step in found])
+
+
+def _conflicts(parsed: Arguments) -> int:
+    found = _reader(parsed).conflicts(parsed.node, parsed.limit)
+    return _print(parsed, lambda: documents.conflicts(found, _now_ms()), [asdict(item) for item in found])
+
+
+def _set_desired(parsed: Arguments) -> int:
+    asked = {
+        "node": parsed.node,
+        "set": arguments.field_values(parsed.set),
+        "unset": parsed.unset,
+        "if_revision": parsed.if_revision,
+        "source": f"edgectl, {os.environ.get('SUDO_USER') or os.environ.get('USER') or 'somebody'}",
+    }
+    result = _call_function(parsed, COORDINATOR, Command("setDesired", asked), "desired")
+    if parsed.json:
+        _write(json.dumps(fields_of(result), indent=2, ensure_ascii=False))
+    if result.error is not None:
+        return _complain(f"not changed: {result.error.message}", EXIT_FAILED)
+    if not parsed.json:
+        document, changed = result.result["desired"], result.result["changed"]
+        said = ", ".join(f"{path}: {documents.value(a)} -> {documents.value(b)}" for path, (a, b) in changed.items())
+        _write(f"epoch {document['epoch']}, revision {document['revision']}: {said or 'nothing to change'}")
+        if not result.result["registered"]:
+            _write(f"no node {parsed.node} has registered yet; it gets this when it does")
+    return 0
+
+
 def _status(parsed: Arguments) -> int:
     reader = _reader(parsed)
     counters, totals = reader.counters(), reader.totals()
@@ -159,14 +229,18 @@ def _status(parsed: Arguments) -> int:
 
 
 def _call(parsed: Arguments) -> int:
-    config = _config(parsed)
-    if config is None:
-        raise UsageError("call needs the broker's address: give --config FILE or set EDGECTL_CONFIG")
     command = Command(parsed.function, arguments.call_arguments(parsed.arguments, parsed.json))
-    space = TopicSpace(config.broker.topic_root)
-    result = asyncio.run(call(config.broker.address(), space, parsed.node, command, timeout_s=parsed.timeout))
+    result = _call_function(parsed, parsed.node, command, "call")
     _write(json.dumps(fields_of(result), indent=2, ensure_ascii=False))
     return 0 if result.state is CommandState.SUCCEEDED else EXIT_FAILED
+
+
+def _call_function(parsed: Arguments, node: str, command: Command, what: str) -> Result:
+    config = _config(parsed)
+    if config is None:
+        raise UsageError(f"{what} needs the broker's address: give --config FILE or set EDGECTL_CONFIG")
+    space = TopicSpace(config.broker.topic_root)
+    return asyncio.run(call(config.broker.address(), space, node, command, timeout_s=parsed.timeout))
 
 
 # ---- small things -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ A batch may come as a zstd frame.
 Decoding raises RemoteWireError, encoding LocalWireError; both say what is wrong and where.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -59,6 +60,17 @@ def decode_document(cls: type[T], kind: Kind, payload: bytes) -> T:
     """A JSON document of `cls`."""
     check_size(kind, payload)
     return _shaped(cls, kind, _from_json(payload))
+
+
+def decode_object(kind: Kind, payload: bytes) -> dict[str, Any]:
+    """The JSON object in `payload` as it came, fields of later versions included."""
+    check_size(kind, payload)
+    return _from_json(payload)
+
+
+def document_hash(payload: bytes) -> str:
+    """The short hash of a birth as it was published, which heartbeats carry."""
+    return hashlib.sha256(payload).hexdigest()[:16]
 
 
 def encode_packed(message: Heartbeat | SyncBatch | Ack) -> bytes:

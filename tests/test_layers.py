@@ -29,6 +29,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "runtime/sqlite.py",
         "agent/outbox/*.py",
         "agent/state.py",
+        "agent/documents/journal.py",
         "agent/results/*.py",
         "coordinator/store/*.py",
     ],

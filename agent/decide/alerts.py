@@ -79,6 +79,11 @@ class Alerts:
         """Clears every alert that is on."""
         return [fact for rule in self._rules for fact in rule.finish(time_s, reason)]
 
+    def mute(self, rules: frozenset[str]) -> None:
+        """From now on these rules raise no alert. One that is on goes on without updates, and is cleared as ever."""
+        for rule in self._rules:
+            rule.muted = rule.name in rules
+
     def active(self) -> list[str]:
         """The ids of the alerts that are on."""
         return [rule.alert_id() for rule in self._rules if rule.phase is Phase.RAISED]
@@ -87,6 +92,8 @@ class Alerts:
 class _Rule:
     def __init__(self, camera_id: str, settings: AlertRuleSettings, prefix: str) -> None:
         self.phase = Phase.IDLE
+        self.name = settings.name
+        self.muted = False
         self._camera_id = camera_id
         self._prefix = prefix
         self._settings = settings
@@ -123,9 +130,9 @@ class _Rule:
             self._since_s, self._best_confidence = view.time_s, 0.0
         self._present_s = view.time_s
         self._best_confidence = max(self._best_confidence, *(sighting.confidence for sighting in present))
-        held = view.time_s - self._since_s >= self._settings.for_s
+        held = view.time_s - self._since_s >= self._settings.for_s and not self.muted
         self.phase = TRANSITIONS[before, Sign.HELD if held else Sign.PRESENT]
-        if self.phase is not Phase.RAISED:
+        if self.phase is not Phase.RAISED or self.muted:
             return []
         if before is not Phase.RAISED:
             self._raised_so_far += 1

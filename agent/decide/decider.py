@@ -97,6 +97,10 @@ class Decider:
         facts += self._zones.report(now_s)
         return self._in_camera_time(facts)
 
+    def mute(self, rules: frozenset[str]) -> None:
+        """From now on these alert rules, and no others, raise no alert."""
+        self._alerts.mute(rules)
+
     def counts(self) -> JsonObject:
         """Totals so far: objects and detections per class, crossings per line, direction and class."""
         return {

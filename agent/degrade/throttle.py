@@ -6,7 +6,8 @@ class Throttle:
 
     def __init__(self) -> None:
         self.divisor = 1  # each n-th frame is taken
-        self.paused = False
+        self.paused = False  # by degradation
+        self.disabled = False  # by desired state or a local operator
         self.skipped_total = 0  # frames not taken because of either; not counted as replaced
         self._count = 0
 

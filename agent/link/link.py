@@ -1,7 +1,8 @@
 """One connection after another, for as long as the agent lives, to the best broker that can be used.
 
-On each: the will of this session, subscriptions, `online`, the birth, the answers not yet delivered; then rows,
-heartbeats, answers and commands until it ends or another takes its place. Lost and back are logged once each.
+On each: the will of this session, subscriptions, `online`, the birth, the report, the answers not yet delivered;
+then rows, heartbeats, answers and commands until it ends or another takes its place. Lost and back are logged once
+each.
 
 A move from one broker to another, while both answer, lets go of nothing before the other has accepted us: the new
 session says `online` there, then the old one says `offline` here. The later session is true, so the node was never
@@ -82,6 +83,8 @@ class Link:
         self._random = random.Random()
         self._complaint = ""  # what was last complained of; empty while all is well
         self.bad_messages_total = 0
+        self.on_desired: Callable[[bytes], None] = lambda payload: None
+        self.reported: Callable[[], bytes] = lambda: b""  # the report as it travels; empty: there is none
         dispatcher.publish = self._publish_now
 
     @property
@@ -137,6 +140,16 @@ class Link:
         """Publishes the birth again: what the node is has changed."""
         if self._session is not None:
             self._session.announce(self._birth())
+
+    def beat_every(self, heartbeat_s: float) -> None:
+        """After the next heartbeat."""
+        self._heartbeat_s = heartbeat_s
+
+    def publish_reported(self) -> None:
+        """Publishes the report, where there is one and a connection."""
+        if payload := self.reported():
+            topic = self._space.text(Topic(Kind.REPORTED, self._node))
+            self._publish_now(Message(topic, payload, qos=1, retain=True))
 
     # ---- getting a connection -------------------------------------------------------------------
 
@@ -211,6 +224,7 @@ class Link:
         try:
             await connection.subscribe(self._subscriptions())
             self._introduce(session)
+            self.publish_reported()
             self._tell_connected(session)
             try:
                 await self._dispatcher.connected()
@@ -267,10 +281,11 @@ class Link:
             reason = f"no coordinator has answered for {self._sender.silent_s():.0f} s"
             if move.returns:
                 reason = f"{self._addresses[move.to]} answers again"
-            self._successor = await self._try(move.to)
-            if self._successor is None:
-                continue
             self._moved_because = reason
+            self._successor = await self._try(move.to)
+            if self._successor is None or not await self._serves(self._successor):
+                self._successor, self._moved_because = None, ""
+                continue
             self._introduce(self._successor)
             await self._successor.settled(HAND_OVER_S)
             await self._wait(session, HAND_OVER_S, lambda: session.superseded)
@@ -280,6 +295,17 @@ class Link:
             else:
                 self._brokers.failed(session.which, Trouble.SILENT, reason, time.monotonic(), self._random.random())
             return
+
+    async def _serves(self, session: Session) -> bool:
+        """Whether the broker does more than accept us. Once the new session is `online` there is no way back to this
+        one: it would be believed no more."""
+        try:
+            await session.connection.subscribe(self._subscriptions(commands=False))
+        except EdgewrightError as error:
+            await session.connection.close()
+            self._failed(session.which, Trouble.UNREACHABLE, str(error))
+            return False
+        return True
 
     async def _hand_over(self, old: Session, new: Session) -> None:
         """It is `online` there; here, unless that is known here too, it is now gone."""
@@ -305,14 +331,15 @@ class Link:
             session.say(Presence.ONLINE)
             session.announce(self._birth())
 
-    def _subscriptions(self) -> dict[str, int]:
+    def _subscriptions(self, *, commands: bool = True) -> dict[str, int]:
         space, node = self._space, self._node
-        return {
-            space.filter(Kind.CMD, node): 1,
+        wanted = {
             space.filter(Kind.ACK, node): 1,
             space.filter(Kind.STATUS, node): 1,
+            space.filter(Kind.DESIRED, node): 1,
             space.text(Topic(Kind.STATUS, COORDINATOR)): 1,
         }
+        return wanted | ({space.filter(Kind.CMD, node): 1} if commands else {})
 
     async def _beat(self, session: Session) -> None:
         topic = self._space.text(Topic(Kind.HEARTBEAT, self._node))
@@ -326,9 +353,10 @@ class Link:
     # ---- what arrives ---------------------------------------------------------------------------
 
     def _receive(self, session: Session, delivery: Delivery) -> None:
-        if session is not self._session:
-            return
         connection = session.connection
+        if session is not self._session:
+            connection.acknowledge(delivery)  # or it would take one of the places that the broker has towards us
+            return
         try:
             topic = self._space.parse(delivery.topic)
             if topic.kind is Kind.CMD:
@@ -337,6 +365,8 @@ class Link:
             connection.acknowledge(delivery)
             if topic.kind is Kind.ACK:
                 self._answer(decode_packed(Ack, Kind.ACK, delivery.payload))
+            elif topic.kind is Kind.DESIRED and delivery.payload:
+                self.on_desired(delivery.payload)
             elif topic.kind is Kind.STATUS and delivery.payload:
                 self._see_status(session, topic.node, decode_document(Status, Kind.STATUS, delivery.payload))
         except RemoteWireError as error:

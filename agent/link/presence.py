@@ -1,6 +1,5 @@
 """What a node says of itself on each connection: pure, from `(boot, session)` and what it is."""
 
-import hashlib
 from dataclasses import dataclass, replace
 
 from runtime.mqtt import Message
@@ -40,11 +39,6 @@ class Identity:
 
     def _topic(self, kind: Kind) -> str:
         return self.space.text(Topic(kind, self.node))
-
-
-def document_hash(payload: bytes) -> str:
-    """The short hash of a document that heartbeats carry."""
-    return hashlib.sha256(payload).hexdigest()[:16]
 
 
 def heartbeat_payload(beat: Heartbeat) -> bytes:

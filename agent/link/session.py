@@ -4,9 +4,10 @@ import asyncio
 import logging
 import time
 
-from agent.link.presence import Identity, document_hash
+from agent.link.presence import Identity
 from runtime.errors import EdgewrightError, PermanentError
 from runtime.mqtt import STRANGER_REASONS, BrokerAddress, BrokerAuthError, BrokerRefusedError, Connection, Message
+from schemas.codec import document_hash
 from schemas.messages import Birth, Presence
 
 log = logging.getLogger(__name__)

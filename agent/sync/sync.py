@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 KEEP_BUDGET_S = 10.0  # how much spending a crash may forget
 METERED_S = 60.0
-_POLICY, _BUDGET = "sync.policy", "sync.budget"
+_POLICY, _BUDGET, _FOLLOWED = "sync.policy", "sync.budget", "sync.followed"
 Announce = Callable[[str, str, dict[str, Any]], None]
 
 
@@ -68,6 +68,7 @@ class Sync:
         run_s = budget.get("run_s", 0.0)
         self._run_base_s = (float(run_s) if isinstance(run_s, int | float) else 0.0) - time.monotonic()
         self.policy, self.source = self._standing()
+        self._followed = state.recall(_FOLLOWED)  # what desired state last said
         self.gate = SyncGate(rate, self.policy, run_base_s=self._run_base_s)
         self.gate.meter.restore(budget)
         self._kept_budget: dict[str, Any] = self.gate.meter.state()
@@ -128,6 +129,23 @@ class Sync:
         self.on_policy(chosen)
         self._announce("SyncPolicyChanged", "sync", {"source": whose, "policy": plain(chosen)})
         log.info("sync: policy of the %s in force: mode %s", whose, chosen.mode)
+
+    def follow(self, wanted: Mapping[str, Any]) -> list[str]:
+        """The policy of desired state, {} for none. Returns its mistakes, and then nothing has changed.
+
+        Said once more, as at each start, it changes nothing: a command may have spoken since.
+        """
+        text = json.dumps(wanted, sort_keys=True) if wanted else ""
+        if text == self._followed:
+            return []
+        try:
+            policy = parse_policy(wanted) if wanted else None
+        except ShapeError as error:
+            return list(error.mistakes)
+        self._followed = text
+        self._remember(_FOLLOWED, text)
+        self.apply(policy)
+        return []
 
     # ---- the task -------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from schemas.fields import typed
+
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -32,6 +34,17 @@ def labels(items: Sequence[str]) -> dict[str, str]:
         if not key or not equals:
             raise UsageError(f"--label {item}: not like key=value")
         found[key] = value
+    return found
+
+
+def field_values(items: Sequence[str]) -> dict[str, Any]:
+    """`field=value` items, as the field wants them."""
+    found = {}
+    for item in items:
+        path, equals, text = item.partition("=")
+        if not path or not equals:
+            raise UsageError(f"{item}: not like field=value")
+        found[path] = typed(path, text)
     return found
 
 

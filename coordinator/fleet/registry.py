@@ -251,6 +251,10 @@ class Draft:
         self.changed[name] = replace(node, heartbeat_seq=heartbeat.seq)
         self.heartbeats[name] = heartbeat
 
+    def is_registered(self, name: str) -> bool:
+        """True for a node of which anything else than a document was ever heard."""
+        return self._get(name) is not None
+
     def sweep(self, now: Moment) -> None:
         """Moves on every node whose silence or hold is over."""
         for node in self.fleet.due(now.steady_ms):

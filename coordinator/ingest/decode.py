@@ -11,7 +11,8 @@ from typing import Any
 
 from coordinator.store.store import GapRow, RefusedMessage, ResultRow, Row
 from runtime.mqtt import Delivery
-from schemas import codec
+from schemas import codec, documents
+from schemas.documents import Reported
 from schemas.errors import RemoteWireError
 from schemas.identity import Identity, Lane
 from schemas.messages import Birth, Event, Heartbeat, Refusal, Status, SyncRow
@@ -42,7 +43,7 @@ class News:
     """What a node says of itself."""
 
     node: str
-    document: Status | Birth | Heartbeat
+    document: Status | Birth | Heartbeat | Reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,14 @@ def _heartbeat(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decode
     return News(topic.node, heartbeat)
 
 
+def _reported(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
+    if not delivery.payload:
+        return Nothing()
+    reported = documents.decode_reported(delivery.payload)
+    _data(fields_of(reported))
+    return News(topic.node, reported)
+
+
 def _result(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     result = codec.decode_result(delivery.payload)
     fields = fields_of(result)
@@ -247,6 +256,7 @@ _BY_KIND = {
     Kind.STATUS: _status,
     Kind.BIRTH: _birth,
     Kind.HEARTBEAT: _heartbeat,
+    Kind.REPORTED: _reported,
     Kind.RESULT: _result,
 }
 

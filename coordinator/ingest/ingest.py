@@ -16,11 +16,22 @@ from coordinator.ingest.answer import acks
 from coordinator.ingest.batch import BatchLimits, Pacing
 from coordinator.ingest.decode import Decoder, Facts, News
 from coordinator.ingest.inbox import Inbox, Item
-from coordinator.store.store import Batch, Committed, GapRow, HeartbeatRow, RefusedMessage, ResultRow, Row, Store
+from coordinator.store.store import (
+    Batch,
+    Committed,
+    GapRow,
+    HeartbeatRow,
+    RefusedMessage,
+    ReportedRow,
+    ResultRow,
+    Row,
+    Store,
+)
 from runtime.backoff import Backoff
 from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Message
 from schemas.codec import encode_packed
+from schemas.documents import Reported
 from schemas.messages import Birth, Closed, Heartbeat, Status
 from schemas.topics import Kind, Topic, TopicSpace
 
@@ -39,6 +50,7 @@ class Work:
     batch: Batch
     draft: Draft
     rows: list[Row] = field(default_factory=list)
+    news: list[tuple[News, bytes]] = field(default_factory=list)  # with the bytes, whose hash heartbeats name
 
 
 class Ingest:
@@ -67,6 +79,8 @@ class Ingest:
         self.problem = ""  # why nothing can be committed just now
         self.on_fleet_events: Callable[[], None] = lambda: None
         self.on_problem: Callable[[], None] = lambda: None
+        self.on_news: Callable[[list[tuple[News, bytes]], Committed], None] = lambda news, committed: None
+        self.names_report: Callable[[str, str], bool] = lambda node, digest: False
 
     async def run(self) -> None:
         """Until the inbox is closed and empty."""
@@ -179,6 +193,11 @@ class Ingest:
                     draft.birth(news.node, birth, moment, live=live)
                 case Heartbeat() as heartbeat:
                     draft.heartbeat(news.node, heartbeat, moment)
+                case Reported() as reported if draft.is_registered(news.node):
+                    named = self.names_report(news.node, reported.hash)
+                    row = ReportedRow(news.node, reported, item.received_utc_ms, named)
+                    work.batch.reported.append(row)
+            work.news.append((news, item.delivery.payload))
         except FleetFullError as error:
             delivery = item.delivery
             work.batch.refused.append(
@@ -212,6 +231,8 @@ class Ingest:
         """All of it is durable: the fleet is as drafted, the nodes are answered, then the broker."""
         self._fleet.adopt(work.draft)
         self._count(work.batch, committed)
+        if work.news:
+            self.on_news(work.news, committed)
         if items:
             wire = items[0].wire
             for node, ack in acks(work.rows, work.batch.refused, committed.closed):

@@ -32,8 +32,10 @@ OUTGOING_MAX = 20_000  # answers that wait for the broker; the oldest go first, 
 INFLIGHT_MAX = 500
 ANNOUNCE_MAX = 100  # fleet events under way at a time
 GOODBYE_S = 2.0
+COMMANDS_MAX = 64  # under way at a time; one more is rejected
+ROOM_MAX = 100  # messages that may wait before those that can be put off stay where they are
 EVENT_CONTENT_TYPE = "application/cloudevents+json"
-KINDS = (Kind.STATUS, Kind.BIRTH, Kind.HEARTBEAT, Kind.EVENT, Kind.ALERT, Kind.SYNC, Kind.RESULT)
+KINDS = (Kind.STATUS, Kind.BIRTH, Kind.HEARTBEAT, Kind.EVENT, Kind.ALERT, Kind.SYNC, Kind.RESULT, Kind.REPORTED)
 
 
 class Channel:
@@ -49,6 +51,10 @@ class Channel:
     @property
     def idle(self) -> bool:
         return not self._waiting and not self._inflight
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     def publish(self, message: Message, token: int = 0) -> None:
         self._waiting.append((message, token))
@@ -105,6 +111,7 @@ class Subscriber:
         self._stopped = False
         self._complained = False
         self._random = random.Random()
+        self._running: set[asyncio.Task[None]] = set()
         self._announcing: set[int] = set()  # sequences of fleet events under way
         self._announcing_to = 0  # the highest of them so far
         self.announced_seq = 0  # every fleet event up to here is with the broker
@@ -140,6 +147,16 @@ class Subscriber:
         """Presence; `reason` says what hinders us while we are online."""
         if self._channel is not None and not self._stopping.is_set():
             self._channel.publish(self._status(Presence.ONLINE, reason))
+
+    @property
+    def has_room(self) -> bool:
+        """True while connected and little waits: for what can be put off."""
+        return self._channel is not None and self._channel.waiting < ROOM_MAX
+
+    def publish(self, message: Message) -> None:
+        """Publishes now, or not at all where there is no connection: whoever needs it does so after each connect."""
+        if self._channel is not None:
+            self._channel.publish(message)
 
     def announce(self) -> None:
         """Publishes the fleet events that are stored and not yet with the broker."""
@@ -179,6 +196,8 @@ class Subscriber:
         finally:
             self._connection = self._channel = None
             self.on_link(False)
+            for task in self._running:
+                task.cancel()
             await connection.close()
 
     def _welcome(self, channel: Channel) -> None:
@@ -234,12 +253,28 @@ class Subscriber:
         try:
             topic = self._space.parse(delivery.topic)
             if topic.kind is Kind.CMD:
-                for message in self._commands.answer(topic, delivery, time.time_ns() // 1_000_000):
-                    channel.publish(message)
+                self._run_command(channel, topic, delivery)
             elif topic.kind is Kind.STATUS and delivery.payload:
                 self._see_status(channel, decode_document(Status, Kind.STATUS, delivery.payload))
         except RemoteWireError as error:
             log.warning("refused a message on %s: %s", delivery.topic, error)
+
+    def _run_command(self, channel: Channel, topic: Topic, delivery: Delivery) -> None:
+        """In a task of its own: some commands wait for the disk."""
+        busy = len(self._running) >= COMMANDS_MAX
+
+        async def run() -> None:
+            for message in await self._commands.answer(topic, delivery, time.time_ns() // 1_000_000, busy=busy):
+                channel.publish(message)
+
+        task = asyncio.create_task(run(), name=f"command[{topic.leaf}]")
+        self._running.add(task)
+        task.add_done_callback(self._command_done)
+
+    def _command_done(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s ended by a defect", task.get_name(), exc_info=task.exception())
 
     def _see_status(self, channel: Channel, status: Status) -> None:
         ours = (self._store.boot, self._session)

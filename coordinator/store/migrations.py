@@ -120,4 +120,46 @@ CREATE TABLE gaps (
 CREATE INDEX gaps_by_time ON gaps (received_utc_ms);
 """,
     ),
+    (
+        "0003-documents",
+        """
+CREATE TABLE desired (
+    node TEXT PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    updated_utc_ms INTEGER NOT NULL,
+    document TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE desired_history (
+    id INTEGER PRIMARY KEY,
+    node TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    time_utc_ms INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    changes TEXT NOT NULL
+);
+CREATE INDEX desired_history_by_node ON desired_history (node, id);
+CREATE TABLE reported (
+    node TEXT PRIMARY KEY,
+    boot INTEGER NOT NULL,
+    serial INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    received_utc_ms INTEGER NOT NULL,
+    document TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE conflicts (
+    id INTEGER PRIMARY KEY,
+    node TEXT NOT NULL,
+    path TEXT NOT NULL,
+    coordinator_at TEXT NOT NULL,  -- the stamps of the two writes: the same two conflict once
+    node_at TEXT NOT NULL,
+    found_utc_ms INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    UNIQUE (node, path, coordinator_at, node_at)
+);
+CREATE INDEX conflicts_by_node ON conflicts (node, id);
+""",
+    ),
 )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator.store import gaps
+from coordinator.store import documents, gaps
+from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from runtime.errors import PermanentError
@@ -187,6 +188,18 @@ class Reader:
     def holes(self, node: str, limit: int, until_utc_ms: int) -> list[GapView]:
         """What is missing without a reason and was so at that time already; of one node, or of all."""
         return gaps.open_holes(self._db, node, limit, until_utc_ms)
+
+    def documents(self, node: str) -> DesiredView:
+        """What a node should be and what it reports."""
+        return documents.view(self._db, node)
+
+    def history(self, node: str) -> list[RevisionView]:
+        """The remembered revisions of a node's desired document, oldest first."""
+        return documents.history(self._db, node)
+
+    def conflicts(self, node: str, limit: int) -> list[ConflictView]:
+        """The newest conflicts, oldest of them first; of one node, or of all."""
+        return documents.found_conflicts(self._db, node, limit)
 
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""

@@ -12,10 +12,11 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
+from coordinator.documents.changes import Change, Changed
 from coordinator.fleet.news import fleet_news
 from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
 from coordinator.ingest.dedupe import Addition, Received
-from coordinator.store import gaps
+from coordinator.store import documents, gaps
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from coordinator.store.store import (
     Batch,
@@ -28,7 +29,9 @@ from coordinator.store.store import (
     Row,
     runs,
 )
+from runtime.machine_time import machine_time
 from runtime.sqlite import StorageError, Writer, connect, migrate, transaction
+from schemas.documents import Desired
 from schemas.identity import Identity, Lane
 from schemas.messages import Birth, Event
 from schemas.shape import fields_of, read
@@ -101,6 +104,7 @@ class SqliteStore:
         self._refused: tuple[int, int] = rows, size
         self._nodes = [_node(row) for row in db.execute(f"SELECT {_NODE_COLUMNS} FROM nodes")]
         self._unannounced = self._read_unannounced(db)
+        self.document_hashes = documents.hashes(db)
         self._writer = Writer(db, name="store")
 
     def nodes(self) -> list[Node]:
@@ -134,6 +138,15 @@ class SqliteStore:
         self._unannounced = [event for event in self._unannounced if event.identity.seq > announced_seq]
         await asyncio.wrap_future(self._writer.submit(job))
 
+    async def change_desired(self, node: str, change: Change) -> Changed:
+        """The next revision of a node's desired document. Raises ChangeRefusedError or StorageError."""
+        job = self._writer.submit(lambda db: documents.change(db, node, change, machine_time()))
+        return await asyncio.wrap_future(job)
+
+    async def desired(self, node: str) -> Desired:
+        """The desired document of a node; one of revision 0 where there is none."""
+        return await asyncio.wrap_future(self._writer.submit(lambda db: documents.desired(db, node)))
+
     def close(self) -> None:
         self._writer.close()
 
@@ -160,6 +173,12 @@ class SqliteStore:
             _write_heartbeat(db, name, row)
         if batch.results:
             _write_results(db, batch.results)
+        for reported in batch.reported:
+            taken = documents.take_reported(db, reported, machine_time())
+            committed.drafts += taken.events
+            committed.reported[reported.node] = taken.hash
+            if taken.renewed is not None:
+                committed.renewed[reported.node] = taken.renewed
         drafts = batch.fleet_events + committed.drafts
         if drafts:
             committed.fleet_events = self._write_fleet_events(db, drafts)

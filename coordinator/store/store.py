@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from coordinator.documents.changes import Change, Changed
 from coordinator.fleet.registry import FleetEvent, Node
 from runtime.errors import PermanentError
+from schemas.documents import Desired, Reported
 from schemas.messages import Closed, Event, Heartbeat
 
 LaneKey = tuple[str, str, str]
@@ -86,6 +88,16 @@ class GapRow(NamedTuple):
         return self[0], self[1], self[2]
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedRow:
+    """What a node reports of itself. `named`: the hash in its newest heartbeat is that of this document."""
+
+    node: str
+    document: Reported
+    received_utc_ms: int
+    named: bool = False
+
+
 class Run(NamedTuple):
     """Rows of one lane that follow one another, in their numbers and in the list where they stand from `at` on."""
 
@@ -120,6 +132,7 @@ class Batch:
     nodes: list[Node] = field(default_factory=list)
     heartbeats: dict[str, HeartbeatRow] = field(default_factory=dict)
     results: list[ResultRow] = field(default_factory=list)
+    reported: list[ReportedRow] = field(default_factory=list)
     fleet_events: list[FleetEvent] = field(default_factory=list)
 
 
@@ -135,6 +148,8 @@ class Committed:
     gaps_put_off: int = 0  # not closed: enough was answered at a time, their node tells them again
     late: list[Row] = field(default_factory=list)  # not taken: their gap was closed before they came
     closed: list[tuple[str, Closed]] = field(default_factory=list)  # by node: what is to be said of the gaps
+    reported: dict[str, str] = field(default_factory=dict)  # by node: the hash of the report that is kept
+    renewed: dict[str, Desired] = field(default_factory=dict)  # by node: documents in a new epoch, to be published
     fleet_events: list[Event] = field(default_factory=list)  # with the identity they got
 
 
@@ -146,6 +161,7 @@ class Store(Protocol):
     """One coordinator's memory. All methods may be called from the event loop."""
 
     boot: int  # +1 with each opening, on disk before anything is said with it
+    document_hashes: tuple[dict[str, str], dict[str, str]]  # of desired and reported documents by node, at opening
     stream: str  # random; under it the coordinator's own events have their identity
 
     def nodes(self) -> list[Node]:
@@ -156,6 +172,12 @@ class Store(Protocol):
 
     def unannounced(self, after_seq: int, limit: int) -> list[Event]:
         """The oldest fleet events beyond `after_seq` that are not known to be published."""
+
+    async def change_desired(self, node: str, change: Change) -> Changed:
+        """Makes and keeps the next revision. Raises ChangeRefusedError, LocalWireError or StorageError."""
+
+    async def desired(self, node: str) -> Desired:
+        """The desired document of a node; one of revision 0 where there is none."""
 
     async def save_counters(self, counters: dict[str, float], announced_seq: int) -> None:
         """Keeps the process's counters for `edgectl status`, and how far fleet events are published."""

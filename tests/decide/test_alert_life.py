@@ -237,3 +237,15 @@ class AlertLife(RuleBasedStateMachine):
 
 AlertLife.TestCase.settings = hypothesis_settings(deadline=None, max_examples=60, stateful_step_count=40)
 TestAlertLife = AlertLife.TestCase
+
+
+def test_a_muted_rule_raises_nothing_and_a_raised_alert_is_still_cleared() -> None:
+    decider = decider_of()
+    decider.mute(frozenset({"loitering", "another"}))
+    assert alerts(play(decider, "##########")) == []
+    decider.mute(frozenset())
+    facts = show(decider, 5.0, PERSON)
+    assert [fact.state for fact in alerts(facts)] == [AlertState.RAISED]  # it still holds when the mute ends
+    decider.mute(frozenset({"loitering"}))
+    facts = [fact for k in range(20) for fact in show(decider, 5.5 + k / 2, *((PERSON,) if k < 10 else ()))]
+    assert [fact.state for fact in alerts(facts)] == [AlertState.CLEARED]  # no updates, and its end

@@ -22,6 +22,8 @@ PAGES = [
     "docs/degradation.md",
     "docs/sync.md",
     "docs/brokers.md",
+    "docs/desired-state.md",
+    "docs/store-and-forward.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
 

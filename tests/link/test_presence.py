@@ -1,7 +1,7 @@
 import pytest
 
-from agent.link.presence import Identity, document_hash, heartbeat_payload
-from schemas.codec import decode_document, decode_packed
+from agent.link.presence import Identity, heartbeat_payload
+from schemas.codec import decode_document, decode_packed, document_hash
 from schemas.messages import Birth, Heartbeat, Presence, Status, StreamReport
 from schemas.topics import RULES, Kind, TopicSpace
 

@@ -157,3 +157,25 @@ def test_counters_by_lane(tmp_path: Path) -> None:
         }
 
     play(tmp_path, scene)
+
+
+def test_the_policy_of_desired_state_is_followed_once_and_the_last_to_speak_counts(tmp_path: Path) -> None:
+    wanted = {"mode": "changes", "deadband": 2}
+
+    async def followed(node: Node) -> None:
+        assert node.sync.follow({}) == []
+        assert node.sync.policy == CONFIGURED
+        assert node.sync.follow({"mode": "most"}) != []
+        assert node.sync.policy == CONFIGURED
+        assert node.sync.follow(wanted) == []
+        assert (node.sync.policy.mode, node.sync.source) == (Mode.CHANGES, "desired")
+        await node.call(sync_policy={"mode": "all"})
+
+    async def after_a_start(node: Node) -> None:
+        assert node.sync.follow(wanted) == []  # said again, as at each start
+        assert (node.sync.policy.mode, node.sync.source) == (Mode.ALL, "command")
+        assert node.sync.follow({}) == []
+        assert (node.sync.policy, node.sync.source) == (CONFIGURED, "configuration")
+
+    play(tmp_path, followed)
+    play(tmp_path, after_a_start)

@@ -247,7 +247,16 @@ def test_summaries_of_parts_add_up_to_the_summary_of_the_whole(parts: list[list[
             whole.add(found)
             of_part.add(found)
         merged.merge(of_part)
-    assert merged.described() == whole.described()
+    assert alike(merged.described(), whole.described())
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equal but for the last digit of a mean: sums of parts are rounded in another order."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) < 1.5e-4
+    return bool(one == other)
 
 
 def test_other_bounds_do_not_add_up_and_no_histogram_is_left() -> None:

@@ -1,0 +1,126 @@
+"""From the values that hold to what the agent does about them. Pure.
+
+`plan` sorts every value to the part that applies it, and refuses what this node cannot apply: alone, with the reason.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agent.infer.thresholds import Thresholds
+from schemas.documents import canonical
+from schemas.fields import find_field
+from schemas.resolve import Resolution
+
+ECHO_CHARS_MAX = 8192  # a value larger than this is applied, but not repeated in the report
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What the configuration of this node says, and so what there is to be changed."""
+
+    pipelines: Mapping[str, str] = field(default_factory=dict)  # name: model
+    rules: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    heartbeat_s: float = 15.0
+    log_level: str = "INFO"
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What is different about a pipeline."""
+
+    enabled: bool = True
+    confidence_min: float | None = None  # None: as the model's bundle has it
+    classes_ignored: frozenset[str] = frozenset()
+
+    def thresholds(self, given: Thresholds) -> Thresholds:
+        """The bundle's thresholds with these changes. A class with a threshold of its own keeps it."""
+        confidence = given.confidence if self.confidence_min is None else self.confidence_min
+        ignored = dict.fromkeys(sorted(self.classes_ignored), math.inf)
+        return replace(given, confidence=confidence, per_class={**given.per_class, **ignored})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is to be in force. `holds` is for the report, `refused` the reason for each field that is not."""
+
+    tunings: Mapping[str, Tuning] = field(default_factory=dict)  # by pipeline, each of them
+    muted_until_utc_ms: Mapping[str, int] = field(default_factory=dict)  # by alert rule
+    labels: Mapping[str, str] = field(default_factory=dict)
+    heartbeat_s: float = 15.0
+    log_level: str = "INFO"
+    sync: Mapping[str, Any] | None = None
+    holds: Mapping[str, Any] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def muted(self, now_utc_ms: int) -> frozenset[str]:
+        """The rules that raise no alert now."""
+        return frozenset(rule for rule, until_ms in self.muted_until_utc_ms.items() if now_utc_ms < until_ms)
+
+
+def plan(resolution: Resolution, here: Here) -> Plan:
+    """What these values mean on this node."""
+    changes: dict[str, dict[str, Any]] = {name: {} for name in here.pipelines}
+    muted: dict[str, int] = {}
+    labels, single = dict(here.labels), dict[str, Any]()
+    refused = dict(resolution.refused)
+    for path, value in resolution.values.items():
+        found = find_field(path)
+        assert found is not None, "resolve lets through what is in the table, nothing else"
+        kind, _, leaf = found[0].path.partition(".<name>")
+        name = found[1]
+        if kind == "pipelines" and name in changes:
+            changes[name][leaf.removeprefix(".")] = value
+        elif kind == "pipelines":
+            refused[path] = f"there is no pipeline {name!r} here ({_listed(here.pipelines)})"
+        elif kind == "alerts" and name in here.rules:
+            muted[name] = value
+        elif kind == "alerts":
+            refused[path] = f"there is no alert rule {name!r} here ({_listed(here.rules)})"
+        elif kind == "labels":
+            labels[name] = value
+        else:
+            single[kind] = value
+    tunings = {
+        name: Tuning(
+            given.get("enabled", True), given.get("confidence_min"), frozenset(given.get("classes_ignored", ()))
+        )
+        for name, given in changes.items()
+    }
+    made = Plan(
+        tunings,
+        muted,
+        labels,
+        float(single.get("heartbeat_s", here.heartbeat_s)),
+        single.get("log.level", here.log_level),
+        single.get("sync"),
+        refused=refused,
+    )
+    applied = {path: value for path, value in resolution.values.items() if path not in refused}
+    return replace(made, holds=_facts(made, here) | _echo(applied))
+
+
+def without(made: Plan, path: str, reasons: list[str]) -> Plan:
+    """The plan after a part of the agent has refused a value of it."""
+    holds = {key: value for key, value in made.holds.items() if key != path}
+    return replace(made, holds=holds, refused={**made.refused, path: "; ".join(reasons)[:500]})
+
+
+def _facts(made: Plan, here: Here) -> dict[str, Any]:
+    """What holds although nobody wrote it."""
+    found: dict[str, Any] = {"heartbeat_s": made.heartbeat_s, "log.level": made.log_level}
+    found |= {f"labels.{name}": value for name, value in made.labels.items()}
+    for name, model in here.pipelines.items():
+        found[f"pipelines.{name}.model"] = model
+        found[f"pipelines.{name}.enabled"] = made.tunings[name].enabled
+    return found
+
+
+def _echo(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {path: value for path, value in values.items() if len(canonical(value)) <= ECHO_CHARS_MAX}
+
+
+def _listed(names: Mapping[str, str] | frozenset[str]) -> str:
+    return ", ".join(sorted(names)[:12]) or "there is none"

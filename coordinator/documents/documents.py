@@ -1,0 +1,191 @@
+"""Publishes what nodes should be and asks for what is not known of them: the driver of both documents.
+
+The desired document is published after each connect of ours, on each change, and again to a node whose heartbeat
+names another. A node whose heartbeat names a birth or a report that is not here is asked for it. Both at most every
+few seconds a node, and less often where it does not help.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from coordinator.counters import Counters
+from coordinator.documents.changes import Change, ChangeRefusedError
+from coordinator.ingest.decode import News
+from coordinator.link.commands import CommandRefusedError
+from coordinator.store.store import Committed, Store
+from runtime.backoff import Backoff
+from runtime.errors import EdgewrightError
+from runtime.mqtt import Message
+from schemas.codec import document_hash, encode_command
+from schemas.documents import encode
+from schemas.errors import LocalWireError, RemoteWireError
+from schemas.messages import Birth, Command, Count, Heartbeat
+from schemas.shape import Limit, ShapeError, fields_of, read
+from schemas.topics import Kind, Topic, TopicSpace, check_node_name
+
+log = logging.getLogger(__name__)
+
+AGAIN = Backoff(first_s=5.0, max_s=600.0)
+RETRY_S = 1.0
+ROOM_EVERY_S = 0.05
+REPORT = "report"  # the function of a node that publishes its documents again
+
+
+@dataclass(frozen=True, slots=True)
+class SetDesired:
+    """The arguments of the command `setDesired`."""
+
+    node: str
+    set: dict[str, Any] = field(default_factory=dict)
+    unset: Annotated[tuple[str, ...], Limit(len_max=1000)] = ()
+    if_revision: Count | None = None
+    source: Annotated[str, Limit(len_max=200)] = ""
+
+
+@dataclass(slots=True)
+class _Told:
+    """When a node was last told or asked again, and how often without its heartbeat having matched since."""
+
+    at_s: float = 0.0
+    times: int = 0
+
+
+class Documents:
+    """One coordinator's. `publish` and `has_room` are those of the connection."""
+
+    def __init__(
+        self, store: Store, space: TopicSpace, counters: Counters, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._counters = counters
+        self._now_s = now_s
+        self._space = space
+        self._desired, self._reported = (dict(hashes) for hashes in store.document_hashes)
+        self._births: dict[str, str] = {}
+        self._named: dict[str, str] = {}  # the report that a node's newest heartbeat names
+        self._told: dict[str, _Told] = {}
+        self._due: dict[str, None] = {}  # nodes whose desired document is to be published, oldest first
+        self._wake = asyncio.Event()
+        self.publish: Callable[[Message], None] = lambda message: None
+        self.is_connected: Callable[[], bool] = lambda: False
+        self.has_room: Callable[[], bool] = lambda: False  # and connected
+        self.is_registered: Callable[[str], bool] = lambda node: False
+
+    async def run(self) -> None:
+        """Publishes what is due, without filling the connection's queue."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._due and self.has_room():
+                await self._publish_one()
+                await asyncio.sleep(0)
+            if self._due and self.is_connected():
+                await asyncio.sleep(ROOM_EVERY_S)
+                self._wake.set()
+
+    async def _publish_one(self) -> None:
+        node = next(iter(self._due))
+        del self._due[node]  # before reading: a change from now on makes it due again
+        try:
+            document = await self._store.desired(node)
+        except EdgewrightError as error:
+            log.error("the desired document of %s cannot be read: %s", node, error)
+            self._due[node] = None
+            await asyncio.sleep(RETRY_S)
+            return
+        except RemoteWireError as error:  # damaged on the disk: not to be published, and no reason to stop
+            log.error("the desired document of %s is damaged: %s", node, error)
+            return
+        if document.revision:
+            self._desired[node] = document.hash
+            self._counters.desired_published += 1
+            self.publish(Message(self._space.text(Topic(Kind.DESIRED, node)), encode(document), retain=True))
+
+    def connected(self) -> None:
+        """The broker may have forgotten everything."""
+        self._due.update(dict.fromkeys(self._desired))
+        self._wake.set()
+
+    # ---- what nodes say -------------------------------------------------------------------------
+
+    def names_report(self, node: str, digest: str) -> bool:
+        """True when the node's newest heartbeat names this report: then it is the one, whatever its number."""
+        return self._named.get(node) == digest
+
+    def heard(self, news: list[tuple[News, bytes]], committed: Committed) -> None:
+        """It is durable now."""
+        self._reported.update(committed.reported)
+        for node, document in committed.renewed.items():
+            log.warning("%s answers to a document that is not ours: epoch %d begins", node, document.epoch)
+            self._make_due(node, document.hash)
+        for one, payload in news:
+            match one.document:
+                case Birth():
+                    self._births[one.node] = document_hash(payload)
+                case Heartbeat() as beat:
+                    self._compare(one.node, beat, self._now_s())
+
+    def _compare(self, node: str, beat: Heartbeat, now_s: float) -> None:
+        self._named[node] = beat.reported_hash
+        unknown = [
+            name
+            for name, told, known in (
+                (Kind.BIRTH.value, beat.birth_hash, self._births.get(node)),
+                (Kind.REPORTED.value, beat.reported_hash, self._reported.get(node)),
+            )
+            if told and told != known
+        ]
+        stale = node in self._desired and beat.desired_hash != self._desired[node]
+        if not unknown and not stale:
+            self._told.pop(node, None)
+            return
+        told = self._told.setdefault(node, _Told())
+        if told.times and now_s < told.at_s + AGAIN.delay_s(told.times - 1, 0.5):
+            return
+        told.at_s, told.times = now_s, told.times + 1
+        if stale:
+            self._make_due(node, self._desired[node])
+        if unknown:
+            self._ask(node, unknown)
+
+    def _ask(self, node: str, names: list[str]) -> None:
+        self._counters.asked_again += 1
+        command = Command(REPORT, {"documents": names}, expires_s=30.0)
+        self.publish(Message(self._space.text(Topic(Kind.CMD, node, REPORT)), encode_command(command)))
+
+    def _make_due(self, node: str, digest: str) -> None:
+        self._desired[node] = digest
+        self._due[node] = None
+        self._wake.set()
+
+    # ---- what operators want --------------------------------------------------------------------
+
+    async def set_desired(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The command `setDesired`. Raises CommandRefusedError with the current document where it is stale."""
+        try:
+            asked = read(SetDesired, arguments, strict=True)
+        except ShapeError as error:
+            raise CommandRefusedError("bad_arguments", str(error)) from error
+        if wrong := check_node_name(asked.node):
+            raise CommandRefusedError("bad_arguments", f"node: {wrong}")
+        change = Change(asked.set, asked.unset, asked.if_revision, asked.source)
+        try:
+            changed = await self._store.change_desired(asked.node, change)
+        except ChangeRefusedError as error:
+            raise CommandRefusedError(error.code, str(error), fields_of(error.current)) from error
+        except LocalWireError as error:
+            raise CommandRefusedError("too_large", str(error)) from error
+        except RemoteWireError as error:
+            raise CommandRefusedError("damaged", f"what is stored of {asked.node} cannot be read: {error}") from error
+        if changed.fields:
+            self._told[asked.node] = _Told(self._now_s(), 1)  # its next heartbeat may not know of it yet
+            self._make_due(asked.node, changed.desired.hash)
+        return {
+            "changed": changed.fields,
+            "desired": fields_of(changed.desired),
+            "registered": self.is_registered(asked.node),
+        }

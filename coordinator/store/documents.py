@@ -1,0 +1,242 @@
+"""The tables of desired and reported documents, their history, and the conflicts between them.
+
+All of it in the writer's transaction: a report, the document that it renews and the events about both become durable
+together.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from coordinator.documents.changes import (
+    Change,
+    Changed,
+    applied,
+    apply_change,
+    conflicts,
+    new_clock,
+    renewed,
+    seen_stamps,
+    shortened,
+)
+from coordinator.fleet.registry import FleetEvent
+from coordinator.store.store import ReportedRow
+from runtime.timeline import MachineTime, read
+from schemas.documents import Conflict, Desired, Reported, decode_desired, decode_reported, encode
+from schemas.hlc import Clock, Stamp
+from schemas.shape import fields_of
+
+HISTORY_MAX = 100  # revisions of a node that are remembered
+CONFLICTS_MAX = 200  # of a node
+
+_UPSERT_DESIRED = """
+INSERT OR REPLACE INTO desired (node, epoch, revision, hash, updated_utc_ms, document) VALUES (?, ?, ?, ?, ?, ?)
+"""
+_UPSERT_REPORTED = """
+INSERT OR REPLACE INTO reported (node, boot, serial, hash, received_utc_ms, document) VALUES (?, ?, ?, ?, ?, ?)
+"""
+_INSERT_HISTORY = """
+INSERT INTO desired_history (node, epoch, revision, time_utc_ms, source, changes) VALUES (?, ?, ?, ?, ?, ?)
+"""
+_OLD_HISTORY = """
+DELETE FROM desired_history WHERE node = ?1 AND id <= coalesce(
+    (SELECT id FROM desired_history WHERE node = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2), 0)
+"""
+_INSERT_CONFLICT = """
+INSERT INTO conflicts (node, path, coordinator_at, node_at, found_utc_ms, document) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+"""
+_OLD_CONFLICTS = """
+DELETE FROM conflicts WHERE node = ?1 AND id <= coalesce(
+    (SELECT id FROM conflicts WHERE node = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2), 0)
+"""
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a report came to. `renewed`: the desired document that now has to be published."""
+
+    hash: str = ""  # of the report that is kept now
+    events: list[FleetEvent] = field(default_factory=list)
+    renewed: Desired | None = None
+
+
+# ---- documents ---------------------------------------------------------------------------------
+
+
+def desired(db: sqlite3.Connection, node: str) -> Desired:
+    """The desired document of a node; an empty one of revision 0 where there is none."""
+    row = db.execute("SELECT document FROM desired WHERE node = ?", (node,)).fetchone()
+    return Desired() if row is None else decode_desired(row[0].encode())
+
+
+def reported(db: sqlite3.Connection, node: str) -> Reported:
+    """What a node last reported; an empty document where it never did."""
+    row = db.execute("SELECT document FROM reported WHERE node = ?", (node,)).fetchone()
+    return Reported() if row is None else decode_reported(row[0].encode())
+
+
+def hashes(db: sqlite3.Connection) -> tuple[dict[str, str], dict[str, str]]:
+    """By node, of all desired and of all reported documents."""
+    return dict(db.execute("SELECT node, hash FROM desired")), dict(db.execute("SELECT node, hash FROM reported"))
+
+
+def change(db: sqlite3.Connection, node: str, asked: Change, now: MachineTime) -> Changed:
+    """Makes and keeps the next revision. Raises ChangeRefusedError or LocalWireError (too large): nothing is kept."""
+    now_ms = _utc_ms(db, now)
+    before = desired(db, node)
+    changed = apply_change(asked, before, reported(db, node), _clock(db), now_ms)
+    if changed.fields:
+        _write_desired(db, node, changed.desired, asked.source, changed.fields, now_ms)
+        _keep_clock(db, changed.clock)
+    return changed
+
+
+def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) -> Taken:
+    """Keeps a report that is newer than the one before, or that the node's heartbeat names; tells what it means."""
+    node, document = row.node, row.document
+    kept = db.execute("SELECT hash, boot, serial FROM reported WHERE node = ?", (node,)).fetchone()
+    if kept and (kept[0] == document.hash or (not row.named and (document.boot, document.serial) <= kept[1:])):
+        return Taken(kept[0])
+    before = reported(db, node)
+    taken = Taken(document.hash)
+    now_ms = _utc_ms(db, now)
+    values = (node, document.boot, document.serial, document.hash, row.received_utc_ms, encode(document).decode())
+    db.execute(_UPSERT_REPORTED, values)
+    clock, ahead = seen_stamps(_clock(db), before, document, now_ms)
+    _keep_clock(db, clock)
+    ours = desired(db, node)
+
+    def tell(kind: str, data: dict[str, Any]) -> None:
+        taken.events.append(FleetEvent(kind, node, data, row.received_utc_ms))
+
+    if document.revision and document.version != before.version:
+        tell("DesiredApplied", applied(document))
+    for path, ahead_ms in ahead.items():
+        tell("ClockAhead", {"path": path, "at": document.stamps[path].at, "ahead_ms": ahead_ms})
+    for conflict in conflicts(ours, document):
+        if _keep_conflict(db, node, conflict, row.received_utc_ms):
+            tell("ConflictResolved", fields_of(conflict))
+    taken.renewed = renewed(ours, document)
+    if taken.renewed is not None:
+        _write_desired(db, node, taken.renewed, f"node answers to {document.epoch}.{document.revision}", {}, now_ms)
+        told = {"epoch": taken.renewed.epoch, "revision": taken.renewed.revision}
+        tell("DesiredEpochBegun", told | {"reported_epoch": document.epoch, "reported_revision": document.revision})
+    return taken
+
+
+def _write_desired(
+    db: sqlite3.Connection, node: str, document: Desired, source: str, changes: dict[str, list[Any]], now_ms: int
+) -> None:
+    text = encode(document).decode()
+    db.execute(_UPSERT_DESIRED, (node, document.epoch, document.revision, document.hash, now_ms, text))
+    line = json.dumps({path: [shortened(a), shortened(b)] for path, (a, b) in changes.items()}, ensure_ascii=False)
+    db.execute(_INSERT_HISTORY, (node, document.epoch, document.revision, now_ms, source[:200], line))
+    db.execute(_OLD_HISTORY, (node, HISTORY_MAX))
+
+
+def _keep_conflict(db: sqlite3.Connection, node: str, conflict: Conflict, found_utc_ms: int) -> bool:
+    """False where it is known."""
+    text = json.dumps(fields_of(conflict), ensure_ascii=False)
+    values = (node, conflict.path, conflict.coordinator_at, conflict.node_at, found_utc_ms, text)
+    is_new = db.execute(_INSERT_CONFLICT, values).rowcount > 0
+    if is_new:
+        db.execute(_OLD_CONFLICTS, (node, CONFLICTS_MAX))
+    return is_new
+
+
+# ---- time --------------------------------------------------------------------------------------
+
+
+def _utc_ms(db: sqlite3.Connection, now: MachineTime) -> int:
+    """UTC that does not follow a jump of the wall clock, also over restarts of the process."""
+    text = _meta(db, "clock_anchor")
+    anchor = MachineTime(*json.loads(text)) if text else None
+    reading = read(anchor, now)
+    kept = reading.anchor
+    _set_meta(db, "clock_anchor", json.dumps([kept.machine_boot, kept.steady_ms, kept.wall_ms]))
+    return reading.utc_ms
+
+
+def _clock(db: sqlite3.Connection) -> Clock:
+    text = _meta(db, "hlc")
+    clock = new_clock()
+    return Clock(clock.node, Stamp.parse(text)) if text else clock
+
+
+def _keep_clock(db: sqlite3.Connection, clock: Clock) -> None:
+    if clock.last.node:
+        _set_meta(db, "hlc", str(clock.last))
+
+
+def _meta(db: sqlite3.Connection, key: str) -> str | None:
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+# ---- for people --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredView:
+    """A node's desired document beside what it reports; empty documents where there is none."""
+
+    node: str
+    desired: Desired
+    updated_utc_ms: int
+    reported: Reported
+    received_utc_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionView:
+    """One step of a desired document. `changes`: by field the value before and after."""
+
+    node: str
+    epoch: int
+    revision: int
+    time_utc_ms: int
+    source: str
+    changes: dict[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictView:
+    """A conflict and when the coordinator learnt of it."""
+
+    node: str
+    found_utc_ms: int
+    conflict: dict[str, Any]
+
+
+def view(db: sqlite3.Connection, node: str) -> DesiredView:
+    """Both documents of a node."""
+    updated = db.execute("SELECT updated_utc_ms FROM desired WHERE node = ?", (node,)).fetchone()
+    received = db.execute("SELECT received_utc_ms FROM reported WHERE node = ?", (node,)).fetchone()
+    return DesiredView(
+        node, desired(db, node), updated[0] if updated else 0, reported(db, node), received[0] if received else 0
+    )
+
+
+def history(db: sqlite3.Connection, node: str) -> list[RevisionView]:
+    """The revisions of a node that are remembered, oldest first."""
+    sql = "SELECT epoch, revision, time_utc_ms, source, changes FROM desired_history WHERE node = ? ORDER BY id"
+    return [
+        RevisionView(node, epoch, revision, utc_ms, source, json.loads(changes))
+        for epoch, revision, utc_ms, source, changes in db.execute(sql, (node,))
+    ]
+
+
+def found_conflicts(db: sqlite3.Connection, node: str, limit: int) -> list[ConflictView]:
+    """The newest conflicts, oldest of them first; of one node, or of all."""
+    sql = """
+        SELECT node, found_utc_ms, document FROM conflicts WHERE ?1 = '' OR node = ?1 ORDER BY id DESC LIMIT ?2
+    """
+    rows: Iterator[Any] = db.execute(sql, (node, limit))
+    return [ConflictView(name, found, json.loads(text)) for name, found, text in rows][::-1]
