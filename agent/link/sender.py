@@ -269,7 +269,9 @@ class Sender:
                 self._look_back(time.monotonic())
                 if not await self._round():
                     try:
-                        await asyncio.wait_for(self._wake.wait(), HELD_BACK_S if self._held_back else TICK_S)
+                        # Not `wait_for`: in Python 3.11 it forgets a cancellation that comes together with the event.
+                        async with asyncio.timeout(HELD_BACK_S if self._held_back else TICK_S):
+                            await self._wake.wait()
                     except TimeoutError:
                         continue
         finally:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of what is kept at the node
+SUM_DIGITS = 6  # confidences have three: so sums are exact, in whatever order they are made
 GRACE_MS = 2000  # a window is closed by time so much after its end: its last frames may still be under way
 
 
@@ -33,7 +34,7 @@ class ClassSummary:
         self.frames += other.frames
         self.confidence_min = min(self.confidence_min, other.confidence_min)
         self.confidence_max = max(self.confidence_max, other.confidence_max)
-        self.confidence_sum += other.confidence_sum
+        self.confidence_sum = round(self.confidence_sum + other.confidence_sum, SUM_DIGITS)
         self.histogram = [a + b for a, b in zip(self.histogram, histogram, strict=True)]
 
 
@@ -63,7 +64,7 @@ class Summary:
             if seen is None:
                 seen = self.classes[name] = ClassSummary([0] * (len(self.bounds) + 1))
             seen.detections += 1
-            seen.confidence_sum += confidence
+            seen.confidence_sum = round(seen.confidence_sum + confidence, SUM_DIGITS)
             seen.confidence_min = min(seen.confidence_min, confidence)
             seen.confidence_max = max(seen.confidence_max, confidence)
             seen.histogram[bisect_right(self.bounds, confidence)] += 1

@@ -17,6 +17,7 @@ from typing import Any
 from schemas.sync import Budget
 
 HOUR_MS = 3_600_000
+ROLL_S = 1.0
 _LATEST_MS = 253_370_764_800_000
 
 
@@ -40,6 +41,7 @@ class BudgetMeter:
             "day": _Period(24 * 3600.0),
             "month": _Period(31 * 24 * 3600.0),
         }
+        self._rolled = (-1, 0.0)  # the hour and the run time of the last look
 
     def is_left(self, utc_ms: int, run_s: float) -> bool:
         """True while something may be sent."""
@@ -68,12 +70,17 @@ class BudgetMeter:
             if isinstance(kept, list) and len(kept) == 3 and all(isinstance(item, int | float) for item in kept):
                 period.index, period.used = int(kept[0]), max(0, int(kept[1]))
                 period.since_run_s = float(kept[2])
+        self._rolled = (-1, 0.0)
 
     def _given(self) -> list[tuple[str, int | None]]:
         limits = self.limits
         return [("hour", limits.hour_bytes), ("day", limits.day_bytes), ("month", limits.month_bytes)]
 
     def _roll(self, utc_ms: int, run_s: float) -> None:
+        hour = utc_ms // HOUR_MS
+        if hour == self._rolled[0] and 0.0 <= run_s - self._rolled[1] < ROLL_S:
+            return  # asked at each message: within the hour nothing begins but by run time
+        self._rolled = (hour, run_s)
         indexes = _indexes(utc_ms)
         for name, limit in self._given():
             period = self._periods[name]
