@@ -192,6 +192,9 @@ class Journal:
     def _keep_time(self, now: MachineTime) -> int:
         reading = self._reading(now)
         kept = reading.anchor
+        if reading.is_news(int(self._get("clock_jump_ms") or 0)):
+            log.warning("%s", reading.told())
+            self._set("clock_jump_ms", str(reading.jump_ms))
         self._set("clock_anchor", json.dumps([kept.machine_boot, kept.steady_ms, kept.wall_ms]))
         return reading.utc_ms
 

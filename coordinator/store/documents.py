@@ -5,6 +5,7 @@ together.
 """
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from runtime.timeline import MachineTime, read
 from schemas.documents import Conflict, Desired, Reported, decode_desired, decode_reported, encode
 from schemas.hlc import Clock, Stamp
 from schemas.shape import fields_of
+
+log = logging.getLogger(__name__)
 
 HISTORY_MAX = 100  # revisions of a node that are remembered
 CONFLICTS_MAX = 200  # of a node
@@ -156,6 +159,9 @@ def _utc_ms(db: sqlite3.Connection, now: MachineTime) -> int:
     anchor = MachineTime(*json.loads(text)) if text else None
     reading = read(anchor, now)
     kept = reading.anchor
+    if reading.is_news(int(_meta(db, "clock_jump_ms") or 0)):
+        log.warning("%s", reading.told())
+        _set_meta(db, "clock_jump_ms", str(reading.jump_ms))
     _set_meta(db, "clock_anchor", json.dumps([kept.machine_boot, kept.steady_ms, kept.wall_ms]))
     return reading.utc_ms
 

@@ -137,11 +137,13 @@ def test_a_change_that_knows_of_the_nodes_write_overrules_it_whatever_its_clock(
 
 
 @pytest.mark.parametrize("jump_ms", [0, DAY_MS, -DAY_MS])
-def test_a_clock_that_jumps_changes_no_stamp(desk: Desk, jump_ms: int) -> None:
+def test_a_clock_that_jumps_changes_no_stamp(desk: Desk, jump_ms: int, caplog: pytest.LogCaptureFixture) -> None:
     desk.change(log__level="DEBUG")
     desk.pass_time(1000, jump_ms)
     later = desk.change(log__level="INFO").writes()["log.level"].at
     assert later == Stamp(NOON_MS + 1000, 0, "coordinator")
+    desk.change(log__level="DEBUG")
+    assert caplog.text.count("the wall clock has jumped") == (1 if jump_ms else 0)
 
 
 def test_a_conflict_is_recorded_once_with_both_values(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.ctl.arguments import UsageError, field_values
 from schemas.documents import (
     Conflict,
     Desired,
@@ -132,6 +133,32 @@ def test_who_may_write_what(path: str, value: Any, writer: Owner, said: str | No
     found = mistake(path, value, writer)
     assert found is None if said is None else said in str(found)
     assert mistakes({path: value}, writer) == ([found] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("typed_text", "value"),
+    [
+        ("labels.line=3", "3"),
+        ("labels.line=", ""),
+        ("labels.line=a=b", "a=b"),
+        ("log.level=DEBUG", "DEBUG"),
+        ('log.level="DEBUG"', "DEBUG"),
+        ("pipelines.door.enabled=false", False),
+        ("pipelines.door.enabled=no", "no"),
+        ('pipelines.door.classes_ignored=["a"]', ["a"]),
+        ("heartbeat_s=2.5", 2.5),
+        ("warp=9", 9),
+    ],
+)
+def test_what_a_person_types_becomes_what_the_field_wants(typed_text: str, value: Any) -> None:
+    (found,) = field_values([typed_text]).values()
+    assert found == value
+
+
+@pytest.mark.parametrize("item", ["", "log.level", "=5"])
+def test_what_is_no_assignment_is_refused(item: str) -> None:
+    with pytest.raises(UsageError, match="not like field=value"):
+        field_values([item])
 
 
 def test_every_shared_field_has_a_rule_and_no_other_has() -> None:

@@ -131,6 +131,8 @@ def test_changes_from_both_sides_meet_and_are_applied_without_a_restart(system: 
     shown = {item["conflict"]["path"]: item["conflict"] for item in system.ctl("conflicts", "gw-1", "--json")}
     assert shown[ENABLED]["winner"] == "coordinator"
     assert (shown["labels.line"]["coordinator_value"], shown["labels.line"]["node_value"]) == ("5", "3")
+    told = [json.loads(line) for line in system.local("conflicts").splitlines()]
+    assert {item["path"]: item for item in told} == shown  # the same at the node
     wait_until(lambda: "line=3" in system.ctl("nodes"), lambda: system.ctl("nodes"))  # the birth has it too
     assert json.loads(system.local("show", "--json"))["fields"][ENABLED]["holds"] is True
     assert "labels.line" in system.ctl("desired", "show", "gw-1")

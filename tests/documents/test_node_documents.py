@@ -68,6 +68,17 @@ def test_each_value_goes_to_its_part_and_what_is_not_here_is_refused_alone() -> 
     assert not made.holds.keys() & made.refused.keys()
 
 
+def test_names_that_no_path_can_hold_are_left_out_of_the_report() -> None:
+    odd = Here({"a b": "m", "x" * 300: "m", "door": "weld"}, frozenset(), {"ü": "1", "line": "a"})
+    made = plan(resolve(Known()), odd)
+    assert made.tunings.keys() == odd.pipelines.keys()
+    assert made.holds.keys() == {
+        "heartbeat_s", "log.level", "labels.line", "pipelines.door.enabled", "pipelines.door.model",
+    }  # fmt: skip
+    report = make_report(Journalled(), made, 1, Reported(1))
+    assert decode_reported(encode(report)) == report
+
+
 def test_thresholds() -> None:
     given = Thresholds(confidence=0.5, per_class={"dog": 0.9})
     tuned = Tuning(True, 0.2, frozenset({"cat", "unicorn"})).thresholds(given).by_class(("person", "cat", "dog"))
