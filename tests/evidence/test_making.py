@@ -153,7 +153,7 @@ def test_nothing_of_a_camera_with_a_local_only_pipeline_leaves(tmp_path: Path) -
             await until(lambda: len(one.told()) == 2)
             assert all(told["local_only"] and "local_only" in told["reason"] for told in one.told())
             assert one.store.figures()["kept"] == 2
-            assert one.store.to_send(10) == []
+            assert one.store.next_to_send(all_of_it=True, without=frozenset()) is None
 
     asyncio.run(run())
 
