@@ -39,15 +39,19 @@ from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, Row
 from agent.outbox.tables import LaneAccount
+from agent.results.recorder import Recorder
 from agent.state import StateFile
 from agent.stream import Stream
+from agent.sync.command import sync_function
+from agent.sync.sync import Sync
 from runtime.errors import EdgewrightError
 from runtime.scheduling import prefer_short_slices
 from runtime.sdnotify import Notifier
-from runtime.supervision import LoopWatch, Supervisor, feed_watchdog, run_until_signalled
+from runtime.supervision import LoopWatch, RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
+from schemas.sync import SyncPolicy
 from schemas.topics import Kind, TopicSpace
 
 log = logging.getLogger(__name__)
@@ -95,15 +99,27 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self.notes_dropped_total = 0
 
-        # camera ─► slots ─► worker ─► pipeline ─► outbox ─► sender ─► link
+        # camera ─► slots ─► worker ─► pipeline ─► outlet (results, policy) ─► outbox ─► sender (gate) ─► link
         self._slots: Slots[Work] = Slots()
         self._worker = InferenceWorker(self._take, self._deliver)
         self.outbox = Outbox(self._file)
         self.switches = Switches()
+        self._recorder = Recorder(node.data_dir / "results.db", config.results, self.switches, self.announce)
+        self.sync = Sync(
+            config.sync,
+            rate=RateGate(config.link),
+            outbox=self.outbox,
+            recorder=self._recorder,
+            state=self._state,
+            switches=self.switches,
+            act=self._act,
+            announce=self.announce,
+        )
         self._evidence = evidence_opening.open_evidence(
             config.evidence,
             node.data_dir,
             [camera.id for camera in cameras],
+            private=frozenset(pipeline.camera for pipeline in config.pipelines if pipeline.local_only),
             outbox=self.outbox,
             switches=self.switches,
             announce=self.announce,
@@ -119,15 +135,19 @@ class Agent:
                 announce=self.announce,
                 boot=self.boot,
                 switches=self.switches,
+                sync=self.sync,
                 evidence=self._evidence,
             )
             for camera in cameras
         }
-        functions = [*node_functions(self.streams, self.status), report_function(self._again)]
+        functions = [
+            *node_functions(self.streams, self.status),
+            report_function(self._again),
+            sync_function(self.sync),
+        ]
         if self._evidence is not None:
             functions += evidence_functions(self._evidence)
         self._functions = Functions(functions)
-        gate = RateGate(config.link)
         self._sender = Sender(
             self._file,
             node=node.id,
@@ -135,8 +155,10 @@ class Agent:
             space=self._space,
             resend_after_s=node.resend_after_s,
             settings=config.link,
-            gate=gate,
+            gate=self.sync.gate,
         )
+        self._sender.compress = self.sync.policy.compress
+        self.sync.on_policy = self._follow
         self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
         self._link = Link(
             addresses,
@@ -158,7 +180,7 @@ class Agent:
                 config.evidence,
                 self._evidence.store,
                 self._link,
-                gate,
+                self.sync.gate,
                 node=node.id,
                 space=self._space,
                 resend_after_s=node.resend_after_s,
@@ -171,6 +193,7 @@ class Agent:
             self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._in_force.mute
         )
         self.documents.publish = self._link.publish_reported
+        self.documents.on_sync_policy = self.sync.follow
         self._link.on_desired, self._link.reported = self.documents.receive, self.documents.payload
         self._actions = Actions(
             config.actions,
@@ -213,6 +236,9 @@ class Agent:
                 evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("documents", self.documents.run, stage=2)
+            supervisor.supervise("results", self._recorder.run, RestartPolicy(restarts_max=None), stage=2)
+            supervisor.supervise("sync", self.sync.run, stage=2)
+            supervisor.supervise("cloud-sync", self.sync.cloud.run, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
             supervisor.supervise("link", self._link.run, stage=3, stop=self._stop_link, stop_timeout_s=10.0)
             supervisor.supervise("loop-watch", self._loop_watch.run, stage=4)
@@ -262,6 +288,7 @@ class Agent:
     def _close(self) -> None:
         self._slots.close()
         self._worker.stop(5.0)
+        self._recorder.close()
         if self._evidence is not None:
             self._evidence.close()
         self._file.close()
@@ -317,6 +344,13 @@ class Agent:
             host.temperature_c(),
             host.disk_free_mb(self.config.node.data_dir),
         )
+
+    def _follow(self, policy: SyncPolicy) -> None:
+        self._sender.compress = policy.compress
+
+    def _act(self, drafts: Sequence[Draft]) -> None:
+        """Facts that do not leave the node: local actions see them all the same."""
+        self._actions.trigger(drafts)
 
     def _appending(self, drafts: Sequence[Draft]) -> None:
         self._actions.trigger(drafts)
@@ -395,7 +429,11 @@ class Agent:
             birth_hash=self._link.birth_hash,
             desired_hash=self.documents.desired_hash,
             reported_hash=self.documents.reported.hash,
+            sync=self._synced(figures),
         )
+
+    def _synced(self, figures: Figures) -> dict[str, dict[str, int]]:
+        return self.sync.lanes(figures.accounts, self._sender.resent_by_lane)
 
     async def status(self) -> dict[str, Any]:
         """What `cmd/status` answers."""
@@ -413,12 +451,14 @@ class Agent:
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
             "outbox": [asdict(account) for account in self._figures.accounts],
             "link": self._sender.state(),
+            "sync": {**self.sync.report(), "lanes": self._synced(self._figures)},
+            "results": self._recorder.report(),
             "broker": self._link.state(),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
-            "desired": list(self.documents.reported.version),
+            "desired": self.documents.state(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

@@ -14,10 +14,12 @@ from agent.evidence.settings import EvidenceSettings, evidence_mistakes
 from agent.infer.settings import InferSettings
 from agent.link.settings import BrokersConfig, LinkSettings
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
+from agent.results.settings import ResultsSettings
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from runtime.config import EndpointConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
 from schemas.shape import Limit, read_what_can_be
+from schemas.sync import SyncPolicy, policy_mistakes
 from schemas.topics import check_node_name
 
 T = TypeVar("T", BrokersConfig, EndpointConfig, "CameraTable", LocalBrokerConfig, ActionSettings)
@@ -64,6 +66,7 @@ class PipelineConfig:
     name: str = ""
     priority: Priority = Priority.NORMAL
     sample_interval_s: Annotated[float, Limit(ge=0, le=86400)] = 10.0
+    local_only: bool = False
     tracker: TrackerSettings = TrackerSettings()
     every_frame: bool = False
     object_events: bool = True
@@ -114,6 +117,8 @@ class AgentConfig:
     evidence: EvidenceSettings = EvidenceSettings()
     link: LinkSettings = LinkSettings()
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
+    sync: SyncPolicy = SyncPolicy()
+    results: ResultsSettings = ResultsSettings()
     log: LogConfig = LogConfig()
 
 
@@ -164,6 +169,7 @@ def check(config: AgentConfig) -> list[str]:
     mistakes += [f"inference.{text}" for text in config.inference.mistakes()]
     mistakes += [f"degradation.{text}" for text in config.degradation.mistakes()]
     mistakes += outbox_mistakes(config.outbox)
+    mistakes += [f"sync.{text}" for text in policy_mistakes(config.sync)]
     mistakes += config.broker.mistakes()
     cameras = [(i, camera) for i, camera in enumerate(config.cameras) if camera]
     ids = [camera.id for _, camera in cameras]

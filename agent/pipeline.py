@@ -3,7 +3,7 @@
     camera thread          infer thread             event loop
     ─────────────          ────────────             ──────────
     offer(frame)    ─►     (newest frame wins)  ─►  deliver(result)
-      prepare tensor         invoke                   decode ─► track ─► decide ─► outbox.append
+      prepare tensor         invoke                   decode ─► track ─► decide ─► outlet ─► outbox.append
 
 A pipeline is one model on one camera. While the loop decides about one frame, the model already runs on the next.
 """
@@ -30,6 +30,7 @@ from agent.infer.preprocess import Preprocessor
 from agent.infer.worker import Result, Work
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, draft_of
+from agent.sync.outlet import Outlet
 from agent.track.tracker import Tracker
 from agent.track.tracks import Tracks
 from runtime.mailbox import Mailbox
@@ -74,6 +75,7 @@ class Pipeline:
         live: bool,
         throttle: Throttle,
         switches: Switches,
+        outlet: Outlet,
         decided: Decided | None = None,
     ) -> None:
         self.name = name
@@ -90,6 +92,7 @@ class Pipeline:
         self._live = live
         self._throttle = throttle
         self._switches = switches
+        self._outlet = outlet
         self._on_decided = decided
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._arrived = Mailbox(asyncio.get_running_loop(), self._results.put_nowait)
@@ -150,9 +153,10 @@ class Pipeline:
         drafts = [self._draft(fact, frame, result.invoke_ms) for fact in facts]
         if sample := self._sample(frame):
             drafts.append(sample)
+        leaving = [*self._outlet.leaving(drafts), *self._outlet.frame(self._decider.view, frame)]
         if self._on_decided is not None:
-            self._on_decided(frame, detections, tracks, drafts)
-        return drafts
+            self._on_decided(frame, detections, tracks, leaving)
+        return leaving
 
     async def _commit(self, drafts: list[Draft], frame: Frame) -> None:
         try:
@@ -189,7 +193,7 @@ class Pipeline:
         if frame.time_s < self._sample_due_s:
             return None
         self._sample_due_s = frame.time_s + self._sample_interval_s
-        if not self._switches.is_on(Switch.SAMPLES) or not self._switches.is_on(Switch.SAMPLES_SENT):
+        if not self._switches.is_on(Switch.SAMPLES):
             return None
         data = {
             "camera_id": frame.camera_id,
@@ -217,7 +221,8 @@ class Pipeline:
     async def _tick(self) -> None:
         assert self._last is not None
         facts = self._decider.tick(self._camera_time_s(self._last))
-        await self._keep([self._draft(fact, self._last) for fact in facts], self._last)
+        drafts = [self._draft(fact, self._last) for fact in facts]
+        await self._keep(self._outlet.leaving(drafts), self._last)
 
     @staticmethod
     def _camera_time_s(last: Frame) -> float:
@@ -239,7 +244,8 @@ class Pipeline:
             await asyncio.sleep(0.02)
         if self._last is not None:
             facts = self._decider.finish(self._last.time_s)
-            await self._keep([self._draft(fact, self._last) for fact in facts], self._last)
+            drafts = [self._draft(fact, self._last) for fact in facts]
+            await self._keep([*self._outlet.leaving(drafts), *self._outlet.finish()], self._last)
 
     def decode_with(self, decoder: Decoder) -> None:
         """From the next frame on: another threshold, or other classes."""

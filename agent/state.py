@@ -1,4 +1,4 @@
-"""The small file of what an agent must remember exactly: its boot number and the journal of commands.
+"""The small file of what an agent must remember exactly: its boot number, the journal of commands, standing orders.
 
 Every commit is synchronous=FULL: a boot number is on disk before the first connect, a command before it is run.
 """
@@ -30,6 +30,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         CREATE INDEX commands_updated ON commands (updated);
         """,
     ),
+    ("0002_memory", "CREATE TABLE memory (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"),
 )
 
 
@@ -61,6 +62,7 @@ class StateFile:
                 self.cut_off = frozenset(
                     str(i) for (i,) in db.execute("SELECT id FROM commands WHERE result IS NULL")
                 )
+            self._memory: dict[str, str] = dict(db.execute("SELECT key, value FROM memory").fetchall())
         self._writer = Writer(db, name="state")
 
     def accept(self, identifier: str, function: str, *, packed: bool) -> "Future[Journalled | None]":
@@ -113,6 +115,19 @@ class StateFile:
         def job(db: sqlite3.Connection) -> list[Journalled]:
             found = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE NOT answered ORDER BY updated").fetchall()
             return [_journalled(row) for row in found]
+
+        return self._writer.submit(job)
+
+    def recall(self, key: str) -> str:
+        """What was last remembered under this key, also by an earlier start; empty for nothing."""
+        return self._memory.get(key, "")
+
+    def remember(self, key: str, value: str) -> "Future[None]":
+        """Keeps a short text under a key. In memory at once, on disk when the future is done."""
+        self._memory[key] = value
+
+        def job(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO memory (key, value) VALUES (?, ?)", (key, value))
 
         return self._writer.submit(job)
 

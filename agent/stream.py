@@ -30,6 +30,7 @@ from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
 from agent.outbox.outbox import Outbox
 from agent.pipeline import Pipeline
+from agent.sync.sync import Sync
 from agent.track.tracker import Tracker
 from runtime.errors import EdgewrightError, TemporaryError
 from schemas.messages import StreamReport
@@ -81,6 +82,7 @@ class Stream:
         announce: Announce,
         boot: int,
         switches: Switches,
+        sync: Sync,
         evidence: Evidence | None = None,
     ) -> None:
         self.camera_config = camera
@@ -92,6 +94,7 @@ class Stream:
         self._announce = announce
         self._boot = boot
         self._switches = switches
+        self._sync = sync
         self._evidence = evidence
         self._starts = 0
         self._loop = asyncio.get_running_loop()
@@ -229,6 +232,7 @@ class Stream:
             live=not self._recorded,
             throttle=part.throttle,
             switches=self._switches,
+            outlet=self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded),
             decided=functools.partial(evidence.decided, bundle.labels) if evidence else None,
         )
 
@@ -246,7 +250,9 @@ class Stream:
             await self._finish(part)
         name = part.config.title
         stats = part.pipeline.stats()
-        totals = {"frames_total": stats.frames_total, "detections_total": stats.detections_total}
+        totals = {"frames_total": stats.frames_total}
+        if not part.config.local_only:
+            totals["detections_total"] = stats.detections_total
         self._active = tuple(p for p in self._active if p.name != name)
         self._slots.remove(name)
         self._worker.remove(name)
@@ -357,19 +363,20 @@ class Stream:
             return StreamReport(self.id, part.config.title, part.state.value, error=part.error)
         stats, engine = part.pipeline.stats(), part.host.stats()
         running = "paused" if part.throttle.paused or part.throttle.disabled else state
+        stays = part.config.local_only  # then what was found is nobody's business
         return StreamReport(
             camera=self.id,
             pipeline=part.config.title,
             state=running if part.state is PipelineState.RUNNING else part.state.value,
             frames_total=stats.frames_total,
-            detections_total=stats.detections_total,
+            detections_total=0 if stays else stats.detections_total,
             dropped_total=part.pipeline.dropped_total,
             fps=round(camera.fps, 2) if camera else 0.0,
             infer_ms_p50=round(engine.latency_ms_p50, 3),
             infer_ms_p99=round(engine.latency_ms_p99, 3),
             decide_ms_p99=round(stats.latency_ms_p99, 3),
             engine=engine.rung,
-            counts=part.pipeline.class_counts,
+            counts={} if stays else part.pipeline.class_counts,
             error=part.error or (camera.last_error if camera else ""),
         )
 

@@ -45,7 +45,7 @@ class Coordinator:
         self._inbox = Inbox(self._counters)
         self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits)
-        self._documents = Documents(store, space)
+        self._documents = Documents(store, space, self._counters)
         self._subscriber = Subscriber(
             config.broker.address(),
             self._inbox,
@@ -68,6 +68,7 @@ class Coordinator:
         self._ingest.on_news = self._documents.heard
         self._ingest.names_report = self._documents.names_report
         self._documents.publish = self._subscriber.publish
+        self._documents.is_registered = self._fleet.nodes.__contains__
         self._documents.is_connected = lambda: self._subscriber.is_connected
         self._documents.has_room = lambda: self._subscriber.has_room
 

@@ -22,6 +22,8 @@ class Counters:
     batches: int = 0
     acknowledged: int = 0  # rows, to their nodes
     commit_failures: int = 0
+    desired_published: int = 0  # documents
+    asked_again: int = 0  # nodes, for a birth or a report that is not here
     connects: int = 0
     commit_ms: deque[float] = field(default_factory=lambda: deque(maxlen=COMMITS_KEPT))
 
@@ -39,6 +41,8 @@ class Counters:
             "batches": self.batches,
             "acknowledged": self.acknowledged,
             "commit_failures": self.commit_failures,
+            "desired_published": self.desired_published,
+            "asked_again": self.asked_again,
             "connects": self.connects,
             "commit_ms_p50": percentile(self.commit_ms, 50),
             "commit_ms_p99": percentile(self.commit_ms, 99),

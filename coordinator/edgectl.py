@@ -219,6 +219,8 @@ def _set_desired(parsed: Arguments) -> int:
         document, changed = result.result["desired"], result.result["changed"]
         said = ", ".join(f"{path}: {documents.value(a)} -> {documents.value(b)}" for path, (a, b) in changed.items())
         _write(f"epoch {document['epoch']}, revision {document['revision']}: {said or 'nothing to change'}")
+        if not result.result["registered"]:
+            _write(f"no node {parsed.node} has registered yet; it gets this when it does")
     return 0
 
 

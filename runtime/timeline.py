@@ -28,6 +28,16 @@ class Reading:
     anchor: MachineTime
     jump_ms: int = 0
 
+    def is_news(self, jump_ms_before: int) -> bool:
+        """True where the wall clock has jumped, or was put right, since it was off by so much."""
+        return abs(self.jump_ms - jump_ms_before) > FOLLOWED_MS_MAX
+
+    def told(self) -> str:
+        """For the log."""
+        if not self.jump_ms:
+            return "the wall clock is followed again"
+        return f"the wall clock has jumped by {self.jump_ms / 1000:+.0f} s: stamps of documents do not follow it"
+
 
 def read(anchor: MachineTime | None, now: MachineTime, heard_ms: int = 0) -> Reading:
     """UTC at `now`. `heard_ms` is a time that is over for certain, because somebody else has told it; 0: nothing."""

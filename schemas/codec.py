@@ -2,6 +2,7 @@
 
 Documents, events and alerts are JSON, so that every subscriber reads them; events follow CloudEvents 1.0 in JSON
 (structured mode). Heartbeats, batches and acknowledgements are msgpack. Unknown fields are tolerated.
+A batch may come as a zstd frame.
 Decoding raises RemoteWireError, encoding LocalWireError; both say what is wrong and where.
 """
 
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import msgpack
 
+from schemas.compress import decompress
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.identity import Identity
 from schemas.messages import (
@@ -72,8 +74,9 @@ def document_hash(payload: bytes) -> str:
 
 
 def encode_packed(message: Heartbeat | SyncBatch | Ack) -> bytes:
-    """A heartbeat, batch or acknowledgement as msgpack. Of gap records nothing is said where there are none."""
-    return _pack(message, unsaid=("gaps", "closed"))
+    """A heartbeat, batch or acknowledgement as msgpack. Of what came later to the wire nothing is said where there is
+    nothing to say: gap records, and what was synchronised."""
+    return _pack(message, unsaid=("gaps", "closed", "sync"))
 
 
 def encode_batch(stream: str, boot: int, rows: Sequence[bytes]) -> bytes:
@@ -87,8 +90,13 @@ def encode_batch(stream: str, boot: int, rows: Sequence[bytes]) -> bytes:
 
 def decode_packed(cls: type[T], kind: Kind, payload: bytes) -> T:
     """A msgpack message of `cls`."""
+    return _shaped(cls, kind, _from_msgpack(_within_limit(kind, payload)))
+
+
+def _within_limit(kind: Kind, payload: bytes) -> bytes:
+    """The payload within its limit; of a batch in a zstd frame what it unpacks to, within the same limit."""
     check_size(kind, payload)
-    return _shaped(cls, kind, _from_msgpack(payload))
+    return decompress(payload, RULES[kind].payload_bytes_max) if kind is Kind.SYNC else payload
 
 
 # ---- events and alerts: CloudEvents 1.0 --------------------------------------------------------
@@ -189,8 +197,7 @@ class OpenBatch:
 
 def open_batch(payload: bytes) -> OpenBatch:
     """The frame of a `sync` message. Raises RemoteWireError when the whole is unreadable."""
-    check_size(Kind.SYNC, payload)
-    raw = _unpacked(payload)
+    raw = _unpacked(_within_limit(Kind.SYNC, payload))
     rows, gaps = raw.pop("rows", None), raw.pop("gaps", [])
     head = _shaped(SyncBatch, Kind.SYNC, _sound(raw))
     for name, items in (("rows", rows), ("gaps", gaps)):

@@ -22,6 +22,7 @@ from schemas.topics import RULES, Kind
 
 FIELDS_MAX = 1000
 PATH_CHARS_MAX = 200
+VERSION_MAX = 2**53  # of a report: a coordinator goes beyond what nodes report, and numbers end at 2^63
 CONFLICTS_MAX = 50  # told in a reported document, the newest
 _canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode
 
@@ -118,10 +119,11 @@ class Reported:
 
 
 def _writes(values: Mapping[str, Any], stamps: Mapping[str, Written]) -> dict[str, Write]:
-    return {
-        path: Write(values[path], Stamp.parse(one.at), Stamp.parse(one.over) if one.over else Stamp())
-        for path, one in stamps.items()
-    }
+    """A shared field without a stamp is of a writer whose version did not share it: any other write is later."""
+    found = {path: Write(value, Stamp()) for path, value in values.items() if rule_of(path) is not None}
+    for path, one in stamps.items():
+        found[path] = Write(values[path], Stamp.parse(one.at), Stamp.parse(one.over) if one.over else Stamp())
+    return found
 
 
 # ---- hash and bytes ----------------------------------------------------------------------------
@@ -169,6 +171,10 @@ def decode_desired(payload: bytes) -> Desired:
 def decode_reported(payload: bytes) -> Reported:
     """Raises RemoteWireError as `decode_desired`."""
     document = _decoded(Reported, Kind.REPORTED, payload)
+    if max(document.version) > VERSION_MAX:
+        raise RemoteWireError(
+            f"reported: epoch {document.epoch}, revision {document.revision}: nobody ever gave these"
+        )
     _check_fields(Kind.REPORTED, document.local, document.stamps)
     if max(len(document.fields), len(document.refused)) > 2 * FIELDS_MAX or len(document.conflicts) > CONFLICTS_MAX:
         raise RemoteWireError("reported: too many fields, refusals or conflicts")
@@ -194,8 +200,6 @@ def _check_fields(kind: Kind, values: Mapping[str, Any], stamps: Mapping[str, Wr
     for path in values:
         if not 0 < len(path) <= PATH_CHARS_MAX:
             raise RemoteWireError(f"{kind.value}: {path[:40]!r} is no name of a field")
-        if (rule_of(path) is not None) and path not in stamps:
-            raise RemoteWireError(f"{kind.value}: {path}: both sides may write it, so it needs a stamp")
     for path, one in stamps.items():
         if path not in values:
             raise RemoteWireError(f"{kind.value}: a stamp for {path[:40]!r}, which is not among the fields")

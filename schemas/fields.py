@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from schemas.shape import ShapeError
+from schemas.sync import parse_policy
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 LIST_MAX = 100
 
@@ -79,13 +82,19 @@ def _texts(value: Any) -> str | None:
     return None if sound else f"a list of at most {LIST_MAX} texts"
 
 
-def _table(value: Any) -> str | None:
-    return None if isinstance(value, dict) else "an object"
+def _policy(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return "a sync policy, as an object"
+    try:
+        parse_policy(value)
+    except ShapeError as error:
+        return f"a sync policy: {'; '.join(error.mistakes)[:400]}"
+    return None
 
 
 FIELDS: tuple[Field, ...] = (
     Field("heartbeat_s", Owner.COORDINATOR, _number(1, 3600), "seconds between two heartbeats"),
-    Field("sync", Owner.COORDINATOR, _table, "what is sent to the cloud, and when"),
+    Field("sync", Owner.COORDINATOR, _policy, "what is sent to the cloud, and when"),
     Field(
         "log.level", Owner.SHARED, _choice("DEBUG", "INFO", "WARNING", "ERROR"),
         "how much the agent logs", Rule.CLOUD_WINS,

@@ -104,6 +104,7 @@ class Heartbeat:
     birth_hash: str = ""
     desired_hash: str = ""
     reported_hash: str = ""
+    sync: dict[str, dict[str, Count]] = field(default_factory=dict)  # by lane: synced, failed, retried, bytes
     v: int = WIRE_VERSION
 
 

@@ -23,14 +23,15 @@ OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 TECHNOLOGIES: dict[str, list[str]] = {
     "paho": ["runtime/mqtt/connection.py"],
     "aiomqtt": [],
-    "msgpack": ["schemas/codec.py", "schemas/blobs.py", "agent/outbox/encode.py"],
-    "zstandard": ["schemas/codec.py"],
+    "msgpack": ["schemas/codec.py", "schemas/blobs.py", "agent/outbox/encode.py", "agent/results/store.py"],
+    "zstandard": ["schemas/compress.py"],
     "sqlite3": [
         "runtime/sqlite.py",
         "agent/outbox/*.py",
         "agent/state.py",
         "agent/evidence/*.py",
         "agent/documents/journal.py",
+        "agent/results/*.py",
         "coordinator/store/*.py",
     ],
     "sqlite_utils": [],

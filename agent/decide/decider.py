@@ -49,11 +49,12 @@ class Decider:
         self._zones = Zones(camera_id, settings.zones)
         self._alerts = Alerts(camera_id, settings.rules, self._prefix)
         self._time = _SteadyTime()
+        self.view: View | None = None  # of the last frame
 
     def update(self, tracks: Tracks, time_s: float, frame_width: int, frame_height: int) -> list[Fact]:
         """What the tracks of one frame mean, in the order in which it happened."""
         now_s = self._time.steady_s(time_s)
-        view = View(self._prefix, self._labels, tracks, now_s, frame_width, frame_height)
+        view = self.view = View(self._prefix, self._labels, tracks, now_s, frame_width, frame_height)
         facts = self._pass_time(now_s)
 
         ended = self._objects.missing(view)

@@ -14,6 +14,7 @@ from runtime.errors import ConfigError
 from runtime.machine_time import machine_time
 from schemas.fields import Owner, mistakes, typed
 from schemas.resolve import Known, Outcome, Resolution, Side, resolve
+from schemas.shape import fields_of
 
 
 def add_commands(local: argparse.ArgumentParser) -> None:
@@ -28,6 +29,7 @@ def add_commands(local: argparse.ArgumentParser) -> None:
 
     show = add("show", "each field: written here, wanted by the coordinator, what holds", _show)
     show.add_argument("--json", action="store_true")
+    add("conflicts", "where coordinator and node wrote a field differently, as lines of JSON", _conflicts)
     setting = add("set", "change fields here; docs/desired-state.md lists them", _set)
     setting.add_argument("fields", nargs="+", metavar="FIELD=VALUE", help="values are JSON, or else text")
     unsetting = add("unset", "take back what was changed here", _unset)
@@ -96,6 +98,16 @@ def _show(arguments: argparse.Namespace) -> int:
     for path, row in rows.items():
         cells = " ".join(f"{_text(row[key]):<16}" for key in ("here", "coordinator", "holds"))
         print(f"{path:<44} {cells} {row['refused']}".rstrip())  # noqa: T201
+    return 0
+
+
+def _conflicts(arguments: argparse.Namespace) -> int:
+    journal = _open(load_config(arguments.config))
+    try:
+        for conflict in journal.journalled().conflicts:
+            print(json.dumps(fields_of(conflict), ensure_ascii=False))  # noqa: T201
+    finally:
+        journal.close()
     return 0
 
 

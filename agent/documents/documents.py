@@ -51,7 +51,7 @@ class Documents:
         self._plan = Plan()
         self._report = Reported(boot)
         self._muted: frozenset[str] | None = None
-        self._sync: Mapping[str, Any] = {}
+        self._sync: Mapping[str, Any] | None = None  # as last put into force
         self._seen_changes = -1
         self._received: deque[bytes] = deque(maxlen=WAITING_MAX)
         self._wake = asyncio.Event()
@@ -73,6 +73,12 @@ class Documents:
     def plan(self) -> Plan:
         """What is in force."""
         return self._plan
+
+    def state(self) -> dict[str, Any]:
+        """For `status`."""
+        epoch, revision = self._report.version
+        refused = sorted(self._report.refused)
+        return {"epoch": epoch, "revision": revision, "refused": refused, "refused_total": self.refused_total}
 
     def payload(self) -> bytes:
         """The report as it travels."""
@@ -97,7 +103,8 @@ class Documents:
         """Until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):  # wait_for of Python 3.11 can lose a cancellation
+                    await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()

@@ -7,7 +7,8 @@ that read and write together. The agent notices the other's changes by `changes`
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 from runtime.sqlite import Migration, StorageFormatError, connect, migrate, storage_errors, transaction
 from runtime.timeline import MachineTime, Reading, read
 from schemas.documents import Conflict, Desired, Write, decode_desired, encode
+from schemas.errors import RemoteWireError
 from schemas.hlc import Clock, Stamp
 from schemas.resolve import Known, merge, resolve
-from schemas.shape import fields_of
+from schemas.shape import ShapeError, fields_of
 from schemas.shape import read as read_shape
 
 log = logging.getLogger(__name__)
@@ -147,15 +149,29 @@ class Journal:
     # ---- inside of a transaction ----------------------------------------------------------------
 
     def _journalled(self) -> Journalled:
+        local, conflicts = {}, []
+        for path, *fields in self._db.execute("SELECT path, value, at, over FROM local ORDER BY path"):
+            with self._unreadable(f"the local value of {path}"):
+                local[path] = _write(*fields)
+        for (text,) in self._db.execute("SELECT document FROM conflicts ORDER BY id"):
+            with self._unreadable("a conflict"):
+                conflicts.append(read_shape(Conflict, json.loads(text), strict=False))
+        return Journalled(Known(self._desired(), local), conflicts, int(self._get("ahead_ms") or 0))
+
+    def _desired(self) -> Desired:
         row = self._db.execute("SELECT document FROM desired").fetchone()
-        desired = decode_desired(row[0].encode()) if row else Desired()
-        local = {
-            path: Write(json.loads(value), Stamp.parse(at), Stamp.parse(over) if over else Stamp())
-            for path, value, at, over in self._db.execute("SELECT path, value, at, over FROM local ORDER BY path")
-        }
-        texts = self._db.execute("SELECT document FROM conflicts ORDER BY id").fetchall()
-        conflicts = [read_shape(Conflict, json.loads(text), strict=False) for (text,) in texts]
-        return Journalled(Known(desired, local), conflicts, int(self._get("ahead_ms") or 0))
+        if row is not None:
+            with self._unreadable("the desired document"):
+                return decode_desired(row[0].encode())
+        return Desired()
+
+    @contextmanager
+    def _unreadable(self, what: str) -> Iterator[None]:
+        """What a failing disk has spoilt is left out: the rest holds, and the coordinator sends its part again."""
+        try:
+            yield
+        except (ValueError, ShapeError, RemoteWireError) as error:
+            log.error("%s: %s cannot be read and counts for nothing: %s", self._what, what, error)
 
     def _keep_conflicts(self, conflicts: Sequence[Conflict]) -> None:
         self._db.executemany(
@@ -170,14 +186,15 @@ class Journal:
 
     def _reading(self, now: MachineTime) -> Reading:
         text = self._get("clock_anchor")
-        newest = self._db.execute("SELECT document FROM desired").fetchone()
-        stamps = decode_desired(newest[0].encode()).writes().values() if newest else ()
-        heard_ms = max((write.at.wall_ms for write in stamps), default=0)
+        heard_ms = max((write.at.wall_ms for write in self._desired().writes().values()), default=0)
         return read(MachineTime(*json.loads(text)) if text else None, now, heard_ms)
 
     def _keep_time(self, now: MachineTime) -> int:
         reading = self._reading(now)
         kept = reading.anchor
+        if reading.is_news(int(self._get("clock_jump_ms") or 0)):
+            log.warning("%s", reading.told())
+            self._set("clock_jump_ms", str(reading.jump_ms))
         self._set("clock_anchor", json.dumps([kept.machine_boot, kept.steady_ms, kept.wall_ms]))
         return reading.utc_ms
 
@@ -195,6 +212,10 @@ class Journal:
 
     def _set(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def _write(value: str, at: str, over: str) -> Write:
+    return Write(json.loads(value), Stamp.parse(at), Stamp.parse(over) if over else Stamp())
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -115,7 +115,7 @@ def _facts(made: Plan, here: Here) -> dict[str, Any]:
     for name, model in here.pipelines.items():
         found[f"pipelines.{name}.model"] = model
         found[f"pipelines.{name}.enabled"] = made.tunings[name].enabled
-    return found
+    return {path: value for path, value in found.items() if find_field(path)}  # some names cannot be part of a path
 
 
 def _echo(values: Mapping[str, Any]) -> dict[str, Any]:

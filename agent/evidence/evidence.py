@@ -18,7 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from agent.capture.frame import Frame
@@ -50,6 +50,7 @@ WANTED_MAX = 32  # pieces to be made; the newest is left out beyond it
 EXPECTED_MAX = 64  # chosen events on their way to disk
 RING_QUALITY = 80
 NICE = 15
+PRIVATE = "a pipeline of this camera is local_only"
 
 Key = tuple[str, str, str]
 """Type, subject and time of an event: it has no number before it is committed."""
@@ -86,6 +87,7 @@ class Evidence:
         store: EvidenceStore,
         cameras: Sequence[str],
         *,
+        private: frozenset[str] = frozenset(),
         outbox: Outbox,
         switches: Switches,
         announce: Callable[[str, str, dict[str, Any]], None],
@@ -95,6 +97,7 @@ class Evidence:
         self._outbox = outbox
         self._switches = switches
         self._announce = announce
+        self._private = private
         self._cameras = {camera_id: Watched(camera_id, settings) for camera_id in cameras}
         self._chooser = Chooser(settings.on, settings.cooldown_s)
         self._maker = Maker(settings)
@@ -279,7 +282,10 @@ class Evidence:
             pieces = self._maker.still(watched.camera_id, source, boxes.at)
         count = 0
         for made in pieces:
-            self.store.put(made.data, made.piece, wanted.binding)
+            piece = made.piece
+            if watched.camera_id in self._private:
+                piece = replace(piece, local_only=True, reason=PRIVATE)
+            self.store.put(made.data, piece, wanted.binding)
             count += 1
         return count
 

@@ -23,11 +23,15 @@ def open_evidence(
     data_dir: Path,
     cameras: Sequence[str],
     *,
+    private: frozenset[str],
     outbox: Outbox,
     switches: Switches,
     announce: Callable[[str, str, dict[str, Any]], None],
 ) -> Evidence | None:
-    """None where it is switched off, and, told in an event, where its files cannot be opened."""
+    """None where it is switched off, and, told in an event, where its files cannot be opened.
+
+    What is made of `private` cameras never leaves the node.
+    """
     if not settings.enabled:
         return None
     try:
@@ -36,7 +40,7 @@ def open_evidence(
         log.error("no evidence is kept: %s", error)
         announce("EvidenceFailed", "evidence", {"reason": str(error)})
         return None
-    return Evidence(settings, store, cameras, outbox=outbox, switches=switches, announce=announce)
+    return Evidence(settings, store, cameras, private=private, outbox=outbox, switches=switches, announce=announce)
 
 
 def supervise(supervisor: Supervisor, evidence: Evidence, uploader: Uploader, stage: int) -> None:

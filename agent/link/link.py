@@ -311,10 +311,11 @@ class Link:
             reason = f"no coordinator has answered for {self._sender.silent_s():.0f} s"
             if move.returns:
                 reason = f"{self._addresses[move.to]} answers again"
-            self._successor = await self._try(move.to)
-            if self._successor is None:
-                continue
             self._moved_because = reason
+            self._successor = await self._try(move.to)
+            if self._successor is None or not await self._serves(self._successor):
+                self._successor, self._moved_because = None, ""
+                continue
             self._introduce(self._successor)
             await self._successor.settled(HAND_OVER_S)
             await self._wait(session, HAND_OVER_S, lambda: session.superseded)
@@ -324,6 +325,17 @@ class Link:
             else:
                 self._brokers.failed(session.which, Trouble.SILENT, reason, time.monotonic(), self._random.random())
             return
+
+    async def _serves(self, session: Session) -> bool:
+        """Whether the broker does more than accept us. Once the new session is `online` there is no way back to this
+        one: it would be believed no more."""
+        try:
+            await session.connection.subscribe(self._subscriptions(commands=False))
+        except EdgewrightError as error:
+            await session.connection.close()
+            self._failed(session.which, Trouble.UNREACHABLE, str(error))
+            return False
+        return True
 
     async def _hand_over(self, old: Session, new: Session) -> None:
         """It is `online` there; here, unless that is known here too, it is now gone."""
@@ -349,16 +361,16 @@ class Link:
             session.say(Presence.ONLINE)
             session.announce(self._birth())
 
-    def _subscriptions(self) -> dict[str, int]:
+    def _subscriptions(self, *, commands: bool = True) -> dict[str, int]:
         space, node = self._space, self._node
-        files = {space.filter(Kind.BLOB_DOWN, node): 1} if self.files else {}
-        return files | {
-            space.filter(Kind.CMD, node): 1,
+        wanted = {space.filter(Kind.BLOB_DOWN, node): 1} if self.files else {}
+        wanted |= {
             space.filter(Kind.ACK, node): 1,
             space.filter(Kind.STATUS, node): 1,
             space.filter(Kind.DESIRED, node): 1,
             space.text(Topic(Kind.STATUS, COORDINATOR)): 1,
         }
+        return wanted | ({space.filter(Kind.CMD, node): 1} if commands else {})
 
     async def _beat(self, session: Session) -> None:
         topic = self._space.text(Topic(Kind.HEARTBEAT, self._node))
@@ -372,9 +384,10 @@ class Link:
     # ---- what arrives ---------------------------------------------------------------------------
 
     def _receive(self, session: Session, delivery: Delivery) -> None:
-        if session is not self._session:
-            return
         connection = session.connection
+        if session is not self._session:
+            connection.acknowledge(delivery)  # or it would take one of the places that the broker has towards us
+            return
         try:
             topic = self._space.parse(delivery.topic)
             if topic.kind is Kind.CMD:

@@ -7,6 +7,7 @@ only through `answer`: the broker's PUBACK frees nothing but a place in its rece
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -24,6 +25,7 @@ from agent.outbox.rows import BATCHED_LANES, LANES, Row
 from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import BrokerRefusedError, Connection, Limits, Message
 from schemas.codec import encode_batch, encode_packed
+from schemas.compress import compress
 from schemas.errors import WireError
 from schemas.identity import Lane
 from schemas.messages import Ack, Gap, Refusal, SyncBatch
@@ -81,6 +83,8 @@ class Sender:
         self._connection: Connection | None = None
         self._wake = asyncio.Event()
         self._coordinator_online = False
+        self.compress = True  # batches, where that pays
+        self.resent_by_lane: Counter[Lane] = Counter()
         self.published_total = 0
         self.published_bytes = 0
         self.answered_total = 0
@@ -151,7 +155,7 @@ class Sender:
 
     def waiting(self) -> bool:
         """True while something sent is unanswered by a coordinator that is there, or not yet sent."""
-        unsent = self._rewind_asked or any(map(self._is_behind, LANES))
+        unsent = self._rewind_asked or any(self._is_behind(lane) and self._gate_is_open(lane) for lane in LANES)
         return unsent or bool(self._window.inflight) or (self._coordinator_online and bool(self._window.unanswered))
 
     @property
@@ -221,6 +225,13 @@ class Sender:
         if freed:
             self._pace.answered(freed, now_s - sent_s, now_s)
 
+    def _gate_is_open(self, lane: Lane) -> bool:
+        """Asked before a batch is read and packed: one that has to wait for hours costs nothing meanwhile."""
+        if self._gate.may_send(lane, 1, time.monotonic()):
+            return True
+        self._held_back = True
+        return False
+
     def _is_behind(self, lane: Lane) -> bool:
         return self._queues[lane].is_behind
 
@@ -258,7 +269,9 @@ class Sender:
                 self._look_back(time.monotonic())
                 if not await self._round():
                     try:
-                        await asyncio.wait_for(self._wake.wait(), HELD_BACK_S if self._held_back else TICK_S)
+                        # Not `wait_for`: in Python 3.11 it forgets a cancellation that comes together with the event.
+                        async with asyncio.timeout(HELD_BACK_S if self._held_back else TICK_S):
+                            await self._wake.wait()
                     except TimeoutError:
                         continue
         finally:
@@ -284,6 +297,7 @@ class Sender:
         first: dict[Lane, int] = {}
         for lane, seq in late:
             first[lane] = min(seq, first.get(lane, seq))
+            self.resent_by_lane[lane] += 1
         for lane, seq in first.items():
             self._queues[lane].go_back(seq)
         self.resent_total += len(late)
@@ -326,6 +340,8 @@ class Sender:
         while queue.fresh and (now_s >= queue.due_s or len(queue.fresh) >= BATCH_ROWS_MAX):
             if not self._coordinator_online or self._resting or self._room_for_live() == 0:
                 return
+            if not self._gate_is_open(lane):
+                return
             rows = [queue.fresh[i] for i in range(min(len(queue.fresh), BATCH_ROWS_MAX))]
             seen = self._publish_batch(lane, rows, backlog=False)
             for _ in range(seen):
@@ -342,7 +358,7 @@ class Sender:
 
     def _may_send_backlog(self, lane: Lane) -> bool:
         """Without a coordinator facts are published for whoever listens; batches are for nobody else."""
-        if self._resting or self._window.room_for_backlog() == 0:
+        if self._resting or self._window.room_for_backlog() == 0 or not self._gate_is_open(lane):
             return False
         if not self._coordinator_online:
             return lane not in BATCHED_LANES
@@ -448,6 +464,8 @@ class Sender:
         if not taken:
             return seen
         payload = encode_batch(taken[0].stream, self._boot, [row.payload for row in taken])
+        if self.compress:
+            payload = compress(payload)
         return seen if self._publish(Message(self._sync_topic, payload), taken, backlog=backlog) else 0
 
     def _publish(self, message: Message, rows: list[Row], *, backlog: bool) -> bool:

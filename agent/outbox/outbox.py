@@ -28,27 +28,29 @@ class Outbox:
         self.on_append: Callable[[Sequence[Draft]], None] = lambda drafts: None  # before they are stored
         self.appended_total = 0
         self._loop = asyncio.get_running_loop()
-        self._done: Mailbox[tuple[Future[list[Row]], asyncio.Future[None]]] = Mailbox(self._loop, self._resolve)
+        self._done: Mailbox[tuple[Future[list[Row]], asyncio.Future[list[Row]]]] = Mailbox(self._loop, self._resolve)
         self._held = 0  # appends that wait for the disk
 
-    async def append(self, drafts: Sequence[Draft]) -> None:
-        """Returns when all drafts are committed together. A disk that refuses is waited for, however long."""
+    async def append(self, drafts: Sequence[Draft]) -> list[Row]:
+        """Returns when all drafts are committed together, the rows that they became. A disk that refuses is waited
+        for, however long."""
         self.on_append(drafts)
         try:
-            await self._append(drafts)
+            rows = await self._append(drafts)
         except TemporaryError as error:
             if not self._held:
                 log.error("outbox: cannot store, holding on until it works: %s", error)
             self._held += 1
             try:
-                await self._append_again(drafts, error)
+                rows = await self._append_again(drafts, error)
             finally:
                 self._held -= 1
             if not self._held:
                 log.warning("outbox: storing again")
         self.appended_total += len(drafts)
+        return rows
 
-    async def _append_again(self, drafts: Sequence[Draft], error: TemporaryError) -> None:
+    async def _append_again(self, drafts: Sequence[Draft], error: TemporaryError) -> list[Row]:
         blocked = min((draft.lane for draft in drafts), key=LANES.index)
         began_s = self._loop.time()
         while True:
@@ -81,8 +83,8 @@ class Outbox:
             except TemporaryError as error:
                 log.debug("outbox: limits not looked at: %s", error)
 
-    def _append(self, drafts: Sequence[Draft]) -> "asyncio.Future[None]":
-        waiter: asyncio.Future[None] = self._loop.create_future()
+    def _append(self, drafts: Sequence[Draft]) -> "asyncio.Future[list[Row]]":
+        waiter: asyncio.Future[list[Row]] = self._loop.create_future()
 
         # Runs in the writer's thread; the loop may be gone when the process is stopping.
         def on_writer(done: "Future[list[Row]]") -> None:
@@ -94,7 +96,7 @@ class Outbox:
         self.file.append(drafts).add_done_callback(on_writer)
         return waiter
 
-    def _resolve(self, item: "tuple[Future[list[Row]], asyncio.Future[None]]") -> None:
+    def _resolve(self, item: "tuple[Future[list[Row]], asyncio.Future[list[Row]]]") -> None:
         done, waiter = item
         error = done.exception()
         if error is not None:
@@ -105,4 +107,4 @@ class Outbox:
             self.on_committed(done.result())
         finally:  # whatever the listener does, the facts are on disk
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(done.result())

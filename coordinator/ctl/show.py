@@ -52,6 +52,7 @@ def node(found: NodeView, now_utc_ms: int) -> str:
         heard = age(found.heartbeat_utc_ms, now_utc_ms)
         load = f"cpu {beat.get('cpu_percent', 0):.0f} %, memory {beat.get('memory_mb', 0):.0f} MB, {heard} ago"
         rows += [("load", load), ("outbox", _assignments(beat.get("outbox_pending", {})) or "empty")]
+        rows += [(f"sync {lane}", _assignments(counts)) for lane, counts in beat.get("sync", {}).items()]
     return pairs(rows)
 
 

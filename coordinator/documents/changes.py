@@ -3,11 +3,25 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from schemas.documents import FIELDS_MAX, Conflict, Desired, Reported, Version, Write, Written, canonical, sealed
+from schemas.documents import (
+    FIELDS_MAX,
+    PATH_CHARS_MAX,
+    Conflict,
+    Desired,
+    Reported,
+    Version,
+    Write,
+    Written,
+    canonical,
+    sealed,
+)
 from schemas.fields import Owner, mistakes, rule_of
 from schemas.hlc import Clock, Stamp
 from schemas.resolve import Known, resolve
 from schemas.topics import COORDINATOR
+
+VALUE_CHARS_MAX = 4096
+REFUSED_TOLD_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +129,36 @@ def seen_stamps(clock: Clock, before: Reported, reported: Reported, now_ms: int)
 
 def conflicts(current: Desired, reported: Reported) -> list[Conflict]:
     """Those that the node tells, and those found here between two documents that know of each other."""
-    found = {_key(conflict): conflict for conflict in reported.conflicts}
+    found = {_key(conflict): conflict for conflict in reported.conflicts if rule_of(conflict.path)}
     if reported.version == current.version and reported.desired_hash == current.hash:
         for conflict in resolve(Known(current, reported.writes())).conflicts:
             found.setdefault(_key(conflict), conflict)
-    return list(found.values())
+    return [
+        replace(
+            one,
+            coordinator_value=shortened(one.coordinator_value),
+            node_value=shortened(one.node_value),
+            value=shortened(one.value),
+        )
+        for one in found.values()
+    ]
+
+
+def shortened(value: Any) -> Any:
+    """For history and events: a value that is very long becomes the text that it begins with."""
+    text = canonical(value)
+    return value if len(text) <= VALUE_CHARS_MAX else f"{text[:VALUE_CHARS_MAX]}… ({len(text)} characters)"
+
+
+def applied(reported: Reported) -> dict[str, Any]:
+    """What is told to everybody about a report: for which revision, and the first of the refusals."""
+    refused = {path[:PATH_CHARS_MAX]: text[:200] for path, text in list(reported.refused.items())[:REFUSED_TOLD_MAX]}
+    return {
+        "epoch": reported.epoch,
+        "revision": reported.revision,
+        "refused": refused,
+        "refused_total": len(reported.refused),
+    }
 
 
 def _key(conflict: Conflict) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from coordinator.counters import Counters
 from coordinator.documents.changes import Change, ChangeRefusedError
 from coordinator.ingest.decode import News
 from coordinator.link.commands import CommandRefusedError
@@ -21,7 +22,7 @@ from runtime.errors import EdgewrightError
 from runtime.mqtt import Message
 from schemas.codec import document_hash, encode_command
 from schemas.documents import encode
-from schemas.errors import LocalWireError
+from schemas.errors import LocalWireError, RemoteWireError
 from schemas.messages import Birth, Command, Count, Heartbeat
 from schemas.shape import Limit, ShapeError, fields_of, read
 from schemas.topics import Kind, Topic, TopicSpace, check_node_name
@@ -56,8 +57,12 @@ class _Told:
 class Documents:
     """One coordinator's. `publish` and `has_room` are those of the connection."""
 
-    def __init__(self, store: Store, space: TopicSpace) -> None:
+    def __init__(
+        self, store: Store, space: TopicSpace, counters: Counters, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store = store
+        self._counters = counters
+        self._now_s = now_s
         self._space = space
         self._desired, self._reported = (dict(hashes) for hashes in store.document_hashes)
         self._births: dict[str, str] = {}
@@ -68,6 +73,7 @@ class Documents:
         self.publish: Callable[[Message], None] = lambda message: None
         self.is_connected: Callable[[], bool] = lambda: False
         self.has_room: Callable[[], bool] = lambda: False  # and connected
+        self.is_registered: Callable[[str], bool] = lambda node: False
 
     async def run(self) -> None:
         """Publishes what is due, without filling the connection's queue."""
@@ -91,8 +97,12 @@ class Documents:
             self._due[node] = None
             await asyncio.sleep(RETRY_S)
             return
+        except RemoteWireError as error:  # damaged on the disk: not to be published, and no reason to stop
+            log.error("the desired document of %s is damaged: %s", node, error)
+            return
         if document.revision:
             self._desired[node] = document.hash
+            self._counters.desired_published += 1
             self.publish(Message(self._space.text(Topic(Kind.DESIRED, node)), encode(document), retain=True))
 
     def connected(self) -> None:
@@ -117,7 +127,7 @@ class Documents:
                 case Birth():
                     self._births[one.node] = document_hash(payload)
                 case Heartbeat() as beat:
-                    self._compare(one.node, beat, time.monotonic())
+                    self._compare(one.node, beat, self._now_s())
 
     def _compare(self, node: str, beat: Heartbeat, now_s: float) -> None:
         self._named[node] = beat.reported_hash
@@ -143,6 +153,7 @@ class Documents:
             self._ask(node, unknown)
 
     def _ask(self, node: str, names: list[str]) -> None:
+        self._counters.asked_again += 1
         command = Command(REPORT, {"documents": names}, expires_s=30.0)
         self.publish(Message(self._space.text(Topic(Kind.CMD, node, REPORT)), encode_command(command)))
 
@@ -168,7 +179,13 @@ class Documents:
             raise CommandRefusedError(error.code, str(error), fields_of(error.current)) from error
         except LocalWireError as error:
             raise CommandRefusedError("too_large", str(error)) from error
+        except RemoteWireError as error:
+            raise CommandRefusedError("damaged", f"what is stored of {asked.node} cannot be read: {error}") from error
         if changed.fields:
-            self._told[asked.node] = _Told(time.monotonic(), 1)  # its next heartbeat may not know of it yet
+            self._told[asked.node] = _Told(self._now_s(), 1)  # its next heartbeat may not know of it yet
             self._make_due(asked.node, changed.desired.hash)
-        return {"changed": changed.fields, "desired": fields_of(changed.desired)}
+        return {
+            "changed": changed.fields,
+            "desired": fields_of(changed.desired),
+            "registered": self.is_registered(asked.node),
+        }

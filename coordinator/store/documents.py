@@ -5,6 +5,7 @@ together.
 """
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,11 +14,13 @@ from typing import Any
 from coordinator.documents.changes import (
     Change,
     Changed,
+    applied,
     apply_change,
     conflicts,
     new_clock,
     renewed,
     seen_stamps,
+    shortened,
 )
 from coordinator.fleet.registry import FleetEvent
 from coordinator.store.store import ReportedRow
@@ -25,6 +28,8 @@ from runtime.timeline import MachineTime, read
 from schemas.documents import Conflict, Desired, Reported, decode_desired, decode_reported, encode
 from schemas.hlc import Clock, Stamp
 from schemas.shape import fields_of
+
+log = logging.getLogger(__name__)
 
 HISTORY_MAX = 100  # revisions of a node that are remembered
 CONFLICTS_MAX = 200  # of a node
@@ -95,9 +100,10 @@ def change(db: sqlite3.Connection, node: str, asked: Change, now: MachineTime) -
 def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) -> Taken:
     """Keeps a report that is newer than the one before, or that the node's heartbeat names; tells what it means."""
     node, document = row.node, row.document
+    kept = db.execute("SELECT hash, boot, serial FROM reported WHERE node = ?", (node,)).fetchone()
+    if kept and (kept[0] == document.hash or (not row.named and (document.boot, document.serial) <= kept[1:])):
+        return Taken(kept[0])
     before = reported(db, node)
-    if document.hash == before.hash or (not row.named and _age(document) <= _age(before)):
-        return Taken(before.hash)
     taken = Taken(document.hash)
     now_ms = _utc_ms(db, now)
     values = (node, document.boot, document.serial, document.hash, row.received_utc_ms, encode(document).decode())
@@ -110,8 +116,7 @@ def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) ->
         taken.events.append(FleetEvent(kind, node, data, row.received_utc_ms))
 
     if document.revision and document.version != before.version:
-        applied = {"epoch": document.epoch, "revision": document.revision, "refused": document.refused}
-        tell("DesiredApplied", applied)
+        tell("DesiredApplied", applied(document))
     for path, ahead_ms in ahead.items():
         tell("ClockAhead", {"path": path, "at": document.stamps[path].at, "ahead_ms": ahead_ms})
     for conflict in conflicts(ours, document):
@@ -125,16 +130,12 @@ def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) ->
     return taken
 
 
-def _age(document: Reported) -> tuple[int, int]:
-    return document.boot, document.serial
-
-
 def _write_desired(
     db: sqlite3.Connection, node: str, document: Desired, source: str, changes: dict[str, list[Any]], now_ms: int
 ) -> None:
     text = encode(document).decode()
     db.execute(_UPSERT_DESIRED, (node, document.epoch, document.revision, document.hash, now_ms, text))
-    line = json.dumps(changes, ensure_ascii=False)
+    line = json.dumps({path: [shortened(a), shortened(b)] for path, (a, b) in changes.items()}, ensure_ascii=False)
     db.execute(_INSERT_HISTORY, (node, document.epoch, document.revision, now_ms, source[:200], line))
     db.execute(_OLD_HISTORY, (node, HISTORY_MAX))
 
@@ -158,6 +159,9 @@ def _utc_ms(db: sqlite3.Connection, now: MachineTime) -> int:
     anchor = MachineTime(*json.loads(text)) if text else None
     reading = read(anchor, now)
     kept = reading.anchor
+    if reading.is_news(int(_meta(db, "clock_jump_ms") or 0)):
+        log.warning("%s", reading.told())
+        _set_meta(db, "clock_jump_ms", str(reading.jump_ms))
     _set_meta(db, "clock_anchor", json.dumps([kept.machine_boot, kept.steady_ms, kept.wall_ms]))
     return reading.utc_ms
 

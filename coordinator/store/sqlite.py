@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from coordinator.documents.changes import Change, Changed
+from coordinator.fleet.news import fleet_news
 from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
 from coordinator.ingest.dedupe import Addition, Received
 from coordinator.store import documents, gaps
@@ -164,6 +165,8 @@ class SqliteStore:
             fresh = self._fresh(db, rows, ranges, committed)
             _insert(db, table, fresh)
             committed.new += len(fresh)
+            if table == "events":
+                committed.drafts += [news for row in fresh if (news := fleet_news(row)) is not None]
         touched = 0
         for gap in batch.gaps:
             if touched >= TOUCHED_MAX:

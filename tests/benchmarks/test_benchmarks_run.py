@@ -39,6 +39,18 @@ def test_tracker_prints_its_figures() -> None:
     assert last_line("benchmarks.tracker", "--json")
 
 
+@needs_assets
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_bandwidth_prints_its_figures() -> None:
+    figures = last_line("benchmarks.bandwidth", "--json", "--seconds", "6", "--clip", "road_counting_640x352.mp4")
+    for key in ("reduction_vs_video", "reduction_vs_raw_results", "local_processing_rate"):
+        assert isinstance(figures[key], float), key
+    for key in ("video_bytes", "bytes_default", "bytes_raw", "frames", "results_made"):
+        assert figures[key], key
+    assert figures["missing"] == 0
+
+
 def test_the_demo_adds_up() -> None:
     done = subprocess.run(
         ["bash", "scripts/demo", "--no-setup", "--seconds", "12", "--json"],

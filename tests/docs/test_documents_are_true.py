@@ -20,6 +20,7 @@ PAGES = [
     "docs/protocol.md",
     "docs/local-actions.md",
     "docs/degradation.md",
+    "docs/sync.md",
     "docs/evidence.md",
     "docs/brokers.md",
     "docs/desired-state.md",

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, ReportedRow
 from runtime.sqlite import connect, migrate, transaction
 from runtime.timeline import MachineTime
-from schemas.documents import Desired, Reported, Version, Write, sealed
+from schemas.codec import encode_event
+from schemas.documents import Conflict, Desired, Reported, Version, Write, sealed
+from schemas.fields import Rule
 from schemas.hlc import Stamp
+from schemas.identity import Identity
+from schemas.messages import Event
 
 NOON_MS = 1_795_521_600_000
 DAY_MS = 86_400_000
@@ -132,11 +137,13 @@ def test_a_change_that_knows_of_the_nodes_write_overrules_it_whatever_its_clock(
 
 
 @pytest.mark.parametrize("jump_ms", [0, DAY_MS, -DAY_MS])
-def test_a_clock_that_jumps_changes_no_stamp(desk: Desk, jump_ms: int) -> None:
+def test_a_clock_that_jumps_changes_no_stamp(desk: Desk, jump_ms: int, caplog: pytest.LogCaptureFixture) -> None:
     desk.change(log__level="DEBUG")
     desk.pass_time(1000, jump_ms)
     later = desk.change(log__level="INFO").writes()["log.level"].at
     assert later == Stamp(NOON_MS + 1000, 0, "coordinator")
+    desk.change(log__level="DEBUG")
+    assert caplog.text.count("the wall clock has jumped") == (1 if jump_ms else 0)
 
 
 def test_a_conflict_is_recorded_once_with_both_values(desk: Desk) -> None:
@@ -213,6 +220,22 @@ def test_history_and_conflicts_are_bounded(desk: Desk, monkeypatch: pytest.Monke
         desk.pass_time(10)
     assert [step.revision for step in documents.history(desk.db, NODE)] == [4, 5, 6]
     assert len(documents.found_conflicts(desk.db, "", 10)) <= 2
+
+
+def test_what_everybody_is_told_is_short_whatever_a_node_reports(desk: Desk) -> None:
+    long = [f"{n}".rjust(200, "\N{SNOWMAN}") for n in range(100)]
+    first = desk.change(pipelines__door__classes_ignored=long)
+    write = Write([text[::-1] for text in long], Stamp(NOON_MS, 0, NODE))
+    report = answer(first, pipelines__door__classes_ignored=write)
+    hostile = Conflict("x" * 10_000, Rule.MAX, 1, "1.0.a", 2, "1.0.b", 2, "node")
+    refused = {f"{n}" * 60: "because" * 40 for n in range(300)}
+    taken = desk.report(replace(report, refused=refused, conflicts=[hostile]))
+    assert kinds(taken.events) == ["DesiredApplied", "ConflictResolved"]
+    for event in taken.events:
+        identity = Identity("fleet", "s", "lifecycle", 1)
+        assert encode_event(Event(identity, event.type, event.node, event.time_utc_ms, event.data))
+    assert (len(taken.events[0].data["refused"]), taken.events[0].data["refused_total"]) == (50, 300)
+    assert len(desk.db.execute("SELECT changes FROM desired_history").fetchone()[0]) < 10_000
 
 
 def scene(play: Coroutine[Any, Any, None]) -> None:

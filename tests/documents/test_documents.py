@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from coordinator.ctl.arguments import UsageError, field_values
 from schemas.documents import (
     Conflict,
     Desired,
     Reported,
+    Write,
     Written,
     canonical,
     content_hash,
@@ -23,6 +25,7 @@ from schemas.documents import (
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.fields import FIELDS, Owner, Rule, find_field, mistake, mistakes, rule_of
 from schemas.hlc import Stamp
+from schemas.resolve import Known, resolve
 
 STAMP = "1795521600123.0.coordinator"
 DESIRED = Desired(1, 3, {"heartbeat_s": 5.5, "log.level": "DEBUG"}, {"log.level": Written(STAMP)})
@@ -72,7 +75,6 @@ def test_a_field_of_the_future_is_covered_by_the_hash_and_passed_over() -> None:
         (raw(revision=-1), "at least 0"),
         (raw(revision=True), "whole number"),
         (raw(fields=[]), "fields: "),
-        (raw(stamps={}), "log.level: both sides may write it, so it needs a stamp"),
         (raw(stamps={"log.level": {"at": "yesterday"}}), "is no stamp"),
         (raw(stamps={"log.level": {"at": STAMP, "over": "x"}}), "is no stamp"),
         (raw(stamps={"log.level": {"at": STAMP}, "gone": {"at": STAMP}}), "not among the fields"),
@@ -86,6 +88,19 @@ def test_what_is_no_desired_document_is_refused(payload: bytes, said: str) -> No
     with pytest.raises(RemoteWireError) as refused:
         decode_desired(payload)
     assert said in str(refused.value)
+
+
+def test_a_field_that_its_writer_does_not_share_is_older_than_any_write() -> None:
+    (write,) = decode_desired(raw(stamps={})).writes().values()
+    assert write == Write("DEBUG", Stamp())
+    assert write.written == Written("0.0.")
+    local = {"log.level": Write("INFO", Stamp(1, 0, "gw-1"))}
+    assert resolve(Known(decode_desired(raw(stamps={})), local)).conflicts[0].winner == "coordinator"  # by its rule
+
+
+def test_a_report_with_numbers_near_their_end_is_refused() -> None:
+    with pytest.raises(RemoteWireError, match="nobody ever gave"):
+        decode_reported(encode(Reported(1, 1, 2**60, 1)))
 
 
 def test_too_large_a_document_is_not_sent() -> None:
@@ -118,6 +133,32 @@ def test_who_may_write_what(path: str, value: Any, writer: Owner, said: str | No
     found = mistake(path, value, writer)
     assert found is None if said is None else said in str(found)
     assert mistakes({path: value}, writer) == ([found] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("typed_text", "value"),
+    [
+        ("labels.line=3", "3"),
+        ("labels.line=", ""),
+        ("labels.line=a=b", "a=b"),
+        ("log.level=DEBUG", "DEBUG"),
+        ('log.level="DEBUG"', "DEBUG"),
+        ("pipelines.door.enabled=false", False),
+        ("pipelines.door.enabled=no", "no"),
+        ('pipelines.door.classes_ignored=["a"]', ["a"]),
+        ("heartbeat_s=2.5", 2.5),
+        ("warp=9", 9),
+    ],
+)
+def test_what_a_person_types_becomes_what_the_field_wants(typed_text: str, value: Any) -> None:
+    (found,) = field_values([typed_text]).values()
+    assert found == value
+
+
+@pytest.mark.parametrize("item", ["", "log.level", "=5"])
+def test_what_is_no_assignment_is_refused(item: str) -> None:
+    with pytest.raises(UsageError, match="not like field=value"):
+        field_values([item])
 
 
 def test_every_shared_field_has_a_rule_and_no_other_has() -> None:

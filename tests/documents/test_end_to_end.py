@@ -66,6 +66,12 @@ class System:
         rows = self.coordinator.query("SELECT document FROM stream_reports WHERE node = 'gw-1'")
         return str(json.loads(rows[0][0])["state"]) if rows else ""
 
+    def figures(self) -> tuple[int, int]:
+        """Frames and detections so far, as the newest heartbeat has them."""
+        ((text,),) = self.coordinator.query("SELECT document FROM stream_reports WHERE node = 'gw-1'")
+        report = json.loads(text)
+        return report["frames_total"], report["detections_total"]
+
     def events(self, kind: str) -> list[dict[str, Any]]:
         rows = self.coordinator.query("SELECT data FROM events WHERE type = ? ORDER BY id", kind)
         return [json.loads(data) for (data,) in rows]
@@ -105,6 +111,13 @@ def test_changes_from_both_sides_meet_and_are_applied_without_a_restart(system: 
     reported = system.until_reported(lambda said: said["fields"][ENABLED] is True)
     assert reported["conflicts"] == []
     wait_until(lambda: system.state() != "paused", lambda: system.agent.log)
+    system.local("set", 'pipelines.cam1.classes_ignored=["c3"]')  # the only one that there is
+    system.until_reported(lambda said: said["fields"].get("pipelines.cam1.classes_ignored") == ["c3"])
+    first = system.figures()
+    wait_until(lambda: system.figures()[0] > first[0], lambda: system.agent.log)
+    first = system.figures()
+    wait_until(lambda: system.figures()[0] > first[0] + 20, lambda: system.agent.log)
+    assert system.figures()[1] == first[1]
 
     # Both, without knowing of each other: the agent is down meanwhile.
     system.agent.kill()
@@ -118,6 +131,8 @@ def test_changes_from_both_sides_meet_and_are_applied_without_a_restart(system: 
     shown = {item["conflict"]["path"]: item["conflict"] for item in system.ctl("conflicts", "gw-1", "--json")}
     assert shown[ENABLED]["winner"] == "coordinator"
     assert (shown["labels.line"]["coordinator_value"], shown["labels.line"]["node_value"]) == ("5", "3")
+    told = [json.loads(line) for line in system.local("conflicts").splitlines()]
+    assert {item["path"]: item for item in told} == shown  # the same at the node
     wait_until(lambda: "line=3" in system.ctl("nodes"), lambda: system.ctl("nodes"))  # the birth has it too
     assert json.loads(system.local("show", "--json"))["fields"][ENABLED]["holds"] is True
     assert "labels.line" in system.ctl("desired", "show", "gw-1")

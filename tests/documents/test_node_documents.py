@@ -68,6 +68,17 @@ def test_each_value_goes_to_its_part_and_what_is_not_here_is_refused_alone() -> 
     assert not made.holds.keys() & made.refused.keys()
 
 
+def test_names_that_no_path_can_hold_are_left_out_of_the_report() -> None:
+    odd = Here({"a b": "m", "x" * 300: "m", "door": "weld"}, frozenset(), {"ü": "1", "line": "a"})
+    made = plan(resolve(Known()), odd)
+    assert made.tunings.keys() == odd.pipelines.keys()
+    assert made.holds.keys() == {
+        "heartbeat_s", "log.level", "labels.line", "pipelines.door.enabled", "pipelines.door.model",
+    }  # fmt: skip
+    report = make_report(Journalled(), made, 1, Reported(1))
+    assert decode_reported(encode(report)) == report
+
+
 def test_thresholds() -> None:
     given = Thresholds(confidence=0.5, per_class={"dog": 0.9})
     tuned = Tuning(True, 0.2, frozenset({"cat", "unicorn"})).thresholds(given).by_class(("person", "cat", "dog"))
@@ -149,6 +160,22 @@ def test_a_damaged_file_is_set_aside_by_the_agent_and_by_nobody_else(path: Path)
     assert journal.journalled() == Journalled()
     journal.close()
     assert path.with_name("documents.db.damaged-1").read_bytes().startswith(b"no database")
+
+
+def test_what_a_disk_has_spoilt_counts_for_nothing_and_the_rest_holds(path: Path) -> None:
+    machine, journal = Machine("a"), Journal(path, NODE)
+    journal.accept(desired(3, labels__line="b"), machine.now)
+    for name in ("one", "two"):
+        journal.write(f"labels.{name}", "x", machine.now)
+    journal._db.execute("UPDATE desired SET document = replace(document, '\"b\"', '\"c\"')")
+    journal._db.execute("UPDATE local SET at = 'x' WHERE path = 'labels.one'")
+    journal._db.execute("INSERT INTO conflicts (path, coordinator_at, node_at, document) VALUES ('p', '', '', '{')")
+    journalled = journal.journalled()
+    assert (journalled.known.desired, list(journalled.known.local), journalled.conflicts) == (
+        Desired(), ["labels.two"], [],
+    )  # fmt: skip
+    assert journal.accept(desired(3, labels__line="b"), machine.now)
+    journal.close()
 
 
 def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
@@ -277,7 +304,7 @@ def test_a_disk_that_refuses_changes_nothing_until_it_takes_the_document(
 
 def test_a_sync_policy_goes_to_whoever_serves_it(path: Path) -> None:
     async def scene(node: Node) -> None:
-        policy = {"budget": 5}
+        policy, too_dear = {"mode": "all"}, {"mode": "all", "budget": {"hour_bytes": 1000}}
         node.documents.receive(encode(desired(1, sync=policy)))
         await node.until(lambda: node.documents.desired_hash)
         assert "no sync policies" in node.documents.reported.refused["sync"]
@@ -285,16 +312,16 @@ def test_a_sync_policy_goes_to_whoever_serves_it(path: Path) -> None:
 
         def take(wanted: Mapping[str, Any]) -> list[str]:
             given.append(wanted)
-            return ["budget zero"] if wanted.get("budget") == 0 else []
+            return ["too dear"] if wanted.get("budget") else []
 
         node.documents.on_sync_policy = take
-        for revision, wanted in ((2, policy), (3, {"budget": 0}), (4, None)):
+        for revision, wanted in ((2, policy), (3, too_dear), (4, None)):
             fields: dict[str, Any] = {} if wanted is None else {"sync": wanted}
             node.documents.receive(encode(desired(revision, **fields)))
             await node.until(lambda revision=revision: node.documents.reported.revision == revision)  # type: ignore[misc]
             assert ("sync" in node.documents.reported.refused) == (revision == 3)
             assert node.documents.reported.fields.get("sync") == (policy if revision == 2 else None)
-        assert given == [policy, {"budget": 0}, {}]
+        assert given == [policy, too_dear, {}]
 
     run(path, scene)
 

@@ -40,6 +40,17 @@ def test_what_time_it_is(
     assert read(reading.anchor, later, heard_ms).utc_ms == utc_ms + 500
 
 
+def test_a_jump_is_news_once_and_so_is_its_end() -> None:
+    jumped = read(START, MachineTime("a", 61_000, NOON_MS + DAY_MS))
+    assert jumped.is_news(0)
+    assert "jumped by +86340 s" in jumped.told()
+    assert not jumped.is_news(jumped.jump_ms)
+    back = read(jumped.anchor, MachineTime("a", 62_000, NOON_MS + 61_500))
+    assert back.is_news(jumped.jump_ms)
+    assert "followed again" in back.told()
+    assert not read(START, MachineTime("a", 61_000, NOON_MS + 60_000)).is_news(0)
+
+
 def test_the_machine_shows_times_that_go_on() -> None:
     first, second = machine_time(), machine_time()
     assert first.machine_boot == second.machine_boot != ""

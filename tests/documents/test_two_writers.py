@@ -36,6 +36,7 @@ class TwoWriters(RuleBasedStateMachine):
         self.version = (0, 0)
         self.stamps: dict[str, Any] = {}
         self.backup: Path | None = None
+        self.edge_backup: Path | None = None
 
     @rule(write=writes)
     def cloud_writes(self, write: tuple[str, Any]) -> None:
@@ -88,6 +89,18 @@ class TwoWriters(RuleBasedStateMachine):
     def cloud_is_put_back(self) -> None:
         if self.backup:
             self.cloud.put_back(self.backup)
+
+    @rule()
+    def edge_is_backed_up(self) -> None:
+        self.edge_backup = self.edge.back_up()
+
+    @rule()
+    def edge_is_put_back(self) -> None:
+        """What was written at the node since then is lost; how far it had come, too."""
+        if self.edge_backup:
+            self.edge.put_back(self.edge_backup)
+            self.version = (0, 0)
+            self.stamps.clear()
 
     @rule()
     def they_meet(self) -> None:

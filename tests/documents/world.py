@@ -126,6 +126,16 @@ class Edge(Machine):
         self.look()
         return accepted
 
+    def back_up(self) -> Path:
+        self.journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return Path(shutil.copy(self.path, self.path.with_suffix(".backup")))
+
+    def put_back(self, backup: Path) -> None:
+        self.journal.close()
+        shutil.copy(backup, self.path)
+        self.journal = Journal(self.path, NODE)
+        self.start()
+
     @property
     def known(self) -> Known:
         return self.journal.journalled().known

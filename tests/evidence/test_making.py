@@ -37,7 +37,7 @@ LABELS = ("person", "car")
 class Scene:
     """One agent's evidence, its outbox and a camera that is told what to give."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, private: bool = False, **settings: Any) -> None:
         base = {
             "enabled": True,
             "free_bytes_min": 0,
@@ -56,6 +56,7 @@ class Scene:
             self.settings,
             self.store,
             ["cam1"],
+            private=frozenset(["cam1"] if private else []),
             outbox=self.outbox,
             switches=self.switches,
             announce=lambda kind, subject, data: self.announced.append(kind),
@@ -139,6 +140,20 @@ def test_an_alert_gets_a_picture_and_a_clip_bound_to_it(tmp_path: Path) -> None:
                 assert kept.events == (Binding(event_id, "AlertRaised", 2500, "a1", "critical"),)
                 assert len(one.store.files.path(kept.sha256).read_bytes()) == told["bytes"]
             assert one.evidence.report()["ring_dropped_total"] == 0
+
+    asyncio.run(run())
+
+
+def test_nothing_of_a_camera_with_a_local_only_pipeline_leaves(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with scene(tmp_path, private=True) as one:
+            await one.film(0.0, 3.0)
+            await one.happens(2.5)
+            await one.film(3.0, 4.0)
+            await until(lambda: len(one.told()) == 2)
+            assert all(told["local_only"] and "local_only" in told["reason"] for told in one.told())
+            assert one.store.figures()["kept"] == 2
+            assert one.store.next_to_send(all_of_it=True, without=frozenset()) is None
 
     asyncio.run(run())
 

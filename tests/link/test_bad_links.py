@@ -221,6 +221,7 @@ def test_many_gaps_are_told_in_packets_that_the_broker_takes(tmp_path: Path, mon
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_row_is_stored_once_however_often_the_link_is_cut(tmp_path: Path) -> None:
     async def scene(broker: Broker, proxy: Proxy, ears: Ears) -> None:
         async with node(tmp_path, brokers_at(proxy.port)[0]) as gw:

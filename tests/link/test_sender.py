@@ -346,3 +346,77 @@ def test_answers_of_another_stream_or_lane_change_nothing(tmp_path: Path) -> Non
         assert rig.pending(EVENT) == []
 
     with_rig(tmp_path, scenario)
+
+
+def test_samples_that_fill_several_messages_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "BATCH_LINGER_S", 3600.0)
+
+    async def scenario(rig: Rig) -> None:
+        rig.sender.coordinator(True)
+        wire = await rig.connect()
+        await rig.settle()
+        await rig.append(SAMPLE, 20, "x" * 2000)
+        await rig.until(lambda: len(wire.rows) == 20, "the rest waits for the next batch")
+        assert wire.rows == [(SAMPLE, seq) for seq in range(1, 21)]
+        assert len(wire.keys) >= 5
+
+    with_rig(tmp_path, scenario, limits=Limits(packet_bytes_max=10_000))
+
+
+def test_answers_that_come_together_are_all_counted(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.sender.coordinator(True)
+        await rig.connect()
+        await rig.append(EVENT, 50)
+        await rig.until(lambda: len(rig.wire.rows) == 50, "not sent")
+        await asyncio.gather(*(rig.answer(EVENT, (seq, seq)) for seq in range(1, 51)))
+        assert rig.sender.answered_total == 50
+
+    with_rig(tmp_path, scenario)
+
+
+def test_at_rest_alerts_and_events_go_on_and_the_backlog_and_batches_wait(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.sender.coordinator(True)
+        await rig.append(EVENT, 5)
+        wire = await rig.connect()
+        await rig.until(lambda: len(wire.rows) == 5, "not sent")
+        assert not rig.sender.is_settled
+        rig.sender.rest()
+        await rig.append(ALERT, 1)
+        await rig.append(SAMPLE, 600)  # more than memory keeps, and than a message holds
+        await rig.answer(EVENT, (1, 5))
+        await rig.answer(ALERT, (1, 1))
+        await rig.until(lambda: rig.sender.is_settled, "does not come to rest")
+        assert wire.rows == [*events(1, 2, 3, 4, 5), (ALERT, 1)]
+        await rig.lose()
+        again = await rig.connect()
+        await rig.until(lambda: len(again.rows) >= 250, "rests for ever")
+
+    with_rig(tmp_path, scenario)
+
+
+def test_silence_counts_from_the_question_and_ends_with_the_answer(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        answered: list[bool] = []
+        await rig.connect()
+        await rig.settle()
+        assert rig.sender.silent_s() == 0.0
+        await rig.append(EVENT, 2)
+        await rig.until(lambda: rig.sender.silent_s() > 0.0, "nobody is missed")
+        answered.append(rig.sender.is_answered)
+        await rig.answer(EVENT, (1, 1), (2, 2))
+        assert rig.sender.silent_s() == 0.0
+        answered.append(rig.sender.is_answered)
+        await rig.lose()
+        rig.sender.coordinator(False)
+        await rig.append(SAMPLE, 1)  # not even published where nobody would answer
+        await rig.connect()
+        await rig.until(lambda: rig.sender.silent_s() > 0.0, "nobody is missed")
+        answered.append(rig.sender.is_answered)
+        assert rig.wire.rows == []
+        assert answered == [False, True, False]
+
+    with_rig(tmp_path, scenario)

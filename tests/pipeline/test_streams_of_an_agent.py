@@ -101,7 +101,12 @@ def test_what_is_broken_is_reported_and_the_rest_goes_on(tmp_path: Path, broker:
         assert "sha256" in failed["truncated"] or "not a" in failed["truncated"]
         assert "nowhere" in failed["absent"]
         assert "unicorn" in failed["unicorn"]
-        cameras = {e.subject: e.data for e in peer.events("CameraStateChanged") if e.data["state"] == "failed"}
+
+        def cameras_failed() -> dict[str, Any]:
+            return {e.subject: e.data for e in peer.events("CameraStateChanged") if e.data["state"] == "failed"}
+
+        peer.wait(lambda: len(cameras_failed()) >= 2, agent)
+        cameras = cameras_failed()
         assert set(cameras) == {"foreign", "missing"}
         assert "b.mp4" in cameras["foreign"]["reason"]
         assert {event.subject for event in peer.events("PipelineStarted")} >= {"works", "foreign"}

@@ -16,11 +16,15 @@ from typing import Any
 import msgpack
 import paho.mqtt.client as paho
 import pytest
+import zstandard
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from agent.results.result import Result as KeptResult
+from agent.results.store import ResultStore
 from schemas import codec
+from schemas.compress import compress, is_compressed
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.messages import (
     Ack,
@@ -34,6 +38,7 @@ from schemas.messages import (
     Result,
     Status,
     SyncBatch,
+    SyncRow,
 )
 from schemas.topics import RULES, Kind, Topic, TopicSpace, check_node_name
 from tests.broker import Broker, start_broker
@@ -447,6 +452,122 @@ def test_p28_a_gap_is_closed_once_and_answered_the_same_for_ever(tmp_path: Path,
 
     try:
         asyncio.run(scene())
+    finally:
+        coordinator.kill()
+
+
+def batch(*seqs: int) -> bytes:
+    rows = [SyncRow("sample", seq, "FrameResult", "cam1", 1_764_000_000_000 + seq, {"n": seq}) for seq in seqs]
+    return codec.encode_packed(SyncBatch("s1", 1, rows))
+
+
+def test_p30_and_p31_a_batch_in_a_zstd_frame_is_taken_and_what_no_frame_may_be_is_refused(
+    tmp_path: Path, broker: Broker
+) -> None:
+    coordinator = Process(tmp_path, broker.port)
+    plain = batch(*range(1, 51))
+    frames = zstandard.ZstdCompressor()
+    hostile = [
+        frames.compress(bytes(2**28)),
+        zstandard.ZstdCompressor(write_content_size=False).compress(batch(*range(100, 150))),
+        frames.compress(batch(*range(200, 250)))[:-4],
+        frames.compress(batch(*range(300, 350))) + b"x",
+    ]
+
+    async def scene() -> None:
+        coordinator.start()
+        await coordinator.connected()
+        async with TestNode(broker.port) as node:
+
+            def stored() -> list[tuple[int, int]]:
+                return [run for ack in node.acks for lane in ack.stored for run in lane.ranges]
+
+            assert is_compressed(compress(plain))
+            assert not is_compressed(compress(batch(60)))
+            node.publish("sync", compress(plain))
+            await sender_until(lambda: stored() == [(1, 50)])
+            for payload in hostile:
+                node.publish("sync", payload)
+            node.publish("sync", plain)
+            node.publish("sync", compress(batch(60)))
+            await sender_until(lambda: stored()[-1:] == [(60, 60)])
+            assert set(stored()) == {(1, 50), (60, 60)}
+            assert not any(ack.refused for ack in node.acks)
+        found = coordinator.query("SELECT seq, data FROM samples ORDER BY seq")
+        assert found == [(seq, f'{{"n":{seq}}}') for seq in [*range(1, 51), 60]]
+        reasons = [reason for (reason,) in coordinator.query("SELECT reason FROM refused ORDER BY id")]
+        assert len(reasons) == len(hostile)
+        assert "unpacks to 268435456 bytes; at most 524288" in reasons[0]
+
+    try:
+        asyncio.run(scene())
+    finally:
+        coordinator.kill()
+
+
+def test_p32_a_sync_is_complete_when_every_row_is_answered_for(tmp_path: Path, broker: Broker, peer: Peer) -> None:
+    store = ResultStore(tmp_path / "data" / "results.db")
+    kept = [KeptResult(1_764_000_000_000 + n, "cam1", "p", "FrameResult", "cam1", {"n": n}) for n in range(30)]
+    store.write(kept, [], 0.0, {}).result()
+    store.close()
+    agent = Agent(tmp_path, broker.port)
+    peer.coordinator(Presence.ONLINE)
+    agent.start()
+    try:
+        until(lambda: peer.seen("edge/v1/gw-1/birth"))
+
+        def called() -> bool:
+            peer.call("syncDataToCloud", b'{"sync_id": "s1"}')
+            until(lambda: peer.results("syncDataToCloud"))
+            return peer.results("syncDataToCloud")[-1].state is CommandState.SUCCEEDED
+
+        until(called)  # the file is opened a moment after the start
+
+        def batches() -> list[SyncBatch]:
+            seen = peer.seen("edge/v1/gw-1/sync")
+            return [codec.decode_batch(bytes(message.payload))[0] for message in seen]
+
+        def rows() -> dict[int, SyncRow]:
+            return {row.seq: row for each in batches() for row in each.rows if row.type == "FrameResult"}
+
+        until(lambda: len(rows()) == 30)
+        assert [(row.data["sync_id"], row.data["row"]) for row in rows().values()] == [
+            ("s1", n + 1) for n in range(30)
+        ]
+        stream, last = batches()[0].stream, max(rows())
+        peer.answer(Ack(stored=[LaneAck(stream, "sample", [(1, last - 1)])]))
+        until(lambda: agent.account()["sample"]["pending"] == 1)
+        assert not peer.seen("edge/v1/gw-1/event/CloudSyncCompleted")
+        peer.answer(Ack(stored=[LaneAck(stream, "sample", [(last, last)])]))
+        (done,) = until(lambda: peer.seen("edge/v1/gw-1/event/CloudSyncCompleted"))[:1]
+        data = json.loads(done.payload)["data"]
+        assert (data["sync_id"], data["outcome"], data["rows"], data["skipped"]) == ("s1", "completed", 30, 0)
+    finally:
+        agent.end(signal.SIGKILL)
+
+
+def test_p32_the_fleet_is_told_of_a_completed_sync_once(tmp_path: Path, broker: Broker, peer: Peer) -> None:
+    coordinator = Process(tmp_path, broker.port)
+    said = {"sync_id": "s1", "outcome": "completed", "rows": 3, "bytes": 9, "skipped": 0, "duration_s": 1.5}
+
+    async def scene() -> None:
+        coordinator.start()
+        await coordinator.connected()
+        async with TestNode(broker.port) as node:
+            payload = event_payload("gw-1", 1, type="CloudSyncCompleted", subject="s1", data={**said, "more": [1]})
+            node.publish("event/CloudSyncCompleted", payload)
+            await sender_until(lambda: node.acks)
+            for _ in range(3):
+                node.publish("event/CloudSyncCompleted", payload)
+            node.send([2])
+            await sender_until(lambda: not node.waiting)
+            await sender_until(lambda: peer.seen("edge/v1/fleet/event/CloudSyncCompleted"))
+
+    try:
+        asyncio.run(scene())
+        (told,) = peer.seen("edge/v1/fleet/event/CloudSyncCompleted")
+        assert json.loads(told.payload)["data"] == {"node": "gw-1", **said}
+        assert coordinator.query("SELECT count(*) FROM events WHERE type = 'CloudSyncCompleted'") == [(2,)]
     finally:
         coordinator.kill()
 
