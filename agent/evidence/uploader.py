@@ -173,6 +173,10 @@ class Uploader:
         return kept, upload
 
     async def _send(self, kept: Kept, upload: Upload, what: Say | Piece) -> float:
+        size = HEAD_BYTES if isinstance(what, Say) else what.length
+        now_s = time.monotonic()
+        if not (self._gate.may_send(Lane.EVIDENCE, size, now_s) and self._bucket.has(size, now_s)):
+            return HELD_BACK_S
         if isinstance(what, Say):
             payload = encode_blob(offer_of(kept))
         else:
@@ -187,8 +191,6 @@ class Uploader:
                 return 0.0
             payload = encode_blob(Chunk(what.at, data))
         now_s = time.monotonic()
-        if not (self._gate.may_send(Lane.EVIDENCE, len(payload), now_s) and self._bucket.has(len(payload), now_s)):
-            return HELD_BACK_S
         topic = self._space.text(Topic(Kind.BLOB_UP, self._node, kept.sha256))
         if self._way.publish(Message(topic, payload)) is None:
             return HELD_BACK_S
