@@ -214,7 +214,8 @@ class Pipeline:
         if due_s is None or self._last is None or not self._results.empty():
             return await self._results.get()
         try:
-            return await asyncio.wait_for(self._results.get(), max(0.05, due_s - self._camera_time_s(self._last)))
+            async with asyncio.timeout(max(0.05, due_s - self._camera_time_s(self._last))):
+                return await self._results.get()
         except TimeoutError:
             return None
 

@@ -162,7 +162,8 @@ class Stream:
         """Waits for the end of a file, and tries again what no engine could run."""
         while not self._ended.is_set():
             try:
-                await asyncio.wait_for(self._ended.wait(), RETRY_ENGINE_S)
+                async with asyncio.timeout(RETRY_ENGINE_S):
+                    await self._ended.wait()
             except TimeoutError:
                 for part in self._parts:
                     if part.state is PipelineState.WAITING:

@@ -40,8 +40,8 @@ class _Wire:
     def publish(self, message: Message) -> None:
         """An acknowledgement to a node."""
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        self.answered += 1
+    def acknowledge(self, *deliveries: Delivery) -> None:
+        self.answered += len(deliveries)
 
 
 def deliveries(rows: int, events_percent: int) -> list[Delivery]:

@@ -71,7 +71,8 @@ class LocalBroker:
             answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             self._answers[mid] = answer
             try:
-                accepted = await asyncio.wait_for(answer, timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    accepted = await answer
             except ConnectionError:
                 continue  # lost on the way: again on the next connection, perhaps a second time
             finally:

@@ -158,7 +158,8 @@ class Dispatcher:
             arguments = function.parse(command.arguments)
             if identifier:
                 await asyncio.wrap_future(self._state.running(identifier))
-            value = await asyncio.wait_for(function.run(arguments), function.timeout_s)
+            async with asyncio.timeout(function.timeout_s):
+                value = await function.run(arguments)
         except CommandRejectedError as error:
             problem = CommandError(error.code, str(error), error.field)
             return self._result(name, CommandState.REJECTED, command.id, error=problem)

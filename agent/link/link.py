@@ -466,6 +466,7 @@ class Link:
 
     async def _sleep(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(max(0.0, seconds)):  # `wait_for` of Python 3.11 can forget a cancellation
+                await self._stopping.wait()
         except TimeoutError:
             return

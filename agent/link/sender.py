@@ -376,12 +376,15 @@ class Sender:
         """Reads some rows that travel alone and sends them. True when more can follow at once."""
         queue = self._queues[lane]
         rows = await self._read(lane, min(TAKE_MAX, self._backlog_allowance(lane)))
-        for row in rows:
-            if (lane, row.seq) not in self._window.unanswered:
-                if self._window.room_for_backlog() == 0 or not self._publish_alone(row, backlog=True):
-                    return False
-                self._breaker.sent()
-            queue.sent_backlog(row.seq)
+        if self._connection is None:
+            return False
+        with self._connection.together():
+            for row in rows:
+                if (lane, row.seq) not in self._window.unanswered:
+                    if self._window.room_for_backlog() == 0 or not self._publish_alone(row, backlog=True):
+                        return False
+                    self._breaker.sent()
+                queue.sent_backlog(row.seq)
         return True
 
     async def _send_backlog_batch(self, lane: Lane) -> bool:

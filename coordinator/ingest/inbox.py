@@ -31,8 +31,8 @@ class Wire(Protocol):
     def publish(self, message: Message) -> None:
         """Queues; harmless once the connection has ended."""
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """The message is durable here. Harmless once the connection has ended."""
+    def acknowledge(self, *deliveries: Delivery) -> None:
+        """The messages are durable here. Harmless once the connection has ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,8 +238,7 @@ class Ingest:
             for node, ack in acks(work.rows, work.batch.refused, committed.closed):
                 wire.publish(Message(self._space.text(Topic(Kind.ACK, node)), encode_packed(ack)))
             self._counters.acknowledged += len(work.rows)
-        for item in items:
-            item.wire.acknowledge(item.delivery)
+            wire.acknowledge(*(item.delivery for item in items))
         if committed.fleet_events:
             self.on_fleet_events()
 

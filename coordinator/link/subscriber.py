@@ -61,8 +61,8 @@ class Channel:
         self._waiting.append((message, token))
         self.pump()
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        self._connection.acknowledge(delivery)
+    def acknowledge(self, *deliveries: Delivery) -> None:
+        self._connection.acknowledge(*deliveries)
 
     def puback(self, mid: int, accepted: bool) -> None:
         token = self._inflight.pop(mid, 0)
@@ -316,7 +316,8 @@ class Subscriber:
 
     async def _sleep(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(max(0.0, seconds)):  # `wait_for` of Python 3.11 can forget a cancellation
+                await self._stopping.wait()
         except TimeoutError:
             return
 

@@ -15,7 +15,7 @@ import os
 import select
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -116,7 +116,8 @@ class Connection:
             ) from error
         self._attach()
         try:
-            reason, properties = await asyncio.wait_for(connack, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                reason, properties = await connack
         except TimeoutError as error:
             raise BrokerUnreachableError(f"{self.address}: no answer within {timeout_s:g} s") from error
         if reason.is_failure:
@@ -199,11 +200,30 @@ class Connection:
                 f"{self.address}: subscription refused: {', '.join(refused)}", hint="check the broker's ACL"
             )
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Tells the broker that a QoS 1 message is ours now. Harmless once the connection has ended."""
-        if delivery.qos and self.is_open:
-            self._client.ack(delivery.mid, delivery.qos)
-            self._watch_writes()
+    def acknowledge(self, *deliveries: Delivery) -> None:
+        """Tells the broker that QoS 1 messages are ours now. Harmless once the connection has ended."""
+        with self.together() if len(deliveries) > 1 else contextlib.nullcontext():
+            for delivery in deliveries:
+                if delivery.qos and self.is_open:
+                    self._client.ack(delivery.mid, delivery.qos)
+        self._watch_writes()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is said inside, without awaiting, goes out in full segments: a burst of small packets costs a fraction
+        of what each alone does, here and at the broker."""
+        cork = getattr(socket, "TCP_CORK", None)  # Linux
+        sock = self._client.socket()
+        if cork is None or sock is None:
+            yield
+            return
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, cork, 1)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # it may have ended meanwhile
+                sock.setsockopt(socket.IPPROTO_TCP, cork, 0)
 
     def pause_reading(self) -> None:
         """Leaves what arrives in the socket, so that the broker has to hold it: Mosquitto 2.0.11 sends more than the

@@ -36,8 +36,8 @@ class ListWire:
     def publish(self, message: Message) -> None:
         self.out.append(message)
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        self.out.append(delivery)
+    def acknowledge(self, *deliveries: Delivery) -> None:
+        self.out += deliveries
 
     @property
     def acks(self) -> list[Ack]:

@@ -43,8 +43,8 @@ class Wire:
         topic = SPACE.parse(message.topic)
         self.said.append((topic.leaf, decode_down(message.payload)))
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        self.acknowledged += 1
+    def acknowledge(self, *deliveries: Delivery) -> None:
+        self.acknowledged += len(deliveries)
 
     def last(self, sha256: str) -> Held | Refused | None:
         return next((answer for name, answer in reversed(self.said) if name == sha256), None)

@@ -59,7 +59,7 @@ class Way:
 
     # what the receiver asks
 
-    def acknowledge(self, delivery: Delivery) -> None:
+    def acknowledge(self, *deliveries: Delivery) -> None:
         return None
 
     def answer(self, message: Message) -> None:

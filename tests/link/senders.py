@@ -1,7 +1,8 @@
 """A sender on a wire that is a list."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -30,6 +31,10 @@ class Wire:
         self.unacked: list[int] = []  # packet ids without a PUBACK
         self.inflight_most = 0
         self.keys: list[list[Key]] = []  # the rows in each message
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        yield
 
     def publish(self, message: Message) -> int:
         if not self.is_open:
