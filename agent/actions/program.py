@@ -1,6 +1,7 @@
 """An action that runs a program: no shell, the event as JSON on its input, an environment of its own."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Sequence
@@ -62,8 +63,11 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    async with asyncio.timeout(_END_S):
-        await process.wait()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_END_S):
+            await process.wait()
+            while process.stderr is not None and await process.stderr.read(4096):
+                continue  # to its end, which closes the pipe
 
 
 async def _feed(stdin: asyncio.StreamWriter | None, payload: bytes) -> None:

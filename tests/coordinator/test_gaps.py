@@ -237,7 +237,8 @@ def test_a_full_disk_closes_nothing_and_answers_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 def shown(tmp_path: Path) -> Path:
     store = SqliteStore(tmp_path)
-    rows = [row(1), row(5), row(9), row(20, ago_ms=600_000)]
+    since_ms = NOW - time.time_ns() // 1_000_000  # the suite may have been running for minutes
+    rows = [*(row(seq, ago_ms=since_ms) for seq in (1, 5, 9)), row(20, ago_ms=600_000 + since_ms)]
     run(store.commit(Batch(samples=rows, gaps=[gap(3, 6), gap(1, 7, node="gw-2", reason="age")])))
     store.close()
     return tmp_path

@@ -1,6 +1,5 @@
 """A short form of `benchmarks.faults`: each kind of fault once, few kills, some replayed crashes."""
 
-import logging
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +27,6 @@ from benchmarks.faultlib.site import Site
 from benchmarks.faultlib.verdict import Verdict
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc, which builds the recorder, is not here")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("agent").setLevel(logging.CRITICAL)
 
 
 # ---- what recorded writes leave ---------------------------------------------------------------------
