@@ -4,6 +4,7 @@ For the demo, the benchmarks and the tests. Everything lies in one folder and no
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0
+PORTS = range(15_000, 32_000)
 
 
 class StackError(Exception):
@@ -23,10 +25,16 @@ class StackError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port nobody listens on at this moment, and none that the kernel gives to an outgoing connection: who ends
+    and listens there again finds it free."""
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise StackError(f"no TCP port from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 class Stack:

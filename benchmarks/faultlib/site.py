@@ -16,7 +16,7 @@ from agent.outbox.inspect import account
 from agent.outbox.tables import LaneAccount
 from benchmarks.faultlib.verdict import Verdict, judge
 from runtime.errors import EdgewrightError
-from scripts.stack import Stack
+from scripts.stack import Stack, free_port
 from tests.proxy import Proxy
 
 NODE = "gw-1"
@@ -35,7 +35,7 @@ class Site:
     def __init__(self, folder: Path, *, agent: str = "", link: str = "", broker: str = "") -> None:
         """`agent`: further tables of agent.toml; `link`: further keys of its [broker]; `broker`: mosquitto's."""
         self.stack = Stack(folder, broker_conf=broker)
-        self.proxy = Proxy(self.stack.port)
+        self.proxy = Proxy(self.stack.port, free_port())
         self.folder = folder
         self.journal = folder / "journal.txt"
         self.outbox_folder = folder / NODE

@@ -16,7 +16,7 @@ from schemas.codec import decode_packed, decode_result
 from schemas.identity import Lane
 from schemas.messages import CommandState, Gap, SyncBatch
 from schemas.topics import Kind
-from tests.broker import Broker, start_broker
+from tests.broker import Broker, free_port, start_broker
 from tests.link.nodes import WAIT_S, Ears, brokers_at, node, until
 from tests.link.senders import Rig
 from tests.proxy import DOWN, PUBACK, PUBLISH, UP, Proxy
@@ -36,7 +36,7 @@ def play(tmp_path: Path, scene: Scene, *, conf: str = "") -> None:
 
     broker = start_broker(tmp_path, extra_conf=conf)
     try:
-        with Proxy(broker.port) as proxy:
+        with Proxy(broker.port, free_port()) as proxy:
             asyncio.run(main(broker, proxy))
     finally:
         broker.kill()
