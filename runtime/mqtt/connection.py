@@ -16,7 +16,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -213,7 +213,7 @@ class Connection:
         """What is said inside, without awaiting, goes out in full segments: a burst of small packets costs a fraction
         of what each alone does, here and at the broker."""
         cork = getattr(socket, "TCP_CORK", None)  # Linux
-        sock = self._client.socket()
+        sock = cast("socket.socket | None", self._client.socket())  # a real one: it is a TCP connection
         if cork is None or sock is None:
             yield
             return
