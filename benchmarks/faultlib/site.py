@@ -7,7 +7,6 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -157,20 +156,6 @@ class Site:
         """Until the agent has given its connection up and made another."""
         since = self.proxy.connections_total
         self.until("a new connection", lambda: self.proxy.connections_total > since, timeout_s)
-
-    def stored(self) -> int:
-        """Rows of the node at the coordinator."""
-        try:
-            with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as db:
-                return int(
-                    db.execute(
-                        "SELECT (SELECT count(*) FROM events WHERE node = ?1)"
-                        " + (SELECT count(*) FROM samples WHERE node = ?1)",
-                        (NODE,),
-                    ).fetchone()[0]
-                )
-        except sqlite3.Error:
-            return 0
 
     # ---- the end ---------------------------------------------------------------------------------
 
