@@ -118,8 +118,9 @@ def kills(site: Site, count: int, seed: int = 1) -> Verdict:
     killer = Killer(site, seed)
     killer.run(count)
     for name in (AGENT, COORDINATOR):  # those that would kill themselves on the way out
+        killer.kills += not site.is_dead(name)
         site.kill(name)
     verdict = site.finish("process kills")
-    verdict.kills = killer.kills + 2
+    verdict.kills = killer.kills
     verdict.notes.append("points reached: " + ", ".join(f"{k} {n}" for k, n in sorted(killer.reached.items())))
     return verdict
