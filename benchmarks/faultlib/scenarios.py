@@ -154,7 +154,8 @@ def read_only_disk(folder: Path) -> Verdict:
         log = folder / f"{AGENT}.log"
         before = log.stat().st_size
         site.start_agent(200)
-        time.sleep(3.0)
+        site.until("the agent's word on the disk", lambda: log.stat().st_size > before or site.is_dead(AGENT))
+        time.sleep(1.0)  # what comes right after it
         said = log.read_bytes()[before:].decode()
         site.stack.stop_one(AGENT, kill=True)
         _mount("-o", "remount,rw", str(volume))
