@@ -25,6 +25,8 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "aiomqtt": [],
     "msgpack": ["schemas/codec.py", "schemas/blobs.py", "agent/outbox/encode.py", "agent/results/store.py"],
     "zstandard": ["schemas/compress.py"],
+    "lark": ["schemas/language/parse.py"],
+    "msgspec": ["schemas/language/validators.py"],
     "sqlite3": [
         "runtime/sqlite.py",
         "agent/outbox/*.py",

@@ -1,0 +1,1 @@
+"""Retail analytics: customers, heat maps and shelves of stores."""

@@ -1,0 +1,1 @@
+"""Smart traffic: flows, violations and signals at junctions."""
