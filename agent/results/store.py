@@ -58,6 +58,7 @@ MIGRATIONS: tuple[Migration, ...] = (
                               PRIMARY KEY (tier, reason)) WITHOUT ROWID;
         """,
     ),
+    ("0002_told", "ALTER TABLE results ADD COLUMN told INTEGER NOT NULL DEFAULT 0"),
 )
 _TABLES = {Tier.RAW: "results", Tier.AGGREGATES: "aggregates"}
 Dropped = Mapping[tuple[str, str], int]
@@ -124,10 +125,13 @@ class ResultStore:
 
         def job(db: sqlite3.Connection) -> None:
             db.executemany(
-                "INSERT INTO results (run_s, time_utc_ms, camera, pipeline, type, subject, local_only, data)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO results (run_s, time_utc_ms, camera, pipeline, type, subject, local_only, told, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (run_s, r.time_utc_ms, r.camera, r.pipeline, r.type, r.subject, r.local_only, _packed(r.data))
+                    (
+                        *(run_s, r.time_utc_ms, r.camera, r.pipeline, r.type, r.subject),
+                        *(r.local_only, r.told, _packed(r.data)),
+                    )
                     for r in results
                 ],
             )
@@ -270,13 +274,14 @@ def results(
     sql, values = _where(data_filter, "time_utc_ms")
     order = "DESC" if newest_first else "ASC"
     found = db.execute(
-        "SELECT id, time_utc_ms, camera, pipeline, type, subject, data, local_only FROM results"
+        "SELECT id, time_utc_ms, camera, pipeline, type, subject, data, local_only, told FROM results"
         f" WHERE id > ? AND id <= ?{sql}{_among('type', data_filter.types)} ORDER BY id {order} LIMIT ?",
         (after_id, upto_id, *values, *data_filter.types, count_max),
     )
-    for number, time_utc_ms, camera, pipeline, kind, subject, data, local_only in found:
+    for number, time_utc_ms, camera, pipeline, kind, subject, data, local_only, told in found:
         fields = msgpack.unpackb(data, strict_map_key=False)
-        yield Stored(number, Result(time_utc_ms, camera, pipeline, kind, subject, fields, bool(local_only)))
+        result = Result(time_utc_ms, camera, pipeline, kind, subject, fields, bool(local_only), bool(told))
+        yield Stored(number, result)
 
 
 def aggregates(db: sqlite3.Connection, data_filter: DataFilter) -> Iterator[Aggregate]:

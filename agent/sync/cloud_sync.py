@@ -239,8 +239,8 @@ def _chunk(path: Path, progress: Progress) -> tuple[list[tuple[int, Result]], in
             result = narrowed(progress.data_filter, each.result)
             if result is not None and result.local_only:
                 skipped += 1
-            elif result is not None:
-                found.append((each.id, result))
+            elif result is not None and not (result.told and result.type not in progress.data_filter.types):
+                found.append((each.id, result))  # what left as an event goes again only if it is asked for
             if len(found) == CHUNK_ROWS:
                 return found, cursor, skipped
     return found, progress.upto if looked < SCAN_ROWS else cursor, skipped

@@ -70,6 +70,7 @@ class Outlet:
             if draft.lane in SAMPLES:
                 found += self._sample(self._result(draft))
             elif not self._local_only:
+                self._recorder.keep(self._result(draft, told=True))
                 found.append(draft)
             else:
                 self._recorder.keep(self._result(draft))
@@ -124,12 +125,14 @@ class Outlet:
         lane = lane_of(self._shaper.policy)
         return [draft_of_result(result, lane) for result in results]
 
-    def _result(self, draft: Draft) -> Result:
+    def _result(self, draft: Draft, *, told: bool = False) -> Result:
         data: dict[str, Any] = {"pipeline": self._pipeline, **draft.data}
         if draft.severity is not None:
             data["severity"] = draft.severity.value
         return Result(
-            draft.time_utc_ms, self._camera, self._pipeline, draft.type, draft.subject, data, self._local_only
+            *(draft.time_utc_ms, self._camera, self._pipeline, draft.type, draft.subject, data),
+            local_only=self._local_only,
+            told=told,
         )
 
 

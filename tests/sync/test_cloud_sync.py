@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,19 @@ def test_everything_that_matches_is_sent_in_chunks_and_the_end_is_an_event(tmp_p
         data = sync_row(next(row for row in node.rows if row.lane is Lane.SAMPLE)).data
         assert (data["sync_id"], data["row"]) == (end["sync_id"], 4), "its number in the file tells a copy"
         assert node.cloud.report() == {"running": None, "last": end}
+
+    scene(tmp_path, play)
+
+
+@pytest.mark.parametrize(("types", "sent"), [((), [0, 2]), (("LineCrossed",), [1])])
+def test_what_left_as_an_event_goes_again_only_if_its_type_is_asked_for(
+    tmp_path: Path, types: tuple[str, ...], sent: list[int]
+) -> None:
+    async def play(node: Node) -> None:
+        node.keep(result(0), replace(result(1), type="LineCrossed", told=True), result(2))
+        await node.cloud.start(DataFilter(types=types), "")
+        await node.until(node.completed)
+        assert node.sent() == sent
 
     scene(tmp_path, play)
 
