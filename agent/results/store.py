@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from agent.results.aggregate import Aggregate, ClassSummary, Summary
-from agent.results.result import Result
+from agent.results.result import FRAME, Result
 from agent.results.retention import Cut, Kept, Tier, next_cut
 from agent.results.settings import ResultsSettings
 from runtime.errors import PermanentError
@@ -58,7 +58,14 @@ MIGRATIONS: tuple[Migration, ...] = (
                               PRIMARY KEY (tier, reason)) WITHOUT ROWID;
         """,
     ),
-    ("0002_told", "ALTER TABLE results ADD COLUMN told INTEGER NOT NULL DEFAULT 0"),
+    (
+        "0002_told",
+        f"""
+        ALTER TABLE results ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+        -- What functions ask for: rare beside the results of frames.
+        CREATE INDEX results_by_type ON results (type, time_utc_ms) WHERE type <> '{FRAME}';
+        """,
+    ),
 )
 _TABLES = {Tier.RAW: "results", Tier.AGGREGATES: "aggregates"}
 Dropped = Mapping[tuple[str, str], int]
@@ -282,6 +289,29 @@ def results(
         fields = msgpack.unpackb(data, strict_map_key=False)
         result = Result(time_utc_ms, camera, pipeline, kind, subject, fields, bool(local_only), bool(told))
         yield Stored(number, result)
+
+
+def facts(
+    db: sqlite3.Connection,
+    types: Sequence[str],
+    cameras: Sequence[str],
+    since_utc_ms: int,
+    until_utc_ms: int,
+    count_max: int,
+) -> list[Result]:
+    """The newest kept results of these types, in the order of their times; results of frames are not meant."""
+    found = db.execute(
+        "SELECT time_utc_ms, camera, pipeline, type, subject, data, local_only, told FROM results"
+        f" WHERE type <> '{FRAME}'{_among('type', types)}{_among('camera', cameras)}"
+        " AND time_utc_ms >= ? AND time_utc_ms < ? ORDER BY time_utc_ms DESC LIMIT ?",
+        (*types, *cameras, since_utc_ms, until_utc_ms, count_max),
+    ).fetchall()
+    return [
+        Result(
+            at, camera, pipeline, kind, subject, msgpack.unpackb(data, strict_map_key=False), bool(local), bool(told)
+        )
+        for at, camera, pipeline, kind, subject, data, local, told in reversed(found)
+    ]
 
 
 def aggregates(db: sqlite3.Connection, data_filter: DataFilter) -> Iterator[Aggregate]:
