@@ -1,8 +1,8 @@
 """Two agents with one identity: noticed by what only a twin can do. Pure.
 
 Each start of an agent draws an `instance` and says it in its birth. A process never comes back once another one of
-the same node was born, so an instance that is heard after it was replaced belongs to a second agent that is alive too:
-a cloned disk, or another box with the first one's name. So do two instances with one boot number, which grows by one
+the same node was born, so an instance that is heard after it was replaced belongs to a second agent that lives too: a
+cloned disk, or another box with the first one's name. So do two instances with one boot number, which grows by one
 with each start. One replacement alone is a restart.
 """
 
