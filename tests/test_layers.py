@@ -31,6 +31,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "agent/state.py",
         "agent/evidence/*.py",
         "agent/documents/journal.py",
+        "agent/platform_state/*.py",
         "agent/results/*.py",
         "coordinator/store/*.py",
     ],
