@@ -11,6 +11,7 @@ from agent.config import AgentConfig, inspect_config, load_config
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
+from agent.platform_state.cli import add_commands as add_state_commands
 from agent.results.cli import add_commands as add_results_commands
 from runtime.config import mistakes_error, secret
 from runtime.errors import ConfigError, EdgewrightError
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evidence_commands(add("evidence", "look into the evidence, also while the agent runs", config=False))
     text = "change a field at the node itself; merged with what the coordinator wants"
     add_local_commands(add("local", text, config=False))
+    add_state_commands(add("state", "platform state that this node keeps, also while the agent runs", config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
     bundle.add_argument("model", type=Path, help="the .tflite file")

@@ -39,6 +39,9 @@ from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, Row
 from agent.outbox.tables import LaneAccount
+from agent.platform_state.platform_state import PlatformState
+from agent.platform_state.store import ValuesFile
+from agent.platform_state.tables import FILE_NAME as PLATFORM_STATE
 from agent.results.recorder import Recorder
 from agent.state import StateFile
 from agent.stream import Stream
@@ -51,6 +54,7 @@ from runtime.supervision import LoopWatch, RestartPolicy, Supervisor, feed_watch
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
+from schemas.state import Collections
 from schemas.sync import SyncPolicy
 from schemas.topics import Kind, TopicSpace
 
@@ -76,7 +80,7 @@ class Figures:
 class Agent:
     """One gateway. `run` until a signal, then stop in path order: cameras, pipelines, outbox, link."""
 
-    def __init__(self, config: AgentConfig) -> None:
+    def __init__(self, config: AgentConfig, collections: Collections | None = None) -> None:
         """Opens the files and wires the parts; nothing runs yet. Raises ConfigError or a storage error."""
         node = config.node
         self.config = config
@@ -103,6 +107,13 @@ class Agent:
         self._slots: Slots[Work] = Slots()
         self._worker = InferenceWorker(self._take, self._deliver)
         self.outbox = Outbox(self._file)
+        self.platform_state = PlatformState(
+            ValuesFile(node.data_dir / PLATFORM_STATE, node.id),
+            collections or Collections(),
+            config.state,
+            self.outbox,
+            node=node.id,
+        )
         self.switches = Switches()
         self._recorder = Recorder(node.data_dir / "results.db", config.results, self.switches, self.announce)
         self.sync = Sync(
@@ -230,13 +241,16 @@ class Agent:
             supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
+            for_ever = RestartPolicy(restarts_max=None)
+            state = self.platform_state
+            supervisor.supervise("platform-state", state.run, for_ever, stage=1, stop=state.stop)
             self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None and self._uploader is not None:
                 evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("documents", self.documents.run, stage=2)
-            supervisor.supervise("results", self._recorder.run, RestartPolicy(restarts_max=None), stage=2)
+            supervisor.supervise("results", self._recorder.run, for_ever, stage=2)
             supervisor.supervise("sync", self.sync.run, stage=2)
             supervisor.supervise("cloud-sync", self.sync.cloud.run, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
@@ -291,6 +305,7 @@ class Agent:
         self._recorder.close()
         if self._evidence is not None:
             self._evidence.close()
+        self.platform_state.close()
         self._file.close()
         self._state.close()
         self._journal.close()
@@ -459,6 +474,7 @@ class Agent:
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),
+            "platform_state": self.platform_state.report(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._functions.names,
         }

@@ -14,6 +14,7 @@ from agent.evidence.settings import EvidenceSettings, evidence_mistakes
 from agent.infer.settings import InferSettings
 from agent.link.settings import BrokersConfig, LinkSettings
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
+from agent.platform_state.settings import StateSettings
 from agent.results.settings import ResultsSettings
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from runtime.config import EndpointConfig, load_table, mistakes_error, secret
@@ -119,6 +120,7 @@ class AgentConfig:
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     sync: SyncPolicy = SyncPolicy()
     results: ResultsSettings = ResultsSettings()
+    state: StateSettings = StateSettings()
     log: LogConfig = LogConfig()
 
 

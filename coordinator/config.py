@@ -45,6 +45,13 @@ class CoordinatorTable:
 
 
 @dataclass(frozen=True, slots=True)
+class StateTable:
+    """The `[state]` table: platform state."""
+
+    rows_max: Annotated[int, Limit(ge=100, le=10_000_000)] = 100_000  # of a collection: keys times their writers
+
+
+@dataclass(frozen=True, slots=True)
 class LogTable:
     """The `[log]` table."""
 
@@ -59,6 +66,7 @@ class CoordinatorConfig:
     coordinator: CoordinatorTable = CoordinatorTable()
     broker: BrokerConfig = BrokerConfig()
     evidence: EvidenceTable = EvidenceTable()
+    state: StateTable = StateTable()
     log: LogTable = LogTable()
 
 

@@ -19,10 +19,13 @@ from coordinator.ingest.ingest import Ingest
 from coordinator.link.commands import Commands
 from coordinator.link.subscriber import Subscriber
 from coordinator.lock import FolderLock
+from coordinator.state.judge import Judge
+from coordinator.state.view import CoordinatorState
 from coordinator.store.sqlite import SqliteStore
 from runtime.errors import EdgewrightError
 from runtime.sdnotify import Notifier
 from runtime.supervision import RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
+from schemas.state import Collections
 from schemas.topics import TopicSpace
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ GOODBYE_S = 4.0
 class Coordinator:
     """Everything of one process. `run` returns when it was told to stop and has finished what it held."""
 
-    def __init__(self, config: CoordinatorConfig, store: SqliteStore) -> None:
+    def __init__(self, config: CoordinatorConfig, store: SqliteStore, collections: Collections | None = None) -> None:
         table, space = config.coordinator, TopicSpace(config.broker.topic_root)
         self._store = store
         self._notifier = Notifier.from_environment()
@@ -45,6 +48,9 @@ class Coordinator:
         self._inbox = Inbox(self._counters)
         self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits)
+        declared = collections or Collections()
+        self.platform_state = CoordinatorState(store, declared)
+        self._ingest.judge = Judge(declared)
         self._documents = Documents(store, space, self._counters)
         self._subscriber = Subscriber(
             config.broker.address(),
@@ -150,7 +156,7 @@ class Coordinator:
             log.debug("counters not saved: %s", error)  # a disk that refuses is reported by ingest
 
 
-async def run(config: CoordinatorConfig) -> None:
+async def run(config: CoordinatorConfig, collections: Collections | None = None) -> None:
     """One coordinator from its lock to its end."""
     table = config.coordinator
     lock = FolderLock(table.data_dir)
@@ -159,9 +165,10 @@ async def run(config: CoordinatorConfig) -> None:
             table.data_dir,
             refused_rows_max=table.refused_rows_max,
             refused_bytes_max=table.refused_bytes_max,
+            state_rows_max=config.state.rows_max,
         )
         try:
-            await Coordinator(config, store).run()
+            await Coordinator(config, store, collections).run()
         finally:
             store.close()
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, documents, evidence, show
+from coordinator.ctl import arguments, documents, evidence, show, state
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import call
 from coordinator.ctl.evidence import Opener
@@ -88,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     gaps.add_argument("--open-for", default="5m", metavar="SPAN", help=text)
     text = "pictures and clips that came from the nodes"
     evidence.add_commands(commands.add_parser("evidence", help=text, description=text), Opener(_reader, _config))
+    text = "platform state: what nodes and the coordinator keep by key, with its age"
+    state.add_commands(commands.add_parser("state", help=text, description=text), _reader)
     _add_documents(commands)
     add("status", "what the coordinator has done", _status)
     calling = commands.add_parser("call", help="call a function of a node and wait for its result")

@@ -396,6 +396,22 @@ def _mapping(raw: Any, payload: bytes) -> dict[str, Any]:
     return raw
 
 
+def flaw_of(value: Any, levels_max: int = NESTING_MAX) -> str | None:
+    """What in a value no message could carry, such as `holds a set, which JSON does not have`; None for nothing."""
+    try:
+        return _flaw(value, levels_max) or _half_character(value)
+    except RecursionError:
+        return f"is nested deeper than {levels_max} levels"
+
+
+def _half_character(value: Any) -> str | None:
+    try:
+        _encode_json(value).encode()
+    except UnicodeEncodeError:
+        return "holds half a character"
+    return None
+
+
 def _sound(raw: dict[str, Any]) -> dict[str, Any]:
     for key, item in raw.items():
         if flaw := _flaw(item, NESTING_MAX - 1):

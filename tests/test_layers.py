@@ -33,6 +33,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "agent/state.py",
         "agent/evidence/*.py",
         "agent/documents/journal.py",
+        "agent/platform_state/*.py",
         "agent/results/*.py",
         "coordinator/store/*.py",
     ],
