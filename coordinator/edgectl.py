@@ -14,11 +14,12 @@ from typing import Any
 from coordinator.config import CoordinatorConfig, load_config
 from coordinator.ctl import arguments, documents, evidence, show
 from coordinator.ctl.arguments import UsageError
-from coordinator.ctl.call import call
+from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError, Telling, cancel, watched_call
 from coordinator.ctl.evidence import Opener
 from coordinator.fleet.registry import NodeState
 from coordinator.store.reader import PAGE_MAX, EventFilter, Reader
 from runtime.errors import EdgewrightError
+from runtime.mqtt import BrokerAddress
 from schemas.errors import LocalWireError
 from schemas.messages import Command, CommandState, Result
 from schemas.shape import fields_of
@@ -37,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         status = int(parsed.run(parsed))
         sys.stdout.flush()
         return status
+    except InterruptedCallError as error:
+        return _complain(str(error), EXIT_INTERRUPTED)
     except (UsageError, LocalWireError) as error:
         return _complain(str(error), EXIT_USAGE)
     except EdgewrightError as error:
@@ -90,14 +93,29 @@ def _parser() -> argparse.ArgumentParser:
     evidence.add_commands(commands.add_parser("evidence", help=text, description=text), Opener(_reader, _config))
     _add_documents(commands)
     add("status", "what the coordinator has done", _status)
-    calling = commands.add_parser("call", help="call a function of a node and wait for its result")
-    calling.add_argument("node", metavar="NODE")
+    _add_calls(commands)
+    return parser
+
+
+def _add_calls(commands: Any) -> None:
+    text = "call a function of a node, or of the coordinator, and wait for its result; Ctrl-C cancels the call"
+    calling = commands.add_parser("call", help=text, description=text)
+    calling.add_argument("node", metavar="NODE", help="or coordinator")
     calling.add_argument("function", metavar="FUNCTION")
     calling.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="values are JSON, or else text")
     calling.add_argument("--json", metavar="OBJECT", help="all arguments as one JSON object")
     calling.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="wait so long (default 30)")
+    text = "the call is ended there when it has taken so long"
+    calling.add_argument("--deadline", type=_seconds, metavar="S", help=text)
+    text = "asked again with the same one it is answered again and not run again (default: a new one)"
+    calling.add_argument("--id", type=_identifier, default="", metavar="ID", help=text)
     calling.set_defaults(run=_call)
-    return parser
+    text = "end a call that runs, by the id it was given"
+    cancelling = commands.add_parser("cancel", help=text, description=text)
+    cancelling.add_argument("node", metavar="NODE", help="or coordinator")
+    cancelling.add_argument("id", type=_identifier, metavar="ID")
+    cancelling.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="wait so long (default 10)")
+    cancelling.set_defaults(run=_cancel)
 
 
 def _add_documents(commands: Any) -> None:
@@ -212,7 +230,7 @@ def _set_desired(parsed: Arguments) -> int:
     }
     result = _call_function(parsed, COORDINATOR, Command("setDesired", asked), "desired")
     if parsed.json:
-        _write(json.dumps(fields_of(result), indent=2, ensure_ascii=False))
+        _write(json.dumps(_shown(result), indent=2, ensure_ascii=False))
     if result.error is not None:
         return _complain(f"not changed: {result.error.message}", EXIT_FAILED)
     if not parsed.json:
@@ -232,18 +250,40 @@ def _status(parsed: Arguments) -> int:
 
 
 def _call(parsed: Arguments) -> int:
-    command = Command(parsed.function, arguments.call_arguments(parsed.arguments, parsed.json))
+    given = arguments.call_arguments(parsed.arguments, parsed.json)
+    command = Command(parsed.function, given, parsed.id, deadline_s=parsed.deadline)
     result = _call_function(parsed, parsed.node, command, "call")
-    _write(json.dumps(fields_of(result), indent=2, ensure_ascii=False))
+    _write(json.dumps(_shown(result), indent=2, ensure_ascii=False))
     return 0 if result.state is CommandState.SUCCEEDED else EXIT_FAILED
 
 
+def _shown(result: Result) -> dict[str, Any]:
+    """Of progress nothing is left once a call has ended."""
+    fields: dict[str, Any] = fields_of(result)
+    del fields["progress"]
+    return fields
+
+
+def _cancel(parsed: Arguments) -> int:
+    why = asyncio.run(cancel(*_broker(parsed, "cancel"), parsed.node, parsed.id, timeout_s=parsed.timeout))
+    if why:
+        return _complain(f"not cancelled: {why}", EXIT_FAILED)
+    _write(f"{parsed.id} is being cancelled")
+    return 0
+
+
 def _call_function(parsed: Arguments, node: str, command: Command, what: str) -> Result:
+    """Ctrl-C cancels it; how far it is stands on stderr meanwhile."""
+    address, space = _broker(parsed, what)
+    with Telling(sys.stderr) as telling:
+        return asyncio.run(watched_call(address, space, node, command, telling, timeout_s=parsed.timeout))
+
+
+def _broker(parsed: Arguments, what: str) -> tuple[BrokerAddress, TopicSpace]:
     config = _config(parsed)
     if config is None:
         raise UsageError(f"{what} needs the broker's address: give --config FILE or set EDGECTL_CONFIG")
-    space = TopicSpace(config.broker.topic_root)
-    return asyncio.run(call(config.broker.address(), space, node, command, timeout_s=parsed.timeout))
+    return config.broker.address(), TopicSpace(config.broker.topic_root)
 
 
 # ---- small things -------------------------------------------------------------------------------
@@ -284,6 +324,12 @@ def _count(text: str) -> int:
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError("must be 1 to 100000")
     return value
+
+
+def _identifier(text: str) -> str:
+    if not 1 <= len(text) <= 128:
+        raise argparse.ArgumentTypeError("must be 1 to 128 characters")
+    return text
 
 
 def _seconds(text: str) -> float:
