@@ -1,7 +1,6 @@
 """`edgectl`: the operator's command line. Looks into the coordinator's store, and calls functions of nodes."""
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -12,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, documents, evidence, show
+from coordinator.ctl import arguments, calling, documents, evidence, show
 from coordinator.ctl.arguments import UsageError
-from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError, Telling, cancel, watched_call
+from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
+from coordinator.ctl.calling import seconds
 from coordinator.ctl.evidence import Opener
 from coordinator.fleet.registry import NodeState
 from coordinator.store.reader import PAGE_MAX, EventFilter, Reader
 from runtime.errors import EdgewrightError
 from runtime.mqtt import BrokerAddress
 from schemas.errors import LocalWireError
-from schemas.messages import Command, CommandState, Result
+from schemas.messages import Command
 from schemas.shape import fields_of
 from schemas.topics import COORDINATOR, TopicSpace
 
@@ -93,29 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     evidence.add_commands(commands.add_parser("evidence", help=text, description=text), Opener(_reader, _config))
     _add_documents(commands)
     add("status", "what the coordinator has done", _status)
-    _add_calls(commands)
+    calling.add_commands(commands, _broker)
     return parser
-
-
-def _add_calls(commands: Any) -> None:
-    text = "call a function of a node, or of the coordinator, and wait for its result; Ctrl-C cancels the call"
-    calling = commands.add_parser("call", help=text, description=text)
-    calling.add_argument("node", metavar="NODE", help="or coordinator")
-    calling.add_argument("function", metavar="FUNCTION")
-    calling.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="values are JSON, or else text")
-    calling.add_argument("--json", metavar="OBJECT", help="all arguments as one JSON object")
-    calling.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="wait so long (default 30)")
-    text = "the call is ended there when it has taken so long"
-    calling.add_argument("--deadline", type=_seconds, metavar="S", help=text)
-    text = "asked again with the same one it is answered again and not run again (default: a new one)"
-    calling.add_argument("--id", type=_identifier, default="", metavar="ID", help=text)
-    calling.set_defaults(run=_call)
-    text = "end a call that runs, by the id it was given"
-    cancelling = commands.add_parser("cancel", help=text, description=text)
-    cancelling.add_argument("node", metavar="NODE", help="or coordinator")
-    cancelling.add_argument("id", type=_identifier, metavar="ID")
-    cancelling.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="wait so long (default 10)")
-    cancelling.set_defaults(run=_cancel)
 
 
 def _add_documents(commands: Any) -> None:
@@ -137,7 +116,7 @@ def _add_documents(commands: Any) -> None:
         command.add_argument(items, nargs="+", metavar=metavar, help="values are JSON, or else text")
         text = "only if this is the revision now; else refused, with the current one"
         command.add_argument("--if-revision", type=int, metavar="N", help=text)
-        command.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="wait so long (default 30)")
+        command.add_argument("--timeout", type=seconds, default=30.0, metavar="S", help="wait so long (default 30)")
         command.set_defaults(**{"unset" if items == "set" else "set": []})
     add(commands, "reported", "what a node says it is", _reported).add_argument("node", metavar="NODE")
     conflicts = add(commands, "conflicts", "where coordinator and node wrote a field differently", _conflicts)
@@ -228,9 +207,10 @@ def _set_desired(parsed: Arguments) -> int:
         "if_revision": parsed.if_revision,
         "source": f"edgectl, {os.environ.get('SUDO_USER') or os.environ.get('USER') or 'somebody'}",
     }
-    result = _call_function(parsed, COORDINATOR, Command("setDesired", asked), "desired")
+    command = Command("setDesired", asked)
+    result = calling.ask(_broker(parsed, "desired"), COORDINATOR, command, timeout_s=parsed.timeout)
     if parsed.json:
-        _write(json.dumps(_shown(result), indent=2, ensure_ascii=False))
+        _write(calling.shown(result))
     if result.error is not None:
         return _complain(f"not changed: {result.error.message}", EXIT_FAILED)
     if not parsed.json:
@@ -247,36 +227,6 @@ def _status(parsed: Arguments) -> int:
     counters, totals = reader.counters(), reader.totals()
     document = {"counters": counters, "rows": totals}
     return _print(parsed, lambda: show.status(counters, totals, _now_ms()), document)
-
-
-def _call(parsed: Arguments) -> int:
-    given = arguments.call_arguments(parsed.arguments, parsed.json)
-    command = Command(parsed.function, given, parsed.id, deadline_s=parsed.deadline)
-    result = _call_function(parsed, parsed.node, command, "call")
-    _write(json.dumps(_shown(result), indent=2, ensure_ascii=False))
-    return 0 if result.state is CommandState.SUCCEEDED else EXIT_FAILED
-
-
-def _shown(result: Result) -> dict[str, Any]:
-    """Of progress nothing is left once a call has ended."""
-    fields: dict[str, Any] = fields_of(result)
-    del fields["progress"]
-    return fields
-
-
-def _cancel(parsed: Arguments) -> int:
-    why = asyncio.run(cancel(*_broker(parsed, "cancel"), parsed.node, parsed.id, timeout_s=parsed.timeout))
-    if why:
-        return _complain(f"not cancelled: {why}", EXIT_FAILED)
-    _write(f"{parsed.id} is being cancelled")
-    return 0
-
-
-def _call_function(parsed: Arguments, node: str, command: Command, what: str) -> Result:
-    """Ctrl-C cancels it; how far it is stands on stderr meanwhile."""
-    address, space = _broker(parsed, what)
-    with Telling(sys.stderr) as telling:
-        return asyncio.run(watched_call(address, space, node, command, telling, timeout_s=parsed.timeout))
 
 
 def _broker(parsed: Arguments, what: str) -> tuple[BrokerAddress, TopicSpace]:
@@ -323,19 +273,6 @@ def _count(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError("must be 1 to 100000")
-    return value
-
-
-def _identifier(text: str) -> str:
-    if not 1 <= len(text) <= 128:
-        raise argparse.ArgumentTypeError("must be 1 to 128 characters")
-    return text
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError("must be more than 0 and at most a day")
     return value
 
 
