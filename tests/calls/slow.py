@@ -1,14 +1,12 @@
-"""A real agent or coordinator with functions that take as long as a test wants: `python -m tests.calls.slow PROGRAM …`.
+"""A real agent or coordinator with functions that take as long as a test wants: `python -m tests.calls.slow PROGRAM`.
 
 `analyse` takes `steps` of `step_s` each and tells how far it is; `hold` waits for ever, once at a time; `declared` is
 declared and not bound.
 """
 
 import asyncio
-import functools
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 import agent.agent
 import coordinator.coordinator
@@ -45,11 +43,9 @@ SLOW = [
 
 def main(program: str, argv: list[str]) -> int:
     """As the program's own `main`."""
-    node_functions, functions = agent.agent.node_functions, coordinator.coordinator.Coordinator._functions
-    agent.agent.node_functions = lambda *wired: [*node_functions(*wired), *SLOW]
-    coordinator.coordinator.Coordinator._functions = lambda self: [*functions(self), *SLOW]  # type: ignore[method-assign]
-    declared: Any = functools.partial(Table, unbound={"declared": "no function is bound to it"})
-    agent.agent.Table = coordinator.coordinator.Table = declared  # type: ignore[misc]
+    unbound = {"declared": "no function is bound to it"}
+    for module in (agent.agent, coordinator.coordinator):
+        setattr(module, "Table", lambda served: Table([*served, *SLOW], unbound))  # noqa: B010
     return MAINS[program](argv)
 
 

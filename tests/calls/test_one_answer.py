@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from agent.state import StateFile
 from runtime.calls.dispatcher import Dispatcher
+from runtime.calls.errors import CallFailedError, CallRejectedError
 from runtime.calls.served import Call, Served, Table, arguments
 from runtime.mqtt import Delivery, Message
 from schemas.codec import decode_result
@@ -69,14 +70,12 @@ class OneAnswer(RuleBasedStateMachine):
         self.do(self.dispatcher.connected())
 
     async def work(self, call: Call, given: WorkOf) -> str:
-        from runtime.calls.errors import CallFailedError, CallRejectedError
-
         self.runs[call.id] += 1
         self.waiting[call.id] = self.loop.create_future()
         try:
             how = await self.waiting[call.id]
         finally:
-            del self.waiting[call.id]
+            self.waiting.pop(call.id, None)
         if how == "fail":
             raise CallFailedError("failed", "as told")
         if how == "reject":
@@ -101,12 +100,10 @@ class OneAnswer(RuleBasedStateMachine):
         return self.loop.run_until_complete(what)
 
     async def settle(self) -> None:
-        """Until the journal has nothing to do and every task waits for a rule."""
-        assert self.state is not None
-        for _ in range(4):
-            await asyncio.wrap_future(self.state.journal.unfinished())
-            for _ in range(20):
-                await asyncio.sleep(0)
+        """Until every command that is not answered waits for a rule."""
+        async with asyncio.timeout(60.0):
+            while len(self.dispatcher._tasks) > len(self.waiting):
+                await asyncio.sleep(0.0005)
 
     def send(self, function: str, payload: dict[str, Any], *, settled: bool = True) -> None:
         async def sending() -> None:
@@ -133,8 +130,8 @@ class OneAnswer(RuleBasedStateMachine):
 
     @rule(end=ENDS)
     def finish(self, end: str) -> None:
-        for future in list(self.waiting.values())[:1]:
-            future.set_result(end)
+        for identifier in list(self.waiting)[:1]:
+            self.waiting.pop(identifier).set_result(end)
         self.do(self.settle())
 
     @rule()
@@ -183,9 +180,9 @@ class OneAnswer(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end everybody has an answer."""
         if self.state is not None:
-            for future in list(self.waiting.values()):
-                future.set_result("return")
             self.do(self.settle())
+            while self.waiting:
+                self.finish("return")
             self.lose_the_link()
             self.link_again()
             assert self.runs.keys() <= self.finals.keys()
