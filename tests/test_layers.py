@@ -29,6 +29,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "msgspec": ["schemas/language/validators.py"],
     "sqlite3": [
         "runtime/sqlite.py",
+        "runtime/calls/journal.py",
         "agent/outbox/*.py",
         "agent/state.py",
         "agent/evidence/*.py",
