@@ -20,8 +20,10 @@ from typing import Annotated, Any, ForwardRef, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from schemas.language.check import DEPTH_MAX, INTEGER_LEAST, INTEGER_MOST, InvalidError, Reader, is_unicode
+from schemas.language.check import DEPTH_MAX, InvalidError, Reader
 from schemas.language.json_schema import BASE64, mentioned
+from schemas.language.openness import Openness, is_plain
+from schemas.language.scalars import INTEGER_LEAST, INTEGER_MOST
 from schemas.language.schema import (
     AliasType,
     EnumType,
@@ -30,9 +32,7 @@ from schemas.language.schema import (
     Limits,
     ListOf,
     MapOf,
-    NamedType,
     Nullable,
-    OpaqueType,
     RecordType,
     Ref,
     Scalar,
@@ -80,11 +80,10 @@ class Validator:
                 value = msgspec.convert({_ITEM: raw} if quick.is_wrapped else raw, quick.closed)
                 found = msgspec.to_builtins(value, builtin_types=_KEPT)
             except _REFUSED:
-                return self._slow(raw)
-            if quick.is_wrapped:
-                found = found[_ITEM]
-            if not quick.is_open or _is_plain(found):
-                return found
+                pass  # told below, or taken after all
+            else:
+                if not quick.is_open or is_plain(found):
+                    return found[_ITEM] if quick.is_wrapped else found
         return self._slow(raw)
 
     def check(self, raw: object) -> None:
@@ -94,10 +93,10 @@ class Validator:
             try:
                 msgspec.convert({_ITEM: raw} if quick.is_wrapped else raw, quick.tolerant)
             except _REFUSED:
-                self._slow(raw)
-                return
-            if not quick.is_open or _is_plain(raw):
-                return
+                pass
+            else:
+                if not quick.is_open or is_plain(raw):
+                    return
         self._slow(raw)
 
     def decode_json(self, payload: bytes | str) -> Any:
@@ -127,7 +126,7 @@ class Validator:
             except _REFUSED:
                 pass  # told below, or taken after all
             else:
-                if not self._quick.is_open or _is_plain(found):
+                if not self._quick.is_open or is_plain(found):
                     return found
         try:
             raw = decode(payload)
@@ -145,7 +144,7 @@ class Validators:
         self.schema = schema
         self._closed = _Compiler(schema, closed=True)
         self._tolerant = _Compiler(schema, closed=False)
-        self._is_open = _Openness(schema)
+        self._is_open = Openness(schema)
         self._built: dict[tuple[str, str], Validator] = {}
         self._by_type: dict[Type, Validator] = {}
 
@@ -351,55 +350,6 @@ def _with_lengths(annotation: Any, limits: Limits, pattern: str | None = None) -
     if least is None and most is None and pattern is None:
         return annotation
     return Annotated[annotation, Meta(min_length=least, max_length=most, pattern=pattern)]
-
-
-class _Openness:
-    """Which types can hold anything at all somewhere, or be nested without an end."""
-
-    def __init__(self, schema: Schema) -> None:
-        self._types = schema.types
-        self._named: dict[str, bool] = {}
-
-    def __call__(self, type_: Type) -> bool:
-        match type_:
-            case Scalar(kind):
-                return kind is Kind.JSON
-            case Nullable(inner) | ListOf(inner) | MapOf(value=inner):
-                return self(inner)
-            case Ref(name):
-                if name not in self._named:
-                    self._named[name] = True  # who comes back here while it is looked at is nested in itself
-                    self._named[name] = self._is_open(self._types[name])
-                return self._named[name]
-
-    def _is_open(self, type_: NamedType) -> bool:
-        match type_:
-            case RecordType(fields=fields):
-                return any(self(one.type) for one in fields)
-            case AliasType(type=inner):
-                return self(inner)
-            case EnumType():
-                return False
-            case OpaqueType():
-                return True
-
-
-def _is_plain(value: Any, depth: int = 1) -> bool:
-    """Whether it is what JSON and msgpack both have, by the types themselves. False is not yet a no."""
-    kind = type(value)
-    if kind is str:
-        return is_unicode(value)
-    if kind is dict:
-        return depth <= DEPTH_MAX and all(
-            type(key) is str and is_unicode(key) and _is_plain(item, depth + 1) for key, item in value.items()
-        )
-    if kind is list:
-        return depth <= DEPTH_MAX and all(_is_plain(item, depth + 1) for item in value)
-    if kind is float:
-        return bool(math.isfinite(value))
-    if kind is int:
-        return bool(INTEGER_LEAST <= value <= INTEGER_MOST)
-    return value is None or isinstance(value, bool)
 
 
 # ---- plain data and Python's own types ----------------------------------------------------------
