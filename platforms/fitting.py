@@ -3,7 +3,8 @@
 IN, of a parameter   every value of the type is one of the annotation
 OUT, of a result     every value of the annotation is one of the type
 
-String str · Integer int · Float, Duration float · Timestamp int · Boolean bool · Bytes bytes · Json anything
+String str · Integer int · Float, Duration float · Timestamp int · Boolean bool · Json anything
+    Bytes bytes, or str for the base64 text
 enum str, an Enum or a Literal of its texts · record a dataclass of its fields, or a mapping
 array list, tuple[T, ...] or Sequence · Map dict or Mapping · T? T | None
 """
@@ -12,13 +13,13 @@ import collections.abc
 import dataclasses
 import difflib
 import enum
+import keyword
 import types
 import typing
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from platforms.functions import python_name
 from schemas.language.schema import (
     EnumType,
     Kind,
@@ -43,7 +44,7 @@ _SCALARS: dict[Kind, type] = {
 }
 _MEANS = {Kind.DURATION: ", the seconds", Kind.TIMESTAMP: ", UTC milliseconds"}
 _NUMBERS = (Kind.INTEGER, Kind.FLOAT, Kind.DURATION, Kind.TIMESTAMP)
-_LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Collection, collections.abc.Iterable)
+_LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Collection)
 _MAPS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _AWAITABLES = (collections.abc.Awaitable, collections.abc.Coroutine)
 
@@ -118,7 +119,7 @@ class Fitting:
         return not isinstance(type_, ListOf | MapOf) and not isinstance(named, RecordType | EnumType)
 
     def _scalar_fits(self, kind: Kind, annotation: Any) -> bool:
-        if kind is Kind.JSON or annotation is _SCALARS[kind]:
+        if kind is Kind.JSON or annotation is _SCALARS[kind] or (kind is Kind.BYTES and annotation is str):
             return True
         if kind in _NUMBERS:  # a whole number is a number too, not the other way round
             wider, narrower = (annotation, _SCALARS[kind]) if self._way is Way.IN else (_SCALARS[kind], annotation)
@@ -162,7 +163,11 @@ class Fitting:
             yield f"{path}: the annotations of {shown(annotation)} cannot be read: {type(error).__name__}: {error}"
             return
         given = {one.name: one for one in dataclasses.fields(annotation)}
-        wanted = {python_name(one.name): one for one in record.fields}
+        wanted = {one.name: one for one in record.fields}
+        if words := [name for name in wanted if keyword.iskeyword(name)]:
+            why = f"{record.name} has a field `{words[0]}`, a word of Python"
+            yield f"{path} is {shown(annotation)}, and {why}; write Mapping[str, Any]"
+            return
         where = f"{path}, {shown(annotation)}"
         missing = [name for name in wanted if name not in given]
         for name in [name for name in given if name not in wanted]:

@@ -166,22 +166,22 @@ def _names(fields: Iterable[Field]) -> list[str]:
 def _named(schema: Schema, type_: NamedType, ref_prefix: str, closed: bool) -> Json:
     match type_:
         case RecordType(fields=fields, personal=personal):
-            body = fields_schema(schema, fields, ref_prefix=ref_prefix, closed=closed)
-            return _titled(type_.name, type_.doc, body | _personal(personal))
+            found = fields_schema(schema, fields, ref_prefix=ref_prefix, closed=closed)
+            return _titled(type_.name, type_.doc, found | _personal(personal))
         case EnumType(choices=choices):
-            body = {"enum": [one.wire for one in choices]}
+            body: Json = {"enum": [one.wire for one in choices]}
             if any(one.doc for one in choices):
                 body["x-choices"] = {one.wire: one.doc for one in choices if one.doc}
             return _titled(type_.name, type_.doc, {"type": "string", **body})
         case AliasType(type=inner, unit=unit, personal=personal):
-            body = json_schema(schema, inner, ref_prefix=ref_prefix)
-            return _titled(type_.name, type_.doc, body | _unit(unit) | _personal(personal))
+            found = json_schema(schema, inner, ref_prefix=ref_prefix)
+            return _titled(type_.name, type_.doc, found | _unit(unit) | _personal(personal))
         case OpaqueType():
             return _titled(type_.name, type_.doc, {})
 
 
 def _field(schema: Schema, field: Field, ref_prefix: str) -> Json:
-    found = {} if not field.doc else {"description": field.doc}
+    found: Json = {"description": field.doc} if field.doc else {}
     found |= json_schema(schema, field.type, ref_prefix=ref_prefix)
     if not field.required:
         found["default"] = field.default

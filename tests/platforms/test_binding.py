@@ -19,6 +19,7 @@ enum Level { low, high = "HIGH" }
 type Percent = Float @range(0..100)
 type Anything
 record Point { x: Float  y: Float  note: String? }
+record Seen { class: String }
 record Zone { name: String  points: Point[]  level: Level = low  inner: Zone? }
 edge_computing Test_Edge {
   platform_name: "test"
@@ -35,6 +36,7 @@ edge_computing Test_Edge {
     percent(a: Percent): Percent,
     level(a: Level): Level,
     point(a: Point): Point,
+    seen(a: Seen): Seen,
     zone(a: Zone): Zone,
     points(a: Point[]): Point[],
     texts(a: String[]): String[],
@@ -139,7 +141,7 @@ GOOD_PARAMETERS: list[tuple[str, list[Any]]] = [
     ("whole", [int, float, int | None]),
     ("number", [float, Meters, float | str]),
     ("yes", [bool]),
-    ("raw", [bytes]),
+    ("raw", [bytes, str]),
     ("span", [float]),
     ("moment", [int, float]),
     ("json", [Any, object, dict, str, list[int]]),
@@ -171,7 +173,7 @@ BAD_PARAMETERS: list[tuple[str, Any, str]] = [
     ("whole", bool, "parameter `a` is bool, and the schema declares Integer; write int"),
     ("number", int, "parameter `a` is int, and the schema declares Float; write float"),
     ("yes", int, "parameter `a` is int, and the schema declares Boolean; write bool"),
-    ("raw", str, "parameter `a` is str, and the schema declares Bytes; write bytes"),
+    ("raw", int, "parameter `a` is int, and the schema declares Bytes; write bytes"),
     ("span", str, "parameter `a` is str, and the schema declares Duration; write float, the seconds"),
     ("moment", str, "parameter `a` is str, and the schema declares Timestamp; write int, UTC milliseconds"),
     ("percent", str, "parameter `a` is str, and the schema declares Float; write float"),
@@ -183,6 +185,7 @@ BAD_PARAMETERS: list[tuple[str, Any, str]] = [
     ("point", Later, "parameter `a`, Later: field `y` cannot be given (init=False)"),
     ("point", PlainPoint, "parameter `a`, PlainPoint: field `note` of Point is missing"),
     ("point", Unreadable, "the annotations of Unreadable cannot be read: NameError"),
+    ("seen", Point, "`a` is Point, and Seen has a field `class`, a word of Python; write Mapping[str, Any]"),
     ("points", Point, "parameter `a` is Point, and the schema declares Point[]; write list[Point]"),
     ("points", tuple[Point, Point], "and the schema declares a list of any length; write list[Point]"),
     ("points", list[str], "parameter each of `a` is str, and the schema declares Point"),
