@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent.actions.actions import Actions
@@ -27,6 +28,8 @@ from agent.evidence import opening as evidence_opening
 from agent.evidence.functions import evidence_functions
 from agent.evidence.uploader import Uploader
 from agent.health import host
+from agent.hosting.cameras import NodeCameras
+from agent.hosting.host import node_host
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.link.gate import RateGate
 from agent.link.link import Link
@@ -45,8 +48,11 @@ from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
+from platforms.assembly import Assembly, assemble
+from platforms.services import Cameras
+from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
-from runtime.calls.served import Table
+from runtime.calls.hosted import table_of
 from runtime.errors import EdgewrightError
 from runtime.scheduling import prefer_short_slices
 from runtime.sdnotify import Notifier
@@ -54,7 +60,6 @@ from runtime.supervision import LoopWatch, RestartPolicy, Supervisor, feed_watch
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
-from schemas.state import Collections
 from schemas.sync import SyncPolicy
 from schemas.topics import Kind, TopicSpace
 
@@ -80,10 +85,15 @@ class Figures:
 class Agent:
     """One gateway. `run` until a signal, then stop in path order: cameras, pipelines, outbox, link."""
 
-    def __init__(self, config: AgentConfig, collections: Collections | None = None) -> None:
-        """Opens the files and wires the parts; nothing runs yet. Raises ConfigError or a storage error."""
+    def __init__(self, config: AgentConfig, assembly: Assembly | None = None) -> None:
+        """Opens the files and wires the parts; nothing runs yet. Raises ConfigError or a storage error.
+
+        Without an `assembly` the node has the base platform alone.
+        """
         node = config.node
         self.config = config
+        self._assembly = assembly or assemble(PlatformsTable())
+        self._platform_problems: list[str] = []
         addresses = config.broker.addresses()
         cameras = [camera.resolved() for camera in config.cameras]
         self._lock = only_one(node.data_dir)
@@ -109,7 +119,7 @@ class Agent:
         self.outbox = Outbox(self._file)
         self.platform_state = PlatformState(
             ValuesFile(node.data_dir / PLATFORM_STATE, node.id),
-            collections or Collections(),
+            self._assembly.collections,
             config.state,
             self.outbox,
             node=node.id,
@@ -151,6 +161,15 @@ class Agent:
             )
             for camera in cameras
         }
+        self._host = node_host(
+            node.id,
+            results_path=self._recorder.path,
+            outbox=self.outbox,
+            state=self.platform_state,
+            settings=read_platforms(config.platforms, Path())[0].settings,
+            services={Cameras: NodeCameras(self.streams)},
+            keep=self._recorder.keep,
+        )
         functions = [
             *node_functions(self.streams, self.status),
             report_function(self._again),
@@ -158,6 +177,7 @@ class Agent:
         ]
         if self._evidence is not None:
             functions += evidence_functions(self._evidence)
+        table = table_of(functions, self._assembly.hosting(self._host), self._assembly)
         self._sender = Sender(
             self._file,
             node=node.id,
@@ -169,7 +189,7 @@ class Agent:
         )
         self._sender.compress = self.sync.policy.compress
         self.sync.on_policy = self._follow
-        self._dispatcher = Dispatcher(Table(functions), self._state.journal, responder=node.id, space=self._space)
+        self._dispatcher = Dispatcher(table, self._state.journal, responder=node.id, space=self._space)
         self._link = Link(
             addresses,
             self._sender,
@@ -243,6 +263,7 @@ class Agent:
             for_ever = RestartPolicy(restarts_max=None)
             state = self.platform_state
             supervisor.supervise("platform-state", state.run, for_ever, stage=1, stop=state.stop)
+            supervisor.supervise("platforms", self._start_platforms, stage=1)
             self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None and self._uploader is not None:
@@ -266,6 +287,14 @@ class Agent:
             self._actions.close()
             await asyncio.to_thread(self._close)
             notifier.close()
+
+    async def _start_platforms(self) -> None:
+        """What platforms do at the start of their host; one that fails holds back nobody."""
+        problems = await self._assembly.start(self._host)
+        self._platform_problems = [str(one) for one in problems]
+        for text in self._platform_problems:
+            log.error("%s", text)
+        await asyncio.Event().wait()
 
     async def _run_streams(self) -> None:
         """Starts every enabled camera; a camera that cannot start does not hold back the others."""
@@ -410,7 +439,7 @@ class Agent:
             hardware=host.hardware(),
             resources=host.resources(node.data_dir),
             versions=host.versions(),
-            platforms=["core"],
+            platforms=self._assembly.names,
             functions=self._dispatcher.names,
             cameras=sorted(self.streams),
             stream=self._file.stream,
@@ -476,6 +505,7 @@ class Agent:
             "platform_state": self.platform_state.report(),
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._dispatcher.names,
+            "platforms": {"names": self._assembly.names, "problems": self._platform_problems},
         }
 
     async def _evidence_figures(self) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig
@@ -13,6 +14,7 @@ from coordinator.evidence.receiver import Receiver
 from coordinator.evidence.spool import Spool
 from coordinator.fleet import liveness
 from coordinator.fleet.registry import Fleet
+from coordinator.hosting.host import coordinator_host
 from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
 from coordinator.link.subscriber import Subscriber
@@ -20,12 +22,14 @@ from coordinator.lock import FolderLock
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
 from coordinator.store.sqlite import SqliteStore
+from platforms.assembly import Assembly, assemble
+from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
-from runtime.calls.served import Nothing, Served, Table, plain
+from runtime.calls.hosted import table_of
+from runtime.calls.served import Nothing, Served, plain
 from runtime.errors import EdgewrightError
 from runtime.sdnotify import Notifier
 from runtime.supervision import RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
-from schemas.state import Collections
 from schemas.topics import COORDINATOR, TopicSpace
 
 log = logging.getLogger(__name__)
@@ -39,7 +43,8 @@ CALLS_MAX = 64  # under way at a time; one more is rejected
 class Coordinator:
     """Everything of one process. `run` returns when it was told to stop and has finished what it held."""
 
-    def __init__(self, config: CoordinatorConfig, store: SqliteStore, collections: Collections | None = None) -> None:
+    def __init__(self, config: CoordinatorConfig, store: SqliteStore, assembly: Assembly | None = None) -> None:
+        """Without an `assembly` it has the base platform alone."""
         table, space = config.coordinator, TopicSpace(config.broker.topic_root)
         self._store = store
         self._notifier = Notifier.from_environment()
@@ -49,12 +54,24 @@ class Coordinator:
         self._inbox = Inbox(self._counters)
         self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits)
-        declared = collections or Collections()
-        self.platform_state = CoordinatorState(store, declared)
-        self._ingest.judge = Judge(declared)
+        self._assembly = assembly or assemble(PlatformsTable())
+        self._platform_problems: list[str] = []
+        self.platform_state = CoordinatorState(store, self._assembly.collections)
+        self._ingest.judge = Judge(self._assembly.collections)
         self._documents = Documents(store, space, self._counters)
+        self._host = coordinator_host(
+            store,
+            table.data_dir,
+            state=self.platform_state,
+            settings=read_platforms(config.platforms, Path())[0].settings,
+            announce=lambda: self._subscriber.announce(),
+        )
         self._calls = Dispatcher(
-            Table(self._functions()), store.calls, responder=COORDINATOR, space=space, parallel_max=CALLS_MAX
+            table_of(self._functions(), self._assembly.hosting(self._host), self._assembly),
+            store.calls,
+            responder=COORDINATOR,
+            space=space,
+            parallel_max=CALLS_MAX,
         )
         self._subscriber = Subscriber(
             config.broker.address(),
@@ -92,6 +109,7 @@ class Coordinator:
             supervisor.supervise("evidence-move", self._receiver.move, for_ever, stage=1)
         supervisor.supervise("liveness", lambda: liveness.watch(self._fleet, self._ingest.nudge), stage=1)
         supervisor.supervise("calls", self._until_stopped, stage=1, stop_timeout_s=GOODBYE_S)
+        supervisor.supervise("platforms", self._start_platforms, stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         supervisor.supervise(
@@ -112,6 +130,14 @@ class Coordinator:
     def _functions(self) -> list[Served]:
         return [plain("status", Nothing, self._status), self._documents.function()]
 
+    async def _start_platforms(self) -> None:
+        """What platforms do at the start of their host; one that fails holds back nobody."""
+        problems = await self._assembly.start(self._host)
+        self._platform_problems = [str(one) for one in problems]
+        for text in self._platform_problems:
+            log.error("%s", text)
+        await asyncio.Event().wait()
+
     async def _until_stopped(self) -> None:
         """Calls run beside all this, over connections that come and go."""
         try:
@@ -127,6 +153,8 @@ class Coordinator:
             "counters": self._snapshot(),
             "nodes": self._fleet.counts(),
             "problem": self._ingest.problem,
+            "functions": self._calls.names,
+            "platforms": {"names": self._assembly.names, "problems": self._platform_problems},
             "evidence_problem": self._receiver.problem if self._receiver else "",
         }
 
@@ -173,7 +201,7 @@ class Coordinator:
             log.debug("counters not saved: %s", error)  # a disk that refuses is reported by ingest
 
 
-async def run(config: CoordinatorConfig, collections: Collections | None = None) -> None:
+async def run(config: CoordinatorConfig, assembly: Assembly | None = None) -> None:
     """One coordinator from its lock to its end."""
     table = config.coordinator
     lock = FolderLock(table.data_dir)
@@ -185,7 +213,7 @@ async def run(config: CoordinatorConfig, collections: Collections | None = None)
             state_rows_max=config.state.rows_max,
         )
         try:
-            await Coordinator(config, store, collections).run()
+            await Coordinator(config, store, assembly).run()
         finally:
             store.close()
     finally:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from schemas.language.schema import Placement
+from schemas.state import StateView
 
 T = TypeVar("T")
 
@@ -67,25 +68,6 @@ class KeptResult:
     data: Mapping[str, Any]
 
 
-class StateEntry(Protocol):
-    """One value of the state, who wrote it and when."""
-
-    @property
-    def value(self) -> Any: ...
-    @property
-    def time_utc_ms(self) -> int: ...
-    @property
-    def written_by(self) -> str: ...
-
-
-class State(Protocol):
-    """The platform's state. A collection is named `traffic.intersections`."""
-
-    async def get(self, collection: str, key: str) -> StateEntry | None: ...
-    async def put(self, collection: str, key: str, value: Any) -> None: ...
-    async def entries(self, collection: str) -> Mapping[str, StateEntry]: ...
-
-
 class Context(Protocol):
     """One call's view of its host."""
 
@@ -102,7 +84,8 @@ class Context(Protocol):
         """`[platforms.<name>]` of the host's configuration."""
 
     @property
-    def state(self) -> State: ...
+    def state(self) -> StateView:
+        """The state of all platforms here. A collection is named `traffic.intersections`."""
 
     def now_utc_ms(self) -> int: ...
 

@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 from platforms.context import BadEventError, KeptResult, NotHereError, ResultQuery
 from platforms.hosting import Rules
 from platforms.platform import Platform
-from schemas.language.schema import EventType, Placement
+from schemas.language.schema import EventType, Placement, Schema
 from schemas.state import StateView
 
 T = TypeVar("T")
 
 Results = Callable[[ResultQuery], Awaitable[Sequence[KeptResult]]]
-Tell = Callable[[EventType, Mapping[str, Any], str], Awaitable[None]]
-"""Commits a checked event: its declaration, its data, its subject."""
+Tell = Callable[[Schema, EventType, Mapping[str, Any], str], Awaitable[None]]
+"""Commits a checked event: its platform, its declaration, its data, its subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class HostContext:
             checked = self._rules.checks.event(event)(self._rules.plain(data))
         except self._rules.invalid as error:
             raise BadEventError(f"{event} is not as {self._platform.name} declares it: {error}") from error
-        await self._host.tell(declared, checked, subject or self._host.name)
+        await self._host.tell(self._platform.schema, declared, checked, subject or self._host.name)
 
     def service(self, kind: type[T]) -> T:
         found = self._host.services.get(kind)

@@ -2,19 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft
 from agent.results import store
+from agent.results.result import Result
 from agent.results.store import NoResultsError
-from platforms.context import FunctionError, KeptResult, ResultQuery
+from platforms.context import BadEventError, KeptResult, ResultQuery
 from platforms.host_context import Host
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
-from schemas.language.schema import EventType, Placement
+from schemas.language.personal import event_without_personal
+from schemas.language.schema import EventType, Placement, Schema
 from schemas.state import StateView
 
 
@@ -26,22 +29,32 @@ def node_host(
     state: StateView,
     settings: Mapping[str, Mapping[str, Any]],
     services: Mapping[type[Any], Any],
+    keep: Callable[[Result], None],
 ) -> Host:
-    """What a `Context` of this node stands on."""
+    """What a `Context` of this node stands on. `keep` takes what happened into the results kept here."""
 
     async def results(query: ResultQuery) -> Sequence[KeptResult]:
         if query.nodes and node not in query.nodes:
             return []
         return await asyncio.to_thread(_read, results_path, node, query)
 
-    async def tell(event: EventType, data: Mapping[str, Any], subject: str) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        try:
-            await outbox.append([Draft(Lane.EVENT, event.name, subject, now_ms, data)])
-        except LocalWireError as error:
-            raise FunctionError("bad_event", f"{event.name} cannot be sent: {error}") from error
+    async def tell(schema: Schema, event: EventType, data: Mapping[str, Any], subject: str) -> None:
+        now_ms = _now_utc_ms()
+        leaving = event_without_personal(schema, event, data)
+        if leaving is not None:
+            try:
+                await outbox.append([Draft(Lane.EVENT, event.name, subject, now_ms, leaving)])
+            except LocalWireError as error:
+                raise BadEventError(f"{event.name} cannot be sent: {error}") from error
+        camera = data.get("camera_id")
+        kept = Result(now_ms, camera if isinstance(camera, str) else "", "", event.name, subject, data)
+        keep(replace(kept, told=True) if leaving == data else replace(kept, local_only=True))
 
-    return Host(node, Placement.EDGE, state, lambda: time.time_ns() // 1_000_000, results, tell, settings, services)
+    return Host(node, Placement.EDGE, state, _now_utc_ms, results, tell, settings, services)
+
+
+def _now_utc_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _read(path: Path, node: str, query: ResultQuery) -> list[KeptResult]:

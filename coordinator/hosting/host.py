@@ -14,7 +14,7 @@ from coordinator.store.store import Batch, Store
 from platforms.context import KeptResult, ResultQuery
 from platforms.host_context import Host
 from runtime.sqlite import connect
-from schemas.language.schema import EventType, Placement
+from schemas.language.schema import EventType, Placement, Schema
 from schemas.state import StateView
 from schemas.topics import COORDINATOR
 
@@ -32,13 +32,15 @@ def coordinator_host(
     async def results(query: ResultQuery) -> Sequence[KeptResult]:
         return await asyncio.to_thread(_read, folder / FILE_NAME, query)
 
-    async def tell(event: EventType, data: Mapping[str, Any], subject: str) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        await store.commit(Batch(fleet_events=[FleetEvent(event.name, subject, data, now_ms)]))
+    async def tell(schema: Schema, event: EventType, data: Mapping[str, Any], subject: str) -> None:
+        await store.commit(Batch(fleet_events=[FleetEvent(event.name, subject, data, _now_utc_ms())]))
         announce()
 
-    now = lambda: time.time_ns() // 1_000_000  # noqa: E731
-    return Host(COORDINATOR, Placement.CLOUD, state, now, results, tell, settings)
+    return Host(COORDINATOR, Placement.CLOUD, state, _now_utc_ms, results, tell, settings)
+
+
+def _now_utc_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _read(path: Path, query: ResultQuery) -> list[KeptResult]:
