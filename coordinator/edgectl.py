@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, documents, evidence, show
+from coordinator.ctl import arguments, documents, evidence, platforms, schema_check, show
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import call
 from coordinator.ctl.evidence import Opener
@@ -89,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     text = "pictures and clips that came from the nodes"
     evidence.add_commands(commands.add_parser("evidence", help=text, description=text), Opener(_reader, _config))
     _add_documents(commands)
+    text = "checks a schema, and the functions that are bound to it"
+    schema_check.add_commands(commands.add_parser("schema", help=text, description=text))
+    text = "platforms of your own: docs/your-own-platform.md"
+    platforms.add_commands(commands.add_parser("platform", help=text, description=text), _config_path)
     add("status", "what the coordinator has done", _status)
     calling = commands.add_parser("call", help="call a function of a node and wait for its result")
     calling.add_argument("node", metavar="NODE")
@@ -250,8 +254,13 @@ def _call_function(parsed: Arguments, node: str, command: Command, what: str) ->
 
 
 def _config(parsed: Arguments) -> CoordinatorConfig | None:
+    path = _config_path(parsed)
+    return load_config(path) if path else None
+
+
+def _config_path(parsed: Arguments) -> Path | None:
     named = parsed.config or (None if parsed.data_dir else os.environ.get("EDGECTL_CONFIG"))
-    return load_config(Path(named)) if named else None
+    return Path(named) if named else None
 
 
 def _reader(parsed: Arguments) -> Reader:
