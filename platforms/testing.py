@@ -212,6 +212,8 @@ def checked_event(host: FakeHost, event: str, data: Any) -> Mapping[str, Any]:
     if declared is None:
         known = ", ".join(host.platform.schema.events) or "none"
         raise BadEventError(f"{host.platform.name} declares no event {event}; there are {known}")
+    if declared.placement not in (host.placement, Placement.ANY):
+        raise BadEventError(f"{event} is told by {declared.placement}, not by {host.name}")
     try:
         made: Mapping[str, Any] = host.validators.event(event)(plain(data))
     except InvalidError as error:
