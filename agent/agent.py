@@ -35,6 +35,7 @@ from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
 from agent.node_functions import node_functions, report_function
+from agent.outbox.checked import Checked
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, Row
@@ -44,6 +45,7 @@ from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
+from platforms.catalogue import open_catalogue
 from runtime.errors import EdgewrightError
 from runtime.scheduling import prefer_short_slices
 from runtime.sdnotify import Notifier
@@ -103,6 +105,7 @@ class Agent:
         self._slots: Slots[Work] = Slots()
         self._worker = InferenceWorker(self._take, self._deliver)
         self.outbox = Outbox(self._file)
+        self._checked = self.outbox.checked = Checked(open_catalogue())
         self.switches = Switches()
         self._recorder = Recorder(node.data_dir / "results.db", config.results, self.switches, self.announce)
         self.sync = Sync(
@@ -269,7 +272,9 @@ class Agent:
             await stream.start()
         except EdgewrightError as error:
             log.error("camera %s does not start: %s", stream.id, error)
-            self.announce("CameraStateChanged", stream.id, {"state": "failed", "reason": str(error)})
+            self.announce(
+                "CameraStateChanged", stream.id, {"camera_id": stream.id, "state": "failed", "reason": str(error)}
+            )
 
     def _stop_link(self) -> None:
         self._stopping = asyncio.create_task(self._stop_talking(), name="link.stop")
@@ -450,6 +455,8 @@ class Agent:
             "disk_free_mb": beat.disk_free_mb,
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
             "outbox": [asdict(account) for account in self._figures.accounts],
+            "invalid_total": self._checked.invalid_total,
+            "unchecked_total": self._checked.unchecked_total,
             "link": self._sender.state(),
             "sync": {**self.sync.report(), "lanes": self._synced(self._figures)},
             "results": self._recorder.report(),

@@ -20,6 +20,7 @@ from coordinator.link.commands import Commands
 from coordinator.link.subscriber import Subscriber
 from coordinator.lock import FolderLock
 from coordinator.store.sqlite import SqliteStore
+from platforms.catalogue import open_catalogue
 from runtime.errors import EdgewrightError
 from runtime.sdnotify import Notifier
 from runtime.supervision import RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
@@ -44,7 +45,9 @@ class Coordinator:
         self._counters = Counters()
         self._inbox = Inbox(self._counters)
         self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
-        self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits)
+        self._ingest = Ingest(
+            store, self._fleet, self._inbox, self._counters, space, table.batch_limits, open_catalogue()
+        )
         self._documents = Documents(store, space, self._counters)
         self._subscriber = Subscriber(
             config.broker.address(),
@@ -111,6 +114,7 @@ class Coordinator:
     def _snapshot(self) -> dict[str, float]:
         return {
             **self._counters.snapshot(),
+            **self._ingest.figures(),
             **(self._receiver.report() if self._receiver else {}),
             "queue_depth": len(self._inbox),
             "broker_connected": float(self._subscriber.is_connected),

@@ -32,6 +32,7 @@ from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Message
 from schemas.codec import encode_packed
 from schemas.documents import Reported
+from schemas.language.catalogue import Catalogue
 from schemas.messages import Birth, Closed, Heartbeat, Status
 from schemas.topics import Kind, Topic, TopicSpace
 
@@ -64,6 +65,7 @@ class Ingest:
         counters: Counters,
         space: TopicSpace,
         limits: BatchLimits,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self._store = store
         self._fleet = fleet
@@ -72,7 +74,7 @@ class Ingest:
         self._space = space
         self._limits = limits
         self._pacing = Pacing(limits)
-        self._decoder = Decoder(space)
+        self._decoder = Decoder(space, catalogue)
         self._began_s = 0.0
         self._complained_s = 0.0
         self._unlogged = 0
@@ -96,6 +98,10 @@ class Ingest:
                 raise
             size = sum(len(item.delivery.payload) for item in items)
             self._pacing.done(size, (time.monotonic() - self._began_s) * 1000)
+
+    def figures(self) -> dict[str, int]:
+        """Rows that were not as their schema declares them, and rows that no schema declares."""
+        return {"invalid": self._decoder.invalid_total, "unchecked": self._decoder.unchecked_total}
 
     def nudge(self) -> None:
         """Something is due in the fleet, or the inbox is closed."""
