@@ -36,6 +36,7 @@ from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
 from agent.node_functions import node_functions, report_function
+from agent.outbox.checked import Checked
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, Row
@@ -124,6 +125,7 @@ class Agent:
             self.outbox,
             node=node.id,
         )
+        self._checked = self.outbox.checked = Checked(self._assembly.catalogue)
         self.switches = Switches()
         self._recorder = Recorder(node.data_dir / "results.db", config.results, self.switches, self.announce)
         self.sync = Sync(
@@ -311,7 +313,9 @@ class Agent:
             await stream.start()
         except EdgewrightError as error:
             log.error("camera %s does not start: %s", stream.id, error)
-            self.announce("CameraStateChanged", stream.id, {"state": "failed", "reason": str(error)})
+            self.announce(
+                "CameraStateChanged", stream.id, {"camera_id": stream.id, "state": "failed", "reason": str(error)}
+            )
 
     def _stop_link(self) -> None:
         self._stopping = asyncio.create_task(self._stop_talking(), name="link.stop")
@@ -493,6 +497,8 @@ class Agent:
             "disk_free_mb": beat.disk_free_mb,
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
             "outbox": [asdict(account) for account in self._figures.accounts],
+            "invalid_total": self._checked.invalid_total,
+            "unchecked_total": self._checked.unchecked_total,
             "link": self._sender.state(),
             "sync": {**self.sync.report(), "lanes": self._synced(self._figures)},
             "results": self._recorder.report(),

@@ -53,10 +53,11 @@ class Coordinator:
         self._counters = Counters()
         self._inbox = Inbox(self._counters)
         self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
-        self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits)
         self._assembly = assembly or assemble(PlatformsTable())
         self._platform_problems: list[str] = []
         self.platform_state = CoordinatorState(store, self._assembly.collections)
+        catalogue = self._assembly.catalogue
+        self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits, catalogue)
         self._ingest.judge = Judge(self._assembly.collections)
         self._documents = Documents(store, space, self._counters)
         self._host = coordinator_host(
@@ -161,6 +162,7 @@ class Coordinator:
     def _snapshot(self) -> dict[str, float]:
         return {
             **self._counters.snapshot(),
+            **self._ingest.figures(),
             **(self._receiver.report() if self._receiver else {}),
             "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),

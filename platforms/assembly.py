@@ -20,6 +20,8 @@ from platforms.loading import BASE, load_platforms
 from platforms.platform import Platform, Platforms
 from platforms.rules import rules_of
 from platforms.settings import PlatformsTable
+from schemas.language.catalogue import Catalogue
+from schemas.language.personal import outside
 from schemas.language.schema import Schema
 from schemas.language.validators import InvalidError, Validators
 from schemas.state import Check as StateCheck
@@ -47,6 +49,11 @@ class Assembly:
     def names(self) -> list[str]:
         """The platforms, `core` first."""
         return list(self._platforms.by_name)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What events have to be that have left a node, or are about to."""
+        return Catalogue([outside(one.schema) for one in self._platforms.by_name.values()])
 
     @property
     def schemas(self) -> list[Schema]:

@@ -33,6 +33,7 @@ from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Message
 from schemas.codec import encode_packed
 from schemas.documents import Reported
+from schemas.language.catalogue import Catalogue
 from schemas.messages import Birth, Closed, Heartbeat, Status
 from schemas.state import Collections
 from schemas.topics import Kind, Topic, TopicSpace
@@ -66,6 +67,7 @@ class Ingest:
         counters: Counters,
         space: TopicSpace,
         limits: BatchLimits,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self._store = store
         self._fleet = fleet
@@ -74,7 +76,7 @@ class Ingest:
         self._space = space
         self._limits = limits
         self._pacing = Pacing(limits)
-        self._decoder = Decoder(space)
+        self._decoder = Decoder(space, catalogue)
         self.judge = Judge(Collections())  # of platform state
         self._began_s = 0.0
         self._complained_s = 0.0
@@ -99,6 +101,10 @@ class Ingest:
                 raise
             size = sum(len(item.delivery.payload) for item in items)
             self._pacing.done(size, (time.monotonic() - self._began_s) * 1000)
+
+    def figures(self) -> dict[str, int]:
+        """Rows that were not as their schema declares them, and rows that no schema declares."""
+        return {"invalid": self._decoder.invalid_total, "unchecked": self._decoder.unchecked_total}
 
     def nudge(self) -> None:
         """Something is due in the fleet, or the inbox is closed."""

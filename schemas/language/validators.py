@@ -58,7 +58,8 @@ class _Quick:
 
     closed: Any
     tolerant: Any
-    wire: Any  # what bytes are decoded to, by the rules of `closed`
+    closed_wire: Any  # the same two for bytes
+    tolerant_wire: Any
     is_wrapped: bool  # the first two have the value as their only field
     is_open: bool  # anything may stand somewhere in it, or it may be nested in itself
 
@@ -71,6 +72,7 @@ class Validator:
         self._slow = slow
         self._json: msgspec.json.Decoder[Any] | None = None
         self._msgpack: msgspec.msgpack.Decoder[Any] | None = None
+        self._tolerant_json: msgspec.json.Decoder[Any] | None = None
 
     def __call__(self, raw: object) -> Any:
         """The value as plain JSON data, coerced, its defaults filled in."""
@@ -99,16 +101,30 @@ class Validator:
                     return
         self._slow(raw)
 
+    def check_json(self, payload: bytes | str) -> None:
+        """As `check`, for data that is still JSON."""
+        quick = self._quick
+        if quick is not None and not quick.is_open:
+            if self._tolerant_json is None:
+                self._tolerant_json = msgspec.json.Decoder(quick.tolerant_wire)
+            try:
+                self._tolerant_json.decode(payload)
+            except _REFUSED:
+                pass
+            else:
+                return
+        self._slow(_decoded(msgspec.json.decode, payload, "JSON"))
+
     def decode_json(self, payload: bytes | str) -> Any:
         """Bytes of JSON to the checked value."""
         if self._json is None and self._quick is not None:
-            self._json = msgspec.json.Decoder(self._quick.wire)
+            self._json = msgspec.json.Decoder(self._quick.closed_wire)
         return self._decoded(self._json, msgspec.json.decode, payload, "JSON")
 
     def decode_msgpack(self, payload: bytes) -> Any:
         """Bytes of msgpack to the checked value."""
         if self._msgpack is None and self._quick is not None:
-            self._msgpack = msgspec.msgpack.Decoder(self._quick.wire)
+            self._msgpack = msgspec.msgpack.Decoder(self._quick.closed_wire)
         return self._decoded(self._msgpack, msgspec.msgpack.decode, payload, "msgpack")
 
     def encode(self, value: object) -> bytes:
@@ -128,13 +144,16 @@ class Validator:
             else:
                 if not self._quick.is_open or is_plain(found):
                     return found
-        try:
-            raw = decode(payload)
-        except RecursionError as error:
-            raise InvalidError("", f"nested deeper than {DEPTH_MAX} levels") from error
-        except (msgspec.DecodeError, ValueError) as error:
-            raise InvalidError("", f"no {name}: {error}") from error
-        return self._slow(raw)
+        return self._slow(_decoded(decode, payload, name))
+
+
+def _decoded(decode: Callable[[Any], Any], payload: bytes | str, name: str) -> Any:
+    try:
+        return decode(payload)
+    except RecursionError as error:
+        raise InvalidError("", f"nested deeper than {DEPTH_MAX} levels") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidError("", f"no {name}: {error}") from error
 
 
 class Validators:
@@ -189,16 +208,16 @@ class Validators:
         except _NoQuickWayError:
             return None
         is_open = any(self._is_open(one.type) for one in fields)
-        return _Quick(closed, tolerant, closed, False, is_open)
+        return _Quick(closed, tolerant, closed, tolerant, False, is_open)
 
     def _quick(self, type_: Type) -> _Quick | None:
         item = [Field(_ITEM, type_)]
         try:
             closed, tolerant = self._closed.fields(_ITEM, item), self._tolerant.fields(_ITEM, item)
-            wire = self._closed.root(type_)
+            wires = self._closed.root(type_), self._tolerant.root(type_)
         except _NoQuickWayError:
             return None
-        return _Quick(closed, tolerant, wire, True, self._is_open(type_))
+        return _Quick(closed, tolerant, *wires, True, self._is_open(type_))
 
 
 # ---- types to msgspec's -------------------------------------------------------------------------
