@@ -1,6 +1,8 @@
 """What the exporters are tried on: a platform that has everything, the shipped ones, and the seed's own blocks."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,13 +31,18 @@ def seed_blocks() -> dict[str, str]:
     return {block.split()[1]: block for block in found}
 
 
+def loaders() -> dict[str, Callable[[], Loaded]]:
+    """By name: what loads the sample."""
+    found: dict[str, Callable[[], Loaded]] = {"harbour": harbour}
+    for path in SHIPPED:
+        found[path.stem] = partial(load, path, find)
+    for name, text in seed_blocks().items():
+        found[name] = partial(load_text, text, name)
+    return found
+
+
 def every_sample() -> list[object]:
-    """Parameters for a test: each gives a function that loads one."""
-    seeds = seed_blocks()
+    """Parameters for a test: each is a function that loads one."""
     absent = pytest.mark.skip(reason=f"the seed is absent: {SEED}")
-    return [
-        pytest.param(harbour, id="harbour"),
-        *(pytest.param(lambda path=path: load(path, find), id=path.stem) for path in SHIPPED),
-        *(pytest.param(lambda name=name: load_text(seeds[name], name), id=name) for name in seeds),
-        *([] if seeds else [pytest.param(harbour, id="seed", marks=absent)]),
-    ]
+    seed = [] if seed_blocks() else [pytest.param(harbour, id="seed", marks=absent)]
+    return [*(pytest.param(one, id=name) for name, one in loaders().items()), *seed]
