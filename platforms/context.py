@@ -83,6 +83,9 @@ class State(Protocol):
 
     async def get(self, collection: str, key: str) -> StateEntry | None: ...
     async def put(self, collection: str, key: str, value: Any) -> None: ...
+    async def delete(self, collection: str, key: str) -> bool:
+        """Takes a key away. False: there was nothing."""
+
     async def entries(self, collection: str) -> Mapping[str, StateEntry]: ...
 
 
