@@ -65,24 +65,26 @@ def _heard(entrance: Entrance, times_ms: Sequence[int], interval: Interval) -> C
 
 def _row(interval: Interval, tally: Tally, share: float, camera_id: str, node_id: str | None) -> CustomerCount:
     return CustomerCount(
-        *interval,
-        tally.entered,
-        tally.left,
-        round(share, 4),
-        camera_id,
-        node_id,
-        tally.turned_back,
-        tally.staff_entered,
-        tally.staff_left,
+        camera_id=camera_id,
+        node_id=node_id,
+        interval_start=interval[0],
+        interval_end=interval[1],
+        entered=tally.entered,
+        left=tally.left,
+        turned_back=tally.turned_back,
+        staff_entered=tally.staff_entered,
+        staff_left=tally.staff_left,
+        coverage=round(share, 4),
     )
 
 
 def _together(piece: Piece, share: float) -> CustomerCount:
     return CustomerCount(
-        *piece.interval,
-        sum(tally.entered for tally in piece.tallies),
-        sum(tally.left for tally in piece.tallies),
-        round(share, 4),
+        interval_start=piece.interval[0],
+        interval_end=piece.interval[1],
+        entered=sum(tally.entered for tally in piece.tallies),
+        left=sum(tally.left for tally in piece.tallies),
+        coverage=round(share, 4),
         turned_back=sum(tally.turned_back for tally in piece.tallies),
         staff_entered=sum(tally.staff_entered for tally in piece.tallies),
         staff_left=sum(tally.staff_left for tally in piece.tallies),

@@ -99,7 +99,7 @@ async def _results(
 
 @at_start
 async def publish_entrances(context: Context) -> None:
-    """Writes the entrances of `[platforms.retail]` to the state; those that are gone from there are deleted."""
+    """Writes the shops and entrances of `[platforms.retail]` to the state; entrances gone from there are deleted."""
     try:
         settings = read(RetailSettings, context.settings, strict=True)
     except ShapeError as error:
@@ -109,6 +109,11 @@ async def publish_entrances(context: Context) -> None:
         for store_id, store in settings.stores.items()
         for entrance in store.entrances
     }
+    stores = await context.state.entries(STORES)
+    for store_id, store in settings.stores.items():
+        known = stores[store_id].value if store_id in stores else {}
+        if known.get("name") != store.name:  # what else is known of the shop is somebody else's to write
+            await context.state.put(STORES, store_id, {**known, "name": store.name})
     present = await context.state.entries(ENTRANCES)
     for key, entrance in entrances.items():
         plain = fields_of(entrance)

@@ -163,7 +163,7 @@ def _approach(here: _Watched, counted: Sequence[flow.Counted]) -> ApproachFlow:
 
 
 def _occupancy(here: _Watched) -> flow.Occupancy | None:
-    """Of the approach's zone: from its changes, also earlier ones; where there was none, from what the samples say."""
+    """Of the approach's zone: from its changes, earlier ones too; without any, from what the samples say."""
     zone, classes = here.approach.zone, here.approach.vehicle_classes
     if zone is None:
         return None
@@ -210,7 +210,7 @@ def _trend(counted: Sequence[flow.Counted], watched: Sequence[_Watched]) -> Flow
     found = flow.change(counted) if watched and all(each.comparable for each in counted) else None
     if found is None:
         return None
-    return FlowTrend(round(found.flow_before_vph, 1), _rounded(found.share, 4), _TENDENCIES[found.sign])
+    return FlowTrend(round(found.flow_before_vph, 1), _TENDENCIES[found.sign], _rounded(found.share, 4))
 
 
 def _peak(times_ms: Sequence[int], coverages: Sequence[Coverage]) -> FlowPeak | None:
@@ -252,8 +252,8 @@ def _camera(each: _Watched) -> CameraCoverage:
     heard = each.coverage
     times_ms = [result.time_utc_ms for result in each.results if result.time_utc_ms < heard.end_ms]
     return CameraCoverage(
-        each.approach.node_id or "",
-        each.approach.camera_id,
+        node_id=each.approach.node_id or "",
+        camera_id=each.approach.camera_id,
         results=sum(time_ms >= heard.start_ms for time_ms in times_ms),
         coverage=round(heard.share, 4),
         gaps=len(heard.silences),

@@ -106,8 +106,8 @@ class FlowTrend:
     """Against the window of the same length before."""
 
     flow_before_vph: float
-    change: float | None
     tendency: FlowTendency
+    change: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class CameraCoverage:
     coverage: float
     gaps: int
     longest_gap_s: float
-    newest_age_s: float | None
+    newest_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,7 +246,7 @@ def test_a_zone_that_nobody_knows_is_unknown_and_said() -> None:
 def test_a_level_of_service_is_given_only_where_density_is_what_grades(
     approach: dict[str, Any], minutes: float, level: LevelOfService | None, basis: str
 ) -> None:
-    results = [*samples(ago(32), NOON_MS), zone_changed(ago(31), 0, 1)]
+    results = [*samples(ago(32), NOON_MS), zone_changed(ago(2 * minutes + 1), 0, 1)]
     flow = the_only(analysed(FakeContext(settings=settings(approach), kept=results), minutes))
     assert flow.level_of_service is level
     assert basis in flow.level_of_service_basis
