@@ -83,17 +83,17 @@ class Collections(Mapping[str, Collection]):
     def __len__(self) -> int:
         return len(self._by_path)
 
-    def find(self, path: str) -> Collection:
+    def find(self, path: str, key: str = "") -> Collection:
         """Raises StateRefusedError where it is not declared."""
         found = self._by_path.get(path)
         if found is None:
             known = ", ".join(self._by_path) or "there is none"
-            raise StateRefusedError("unknown_collection", path, "", f"no platform here declares it ({known})")
+            raise StateRefusedError("unknown_collection", path, key, f"no platform here declares it ({known})")
         return found
 
     def writable(self, path: str, key: str, writer: Owner) -> Collection:
         """The collection, where `writer` may write under `key`. Raises StateRefusedError."""
-        found = self.find(path)
+        found = self.find(path, key)
         if found.owner not in (writer, Owner.SHARED):
             text = f"it belongs to the {found.owner}: the {writer} cannot write it"
             raise StateRefusedError("wrong_owner", path, key, text)

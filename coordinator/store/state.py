@@ -31,10 +31,11 @@ _INSERT = """
 INSERT OR REPLACE INTO state (platform, collection, key, node, value, at_ms, at_counter, over, time_utc_ms,
     received_utc_ms, checked, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+# SQLite 3.40 answers `RETURNING value IS NOT NULL` wrongly where an index has that expression.
 _SHED = """
 DELETE FROM state WHERE (platform, collection, key, node) IN (
     SELECT platform, collection, key, node FROM state WHERE platform = ?1 AND collection = ?2
-    ORDER BY value IS NOT NULL, change LIMIT ?3) RETURNING value IS NOT NULL
+    ORDER BY value IS NOT NULL, change LIMIT ?3) RETURNING typeof(value) <> 'null'
 """
 _REGISTERS = """
 SELECT node, value, at_ms, at_counter, over, time_utc_ms, received_utc_ms FROM state
