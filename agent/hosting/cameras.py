@@ -20,7 +20,7 @@ class NodeCameras:
 
     def describe(self, camera_id: str) -> Mapping[str, Any]:
         stream = self._stream(camera_id)
-        return {"camera_id": camera_id, "pipelines": [asdict(report) for report in stream.reports()]}
+        return {"camera_id": camera_id, "streams": [asdict(report) for report in stream.reports()]}
 
     async def start(self, camera_id: str) -> None:
         try:

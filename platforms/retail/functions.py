@@ -51,7 +51,7 @@ def _range(time_range: TimeRange | None, last: float | None, now_ms: int) -> Int
 
 
 async def _entrances(context: Context, cameras: Sequence[Camera]) -> list[Entrance]:
-    known = [read(Entrance, e.value, strict=False) for e in (await context.state.entries(ENTRANCES)).values()]
+    known = [read(Entrance, e.value, strict=False) for e in await context.state.entries(ENTRANCES)]
     found: list[Entrance] = []
     for number, camera in enumerate(cameras):
         entrance = _entrance(f"entrance_cameras[{number}]", camera, known)
@@ -109,12 +109,12 @@ async def publish_entrances(context: Context) -> None:
         for store_id, store in settings.stores.items()
         for entrance in store.entrances
     }
-    stores = await context.state.entries(STORES)
+    stores = {entry.key: entry for entry in await context.state.entries(STORES)}
     for store_id, store in settings.stores.items():
         known = stores[store_id].value if store_id in stores else {}
         if known.get("name") != store.name:  # what else is known of the shop is somebody else's to write
             await context.state.put(STORES, store_id, {**known, "name": store.name})
-    present = await context.state.entries(ENTRANCES)
+    present = {entry.key: entry for entry in await context.state.entries(ENTRANCES)}
     for key, entrance in entrances.items():
         plain = fields_of(entrance)
         if key not in present or present[key].value != plain:

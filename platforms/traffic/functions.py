@@ -32,7 +32,7 @@ async def analyze_traffic_flow(
 
 async def _approaches(context: Context, intersection_id: str) -> list[Approach]:
     entries = await context.state.entries(APPROACHES)
-    known = [read(Approach, entry.value, strict=False) for entry in entries.values()]
+    known = [read(Approach, entry.value, strict=False) for entry in entries]
     found = [approach for approach in known if approach.intersection_id == intersection_id]
     if not found:
         names = ", ".join(sorted({approach.intersection_id or "" for approach in known})) or "there is none"
@@ -76,9 +76,9 @@ async def publish_intersections(context: Context) -> None:
         )
     for key, approach in approaches.items():
         await _put(context, APPROACHES, key, approach)
-    for key, entry in (await context.state.entries(APPROACHES)).items():
-        if entry.written_by == context.host and key not in approaches:
-            await context.state.delete(APPROACHES, key)
+    for entry in await context.state.entries(APPROACHES):
+        if entry.written_by == context.host and entry.key not in approaches:
+            await context.state.delete(APPROACHES, entry.key)
 
 
 async def _put(context: Context, collection: str, key: str, value: Any) -> None:
