@@ -14,6 +14,7 @@ from agent.sync.windows import is_open
 from schemas.sync import DataFilter
 
 FRAME = "FrameResult"
+ROUTINE = frozenset({FRAME, "StreamSample"})  # what leaves by the policy; all else is a fact, and leaves at once
 
 Objects = Sequence[Mapping[str, Any]]
 
@@ -29,6 +30,11 @@ class Result:
     subject: str
     data: Mapping[str, Any]
     local_only: bool = False
+
+    @property
+    def has_left(self) -> bool:
+        """A fact that may leave is in the outbox as soon as it is here."""
+        return self.type not in ROUTINE and not self.local_only
 
     @property
     def objects(self) -> Objects:

@@ -227,7 +227,8 @@ def _last_id(path: Path) -> int:
 
 
 def _chunk(path: Path, progress: Progress) -> tuple[list[tuple[int, Result]], int, int]:
-    """The next results that leave, up to where results have been looked at, and how many must not leave."""
+    """The next results that leave, up to where results have been looked at, and how many must not leave. Facts that
+    have left on their own are no results here."""
     found: list[tuple[int, Result]] = []
     cursor, skipped, looked = progress.cursor, 0, 0
     with store.opened(path) as db:
@@ -236,7 +237,7 @@ def _chunk(path: Path, progress: Progress) -> tuple[list[tuple[int, Result]], in
         )
         for each in wanted:
             cursor, looked = each.id, looked + 1
-            result = narrowed(progress.data_filter, each.result)
+            result = None if each.result.has_left else narrowed(progress.data_filter, each.result)
             if result is not None and result.local_only:
                 skipped += 1
             elif result is not None:

@@ -17,6 +17,7 @@ from schemas.identity import Lane
 from schemas.sync import SyncPolicy
 
 SAMPLES = frozenset({Lane.SAMPLE, Lane.STATE})
+EVERY_FRAME = "FrameAnalyzed"
 # What is said of an alert of a pipeline whose results stay here: that it is, since when, where; not of what.
 OF_AN_ALERT = frozenset({"camera_id", "time_s", "rule", "alert_id", "state", "zone", "duration_s", "reason"})
 
@@ -62,8 +63,8 @@ class Outlet:
         return self._out(self._shaper.frame(result, coarse=not self._switches.is_on(Switch.FINE_AGGREGATES)))
 
     def leaving(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """Which facts and samples of the pipeline leave, in what form; samples are kept here too, and so is
-        everything of a pipeline whose results do not leave."""
+        """Which facts and samples of the pipeline leave, in what form; all are kept here too, for whoever looks back,
+        but for the event of every frame: what it says is kept as the frame's result."""
         found: list[Draft] = []
         stay: list[Draft] = []
         for draft in drafts:
@@ -71,6 +72,8 @@ class Outlet:
                 found += self._sample(self._result(draft))
             elif not self._local_only:
                 found.append(draft)
+                if draft.type != EVERY_FRAME:
+                    self._recorder.keep(self._result(draft))
             else:
                 self._recorder.keep(self._result(draft))
                 if draft.severity is None:

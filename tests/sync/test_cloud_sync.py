@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,18 @@ def test_everything_that_matches_is_sent_in_chunks_and_the_end_is_an_event(tmp_p
         data = sync_row(next(row for row in node.rows if row.lane is Lane.SAMPLE)).data
         assert (data["sync_id"], data["row"]) == (end["sync_id"], 4), "its number in the file tells a copy"
         assert node.cloud.report() == {"running": None, "last": end}
+
+    scene(tmp_path, play)
+
+
+def test_facts_that_have_left_on_their_own_are_not_sent_again(tmp_path: Path) -> None:
+    async def play(node: Node) -> None:
+        crossed = Result(NOON, "cam1", "cam1", "LineCrossed", "gate", {"class": "car", "n": 7})
+        node.keep(result(0), crossed, replace(crossed, local_only=True), result(1))
+        await node.cloud.start(DataFilter(), "")
+        await node.until(node.completed)
+        assert node.sent() == [0, 1]
+        assert node.completed()[0]["skipped"] == 1, "only what must not leave is said to be left out"
 
     scene(tmp_path, play)
 

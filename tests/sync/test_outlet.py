@@ -82,9 +82,19 @@ def test_by_default_frames_leave_summed_up_and_facts_and_samples_as_they_are() -
     assert (row.type, row.data["frames"]) == ("ResultAggregate", 2)
     scene.frame(20_000)
     assert [draft.data["frames"] for draft in scene.outlet.finish()] == [1]
-    assert scene.kept() == [(FRAME, False), (FRAME, False), ("StreamSample", False), (FRAME, False)]
+    assert scene.kept() == [
+        (FRAME, False), (FRAME, False), ("ObjectSeen", False), ("AlertRaised", False), ("StreamSample", False),
+        (FRAME, False),
+    ]  # fmt: skip
     assert dict(scene.outlet.counts) == {"produced": 4, "left": 3}
     assert scene.acted == [], "what is appended to the outbox reaches the local actions there"
+
+
+def test_the_event_of_every_frame_is_not_kept_beside_the_result_of_the_frame() -> None:
+    scene = Scene(mode="all")
+    every = Draft(Lane.EVENT, "FrameAnalyzed", "cam1", NOON, {"camera_id": "cam1", "objects": []})
+    assert scene.outlet.leaving([every]) == [every]
+    assert scene.kept() == []
 
 
 def test_priority_is_a_lane_and_a_filter_holds_samples_back() -> None:
