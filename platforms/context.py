@@ -93,7 +93,8 @@ class Context(Protocol):
         """Tells the caller how far it is, 0 to 1; the newest wins."""
 
     async def results(self, query: ResultQuery) -> Sequence[KeptResult]:
-        """Kept results in the order of their times: the node's own, or what has come to the coordinator."""
+        """Kept results in the order of their times: the node's own, or what has come to the coordinator. Those of a
+        `local_only` pipeline are not among them: the answer to a call leaves the node."""
 
     async def emit(self, event: str, data: Any, *, subject: str = "") -> None:
         """Tells a declared event; `data` is a mapping or a dataclass. Raises BadEventError, and nothing is stored."""
