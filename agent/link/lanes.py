@@ -31,13 +31,18 @@ class LaneQueue:
         """True while anything waits to be sent."""
         return bool(self.fresh) or self.has_backlog
 
-    def committed(self, row: Row, *, connected: bool) -> None:
+    def committed(self, row: Row) -> None:
         """A row was just committed."""
         self.newest = row.seq
-        if connected and len(self.fresh) < FRESH_MAX:
+        if len(self.fresh) < FRESH_MAX:
             self.fresh.append(row)
         else:
             self.demote()
+
+    def missed(self, seq: int) -> None:
+        """Rows up to this number were committed while there was no connection: they wait in the file."""
+        self.newest = seq
+        self.demote()
 
     def demote(self) -> None:
         """What waits in memory joins the backlog: it has fallen behind."""

@@ -96,10 +96,13 @@ class Sender:
 
     def committed(self, rows: list[Row]) -> None:
         """Rows just committed, in order: sent in this very turn of the loop, whatever waits from before."""
-        connected = self._connection is not None
+        if self._connection is None:
+            for lane, seq in {row.lane: row.seq for row in rows}.items():
+                self._queues[lane].missed(seq)
+            return
         for row in rows:
             queue = self._queues[row.lane]
-            queue.committed(row, connected=connected)
+            queue.committed(row)
             if row.lane not in BATCHED_LANES:
                 self._send_live(row.lane)
             elif len(queue.fresh) >= BATCH_ROWS_MAX:

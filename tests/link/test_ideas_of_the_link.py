@@ -22,7 +22,7 @@ def test_live_rows_are_kept_beside_the_backlog() -> None:
     queue = LaneQueue(newest=5)
     queue.rewind()
     assert queue.has_backlog and queue.live_from == 6
-    queue.committed(row(6), connected=True)
+    queue.committed(row(6))
     assert [item.seq for item in queue.fresh] == [6]
     queue.sent_backlog(5)
     assert (queue.cursor, len(queue.fresh)) == (5, 1)
@@ -34,7 +34,7 @@ def test_what_does_not_fit_the_memory_joins_the_backlog() -> None:
     queue = LaneQueue()
     queue.rewind()
     for seq in range(1, FRESH_MAX + 2):
-        queue.committed(row(seq), connected=True)
+        queue.committed(row(seq))
     assert not queue.fresh and (queue.cursor, queue.live_from) == (0, FRESH_MAX + 2)
 
 
@@ -42,7 +42,7 @@ def test_a_row_that_is_to_be_sent_again_is_read_again_and_the_live_ones_with_it(
     queue = LaneQueue()
     queue.rewind()
     for seq in range(1, 11):
-        queue.committed(row(seq), connected=True)
+        queue.committed(row(seq))
         if seq < 8:
             queue.fresh.popleft()
     queue.go_back(3)
@@ -52,7 +52,7 @@ def test_a_row_that_is_to_be_sent_again_is_read_again_and_the_live_ones_with_it(
 def test_without_a_connection_nothing_is_kept_in_memory() -> None:
     queue = LaneQueue()
     for seq in range(1, 4):
-        queue.committed(row(seq), connected=False)
+        queue.missed(seq)
     assert not queue.fresh and (queue.cursor, queue.live_from, queue.has_backlog) == (0, 4, True)
 
 
