@@ -20,8 +20,9 @@ from typing import Any, Protocol
 
 from agent.commands.dispatcher import Dispatcher
 from agent.link.brokers import BrokerRules, Brokers, Trouble
+from agent.link.parcels import PACKET_BYTES_BESIDE
 from agent.link.presence import Identity, heartbeat_payload
-from agent.link.sender import PACKET_BYTES_BESIDE, Sender
+from agent.link.sender import Sender
 from agent.link.session import Session, probe
 from runtime.errors import AuthError, EdgewrightError
 from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Limits, Message

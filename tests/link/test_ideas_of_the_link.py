@@ -88,6 +88,21 @@ def test_a_bucket_gives_a_burst_and_then_its_rate() -> None:
     assert TokenBucket(rate=0, burst=1).has(10**9, 0.0)
 
 
+@given(
+    rates=st.tuples(st.integers(0, 50), st.integers(0, 50_000)),
+    sizes=st.lists(st.integers(1, 100_000), min_size=1, max_size=20),
+)
+def test_a_gate_that_says_no_says_when_it_will_say_yes(rates: tuple[int, int], sizes: list[int]) -> None:
+    gate, now_s = RateGate(LinkSettings(messages_s_max=rates[0], bytes_s_max=rates[1])), 0.0
+    for size in sizes:
+        if not gate.may_send(Lane.EVENT, size, now_s):
+            again_s = gate.look_again_s(Lane.EVENT, size, now_s)
+            assert not gate.may_send(Lane.EVENT, size, now_s + 0.99 * (again_s - now_s))
+            now_s = again_s + 1e-6  # what a sum of fractions may lack
+        assert gate.may_send(Lane.EVENT, size, now_s)
+        gate.sent(Lane.EVENT, size, now_s)
+
+
 def test_a_message_larger_than_the_burst_passes_and_is_paid_for() -> None:
     bucket = TokenBucket(rate=10.0, burst=5.0)
     assert bucket.has(50, 0.0)
