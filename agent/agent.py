@@ -189,7 +189,7 @@ class Agent:
             settings=config.link,
             gate=self.sync.gate,
         )
-        self._sender.compress = self.sync.policy.compress
+        self._sender.compress(self.sync.policy.compress)
         self.sync.on_policy = self._follow
         self._dispatcher = Dispatcher(table, self._state.journal, responder=node.id, space=self._space)
         self._link = Link(
@@ -219,6 +219,7 @@ class Agent:
                 announce=self.announce,
             )
             self._evidence.on_stored, self._evidence.on_asked = self._uploader.wake, self._uploader.asked
+        self.sync.gate.on_change = self._gate_changed
         self._in_force = InForce(self.streams, self._link, node.labels)
         self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
         self.documents = Documents(
@@ -393,7 +394,13 @@ class Agent:
         )
 
     def _follow(self, policy: SyncPolicy) -> None:
-        self._sender.compress = policy.compress
+        self._sender.compress(policy.compress)
+
+    def _gate_changed(self) -> None:
+        """Whoever was told to wait asks again."""
+        self._sender.wake()
+        if self._uploader is not None:
+            self._uploader.wake()
 
     def _act(self, drafts: Sequence[Draft]) -> None:
         """Facts that do not leave the node: local actions see them all the same."""

@@ -6,6 +6,7 @@ A batch may come as a zstd frame.
 Decoding raises RemoteWireError, encoding LocalWireError; both say what is wrong and where.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -40,8 +41,19 @@ T = TypeVar("T")
 
 NESTING_MAX = 32
 _ALERT_TYPES = {"raised": "AlertRaised", "updated": "AlertUpdated", "cleared": "AlertCleared"}
+_SECONDS_REMEMBERED = 64
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+def _plain(value: object) -> Any:
+    """What an encoder does not know by itself, in values that it knows. Raises TypeError."""
+    found = fields_of(value)
+    if found is value:
+        raise TypeError(f"a {type(value).__name__} has no place in a message")
+    return found
+
+
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain).encode
 
 
 def check_size(kind: Kind, payload: bytes) -> None:
@@ -269,7 +281,13 @@ def alert_type(state: str) -> str:
 
 def format_utc(utc_ms: int) -> str:
     """RFC 3339 with milliseconds: 2026-11-24T10:00:00.123Z. Raises ValueError outside the years 1 to 9999."""
-    return datetime.fromtimestamp(utc_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc_ms % 1000:03d}Z"
+    return f"{_to_the_second(utc_ms // 1000)}.{utc_ms % 1000:03d}Z"
+
+
+@functools.lru_cache(_SECONDS_REMEMBERED)
+def _to_the_second(utc_s: int) -> str:
+    """Remembered: what happens, happens many times a second."""
+    return datetime.fromtimestamp(utc_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_utc(text: str) -> int:
@@ -351,7 +369,7 @@ def _shaped(cls: type[T], kind: Kind, raw: Mapping[str, Any]) -> T:
 def _to_json(message: object, *, unsaid: Sequence[str] = ()) -> bytes:
     """`unsaid` names fields that are left out when they are empty."""
     try:
-        return _encode_json(_without(fields_of(message), unsaid)).encode()
+        return _encode_json(_without(fields_of(message), unsaid) if unsaid else message).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise LocalWireError(f"not JSON: {error}") from error
 

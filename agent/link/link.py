@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from agent.link.brokers import BrokerRules, Brokers, Trouble
+from agent.link.parcels import PACKET_BYTES_BESIDE
 from agent.link.presence import Identity, heartbeat_payload
-from agent.link.sender import PACKET_BYTES_BESIDE, Sender
+from agent.link.sender import Sender
 from agent.link.session import Session, probe
 from runtime.calls.dispatcher import Dispatcher
 from runtime.errors import AuthError, EdgewrightError

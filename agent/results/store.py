@@ -299,10 +299,11 @@ def facts(
     until_utc_ms: int,
     count_max: int,
 ) -> list[Result]:
-    """The newest kept results of these types, in the order of their times; results of frames are not meant."""
+    """The newest kept results of these types that may leave the node, in the order of their times; results of frames
+    are not meant."""
     found = db.execute(
         "SELECT time_utc_ms, camera, pipeline, type, subject, data, local_only, told FROM results"
-        f" WHERE type <> '{FRAME}'{_among('type', types)}{_among('camera', cameras)}"
+        f" WHERE type <> '{FRAME}' AND NOT local_only{_among('type', types)}{_among('camera', cameras)}"
         " AND time_utc_ms >= ? AND time_utc_ms < ? ORDER BY time_utc_ms DESC LIMIT ?",
         (*types, *cameras, since_utc_ms, until_utc_ms, count_max),
     ).fetchall()

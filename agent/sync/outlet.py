@@ -17,6 +17,7 @@ from schemas.identity import Lane
 from schemas.sync import SyncPolicy
 
 SAMPLES = frozenset({Lane.SAMPLE, Lane.STATE})
+EVERY_FRAME = "FrameAnalyzed"
 # What is said of an alert of a pipeline whose results stay here: that it is, since when, where; not of what.
 OF_AN_ALERT = frozenset({"camera_id", "time_s", "rule", "alert_id", "state", "zone", "duration_s", "reason"})
 
@@ -70,7 +71,8 @@ class Outlet:
             if draft.lane in SAMPLES:
                 found += self._sample(self._result(draft))
             elif not self._local_only:
-                self._recorder.keep(self._result(draft, told=True))
+                if draft.type != EVERY_FRAME:  # what that says is kept as the frame's result
+                    self._recorder.keep(self._result(draft, told=True))
                 found.append(draft)
             else:
                 self._recorder.keep(self._result(draft))

@@ -2,6 +2,8 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgpack
@@ -20,6 +22,7 @@ from schemas.messages import (
     CommandError,
     CommandState,
     Event,
+    Gap,
     Heartbeat,
     LaneAck,
     Presence,
@@ -374,6 +377,24 @@ def test_other_values_that_cannot_travel() -> None:
         codec.encode_event(Event(EVENT.identity, "T", "x", 0, {"a": "x" * 200_000}))
     with pytest.raises(LocalWireError):
         codec.encode_event(Event(EVENT.identity, "T", "x", 0, {"a": float("nan")}))
+
+
+def test_data_of_an_event_may_hold_what_stands_for_plain_values() -> None:
+    data = {
+        "gap": Gap("s", "event", 1, 2, "age"),
+        "how": Severity.INFO,
+        "at": Path("/x"),
+        "in": MappingProxyType({"a": (1,)}),
+    }
+    fields = json.loads(codec.encode_event(Event(EVENT.identity, "T", "x", 0, data)))
+    assert fields["data"] == {
+        "gap": {"stream": "s", "lane": "event", "first": 1, "last": 2, "reason": "age"},
+        "how": "info",
+        "at": "/x",
+        "in": {"a": [1]},
+    }
+    with pytest.raises(LocalWireError, match="a set has no place"):
+        codec.encode_event(Event(EVENT.identity, "T", "x", 0, {"a": {1, 2}}))
 
 
 @given(times)
