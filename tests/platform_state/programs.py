@@ -1,7 +1,7 @@
 """The agent and the coordinator with declared collections, as processes of their own: `python -m … agent FILE`.
 
-The agent's functions are played by a file of lines: each is one write, and is answered in a file beside it once it has
-happened. While there is a file `fast`, it writes without a pause.
+The agent's functions are played by a file of lines: each is one write, and is answered in a file beside it once it
+has happened. While there is a file `fast`, it writes without a pause.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from agent.agent import Agent
 from agent.config import load_config as load_agent
 from coordinator.config import load_config as load_coordinator
 from coordinator.coordinator import run as run_coordinator
+from platforms.assembly import Assembly, assemble
+from platforms.settings import PlatformsTable
 from schemas.state import StateRefusedError, StateView
 from tests.agent_process.agents import ROOT, AgentProcess, wait_until
 from tests.coordinator.process import Process
@@ -93,8 +95,14 @@ async def _functions(state: StateView, folder: Path) -> None:
         await asyncio.sleep(0.005 if (folder / "fast").exists() else 0.02)
 
 
+def _declared() -> Assembly:
+    assembly = assemble(PlatformsTable())
+    assembly.collections = COLLECTIONS
+    return assembly
+
+
 async def _agent(path: Path) -> None:
-    agent = Agent(load_agent(path), COLLECTIONS)
+    agent = Agent(load_agent(path), _declared())
     functions = asyncio.create_task(_functions(agent.platform_state, path.parent))
     try:
         await agent.run()
@@ -106,7 +114,7 @@ def main() -> None:
     """The part named first, with the configuration named second."""
     what, path = sys.argv[1], Path(sys.argv[2])
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    asyncio.run(_agent(path) if what == "agent" else run_coordinator(load_coordinator(path), COLLECTIONS))
+    asyncio.run(_agent(path) if what == "agent" else run_coordinator(load_coordinator(path), _declared()))
 
 
 if __name__ == "__main__":

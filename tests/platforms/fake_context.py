@@ -4,21 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from platforms.context import KeptResult, NotHereError, ResultQuery, StateEntry
+from platforms.context import KeptResult, NotHereError, ResultQuery
 from schemas.language.schema import Placement
 from schemas.shape import fields_of
+from schemas.state import Entry
 
 T = TypeVar("T")
 NOON_MS = 1_795_521_600_000
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One value of the state."""
-
-    value: Any
-    time_utc_ms: int
-    written_by: str
 
 
 @dataclass(slots=True)
@@ -29,19 +21,22 @@ class FakeState:
     held: dict[str, dict[str, Entry]] = field(default_factory=dict)
     writes: int = 0
 
-    async def get(self, collection: str, key: str) -> StateEntry | None:
+    async def get(self, collection: str, key: str) -> Entry | None:
         return self.held.get(collection, {}).get(key)
 
     async def put(self, collection: str, key: str, value: Any) -> None:
         self.writes += 1
-        self.held.setdefault(collection, {})[key] = Entry(fields_of(value), NOON_MS, self.host)
+        self.held.setdefault(collection, {})[key] = Entry(key, fields_of(value), NOON_MS, 0.0, self.host)
 
     async def delete(self, collection: str, key: str) -> bool:
         self.writes += 1
         return self.held.get(collection, {}).pop(key, None) is not None
 
-    async def entries(self, collection: str) -> Mapping[str, StateEntry]:
-        return dict(self.held.get(collection, {}))
+    async def keys(self, collection: str, prefix: str = "") -> list[str]:
+        return [entry.key for entry in await self.entries(collection, prefix)]
+
+    async def entries(self, collection: str, prefix: str = "") -> list[Entry]:
+        return [entry for key, entry in sorted(self.held.get(collection, {}).items()) if key.startswith(prefix)]
 
 
 @dataclass(slots=True)

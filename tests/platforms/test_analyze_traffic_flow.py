@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from platforms.context import BadArgumentError, Context, FunctionError, KeptResult
-from platforms.functions import bindings_of, start_hooks_of
+from platforms.functions import bindings_of, hooks_of
 from platforms.traffic import functions
 from platforms.traffic.functions import analyze_traffic_flow, publish_intersections
 from platforms.traffic.types import ApproachFlow, FlowAnalysis, FlowTendency, LevelOfService
@@ -343,4 +343,4 @@ def test_wrong_settings_are_told_with_their_place() -> None:
 
 def test_the_module_binds_what_it_says() -> None:
     assert [binding.name for binding in bindings_of(functions)] == ["analyzeTrafficFlow"]
-    assert list(start_hooks_of(functions)) == [publish_intersections]
+    assert list(hooks_of(functions)) == [publish_intersections]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from platforms.context import BadArgumentError, FunctionError, KeptResult
-from platforms.functions import bindings_of, start_hooks_of
+from platforms.functions import bindings_of, hooks_of
 from platforms.retail import functions
 from platforms.retail.functions import count_customers, publish_entrances
 from platforms.retail.types import Camera, CustomerCount, Direction, TimeRange
@@ -241,4 +241,4 @@ def test_wrong_settings_are_told_with_their_place() -> None:
 
 def test_the_module_binds_what_it_says() -> None:
     assert [binding.name for binding in bindings_of(functions)] == ["countCustomers"]
-    assert list(start_hooks_of(functions)) == [publish_entrances]
+    assert list(hooks_of(functions)) == [publish_entrances]
