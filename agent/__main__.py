@@ -7,11 +7,14 @@ import logging
 import sys
 from pathlib import Path
 
-from agent.config import AgentConfig, inspect_config, load_config
+from agent.config import AgentConfig, inspect_config, load_config, platforms_table
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
+from agent.platform_state.cli import add_commands as add_state_commands
 from agent.results.cli import add_commands as add_results_commands
+from platforms.assembly import Assembly, assemble
+from platforms.errors import PlatformError
 from runtime.config import mistakes_error, secret
 from runtime.errors import ConfigError, EdgewrightError
 from runtime.logs import setup_logging
@@ -54,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evidence_commands(add("evidence", "look into the evidence, also while the agent runs", config=False))
     text = "change a field at the node itself; merged with what the coordinator wants"
     add_local_commands(add("local", text, config=False))
+    add_state_commands(add("state", "platform state that this node keeps, also while the agent runs", config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
     bundle.add_argument("model", type=Path, help="the .tflite file")
@@ -73,14 +77,27 @@ def _run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     setup_logging(config.log.level, form=config.log.form, secrets=_secrets(config))
 
+    assembly = _assembly(config, arguments.config)
+
     async def run() -> None:
         # Imported here: the other commands need none of it.
         from agent.agent import Agent
 
-        await Agent(config).run()
+        await Agent(config, assembly).run()
 
     asyncio.run(run())
     return 0
+
+
+def _assembly(config: AgentConfig, path: Path) -> Assembly:
+    try:
+        return assemble(platforms_table(config, path))
+    except PlatformError as error:
+        raise mistakes_error(path, _lines(error)) from error
+
+
+def _lines(error: PlatformError) -> list[str]:
+    return [f"platforms: {line}" for line in str(error).splitlines()]
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -89,6 +106,10 @@ def _check(arguments: argparse.Namespace) -> int:
         from agent.check import check_models
 
         mistakes += check_models(config, mistakes)
+        try:
+            assemble(platforms_table(config, arguments.config))
+        except PlatformError as error:
+            mistakes += _lines(error)
     if config is None or mistakes:
         raise mistakes_error(arguments.config, mistakes)
     print(f"{arguments.config}: no mistakes; cameras {len(config.cameras)}, pipelines {len(config.pipelines)}")  # noqa: T201

@@ -7,14 +7,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent.actions.actions import Actions
 from agent.actions.local_broker import LocalBroker
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
-from agent.commands.dispatcher import Dispatcher
-from agent.commands.functions import Functions
 from agent.config import AgentConfig
 from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
@@ -29,21 +28,32 @@ from agent.evidence import opening as evidence_opening
 from agent.evidence.functions import evidence_functions
 from agent.evidence.uploader import Uploader
 from agent.health import host
+from agent.hosting.cameras import NodeCameras
+from agent.hosting.host import node_host
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.link.gate import RateGate
 from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
 from agent.node_functions import node_functions, report_function
+from agent.outbox.checked import Checked
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, Row
 from agent.outbox.tables import LaneAccount
+from agent.platform_state.platform_state import PlatformState
+from agent.platform_state.store import ValuesFile
+from agent.platform_state.tables import FILE_NAME as PLATFORM_STATE
 from agent.results.recorder import Recorder
 from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
+from platforms.assembly import Assembly, assemble
+from platforms.services import Cameras
+from platforms.settings import PlatformsTable, read_platforms
+from runtime.calls.dispatcher import Dispatcher
+from runtime.calls.hosted import table_of
 from runtime.errors import EdgewrightError
 from runtime.scheduling import prefer_short_slices
 from runtime.sdnotify import Notifier
@@ -76,10 +86,15 @@ class Figures:
 class Agent:
     """One gateway. `run` until a signal, then stop in path order: cameras, pipelines, outbox, link."""
 
-    def __init__(self, config: AgentConfig) -> None:
-        """Opens the files and wires the parts; nothing runs yet. Raises ConfigError or a storage error."""
+    def __init__(self, config: AgentConfig, assembly: Assembly | None = None) -> None:
+        """Opens the files and wires the parts; nothing runs yet. Raises ConfigError or a storage error.
+
+        Without an `assembly` the node has the base platform alone.
+        """
         node = config.node
         self.config = config
+        self._assembly = assembly or assemble(PlatformsTable())
+        self._platform_problems: list[str] = []
         addresses = config.broker.addresses()
         cameras = [camera.resolved() for camera in config.cameras]
         self._lock = only_one(node.data_dir)
@@ -103,6 +118,14 @@ class Agent:
         self._slots: Slots[Work] = Slots()
         self._worker = InferenceWorker(self._take, self._deliver)
         self.outbox = Outbox(self._file)
+        self.platform_state = PlatformState(
+            ValuesFile(node.data_dir / PLATFORM_STATE, node.id),
+            self._assembly.collections,
+            config.state,
+            self.outbox,
+            node=node.id,
+        )
+        self._checked = self.outbox.checked = Checked(self._assembly.catalogue)
         self.switches = Switches()
         self._recorder = Recorder(node.data_dir / "results.db", config.results, self.switches, self.announce)
         self.sync = Sync(
@@ -140,6 +163,15 @@ class Agent:
             )
             for camera in cameras
         }
+        self._host = node_host(
+            node.id,
+            results_path=self._recorder.path,
+            outbox=self.outbox,
+            state=self.platform_state,
+            settings=read_platforms(config.platforms, Path())[0].settings,
+            services={Cameras: NodeCameras(self.streams)},
+            keep=self._recorder.keep,
+        )
         functions = [
             *node_functions(self.streams, self.status),
             report_function(self._again),
@@ -147,7 +179,7 @@ class Agent:
         ]
         if self._evidence is not None:
             functions += evidence_functions(self._evidence)
-        self._functions = Functions(functions)
+        table = table_of(functions, self._assembly.hosting(self._host), self._assembly)
         self._sender = Sender(
             self._file,
             node=node.id,
@@ -157,9 +189,9 @@ class Agent:
             settings=config.link,
             gate=self.sync.gate,
         )
-        self._sender.compress = self.sync.policy.compress
+        self._sender.compress(self.sync.policy.compress)
         self.sync.on_policy = self._follow
-        self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
+        self._dispatcher = Dispatcher(table, self._state.journal, responder=node.id, space=self._space)
         self._link = Link(
             addresses,
             self._sender,
@@ -187,6 +219,7 @@ class Agent:
                 announce=self.announce,
             )
             self._evidence.on_stored, self._evidence.on_asked = self._uploader.wake, self._uploader.asked
+        self.sync.gate.on_change = self._gate_changed
         self._in_force = InForce(self.streams, self._link, node.labels)
         self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
         self.documents = Documents(
@@ -230,13 +263,17 @@ class Agent:
             supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
+            for_ever = RestartPolicy(restarts_max=None)
+            state = self.platform_state
+            supervisor.supervise("platform-state", state.run, for_ever, stage=1, stop=state.stop)
+            supervisor.supervise("platforms", self._start_platforms, stage=1)
             self._actions.supervise(supervisor, stage=2)
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None and self._uploader is not None:
                 evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
             supervisor.supervise("figures", self._keep_figures, stage=2)
             supervisor.supervise("documents", self.documents.run, stage=2)
-            supervisor.supervise("results", self._recorder.run, RestartPolicy(restarts_max=None), stage=2)
+            supervisor.supervise("results", self._recorder.run, for_ever, stage=2)
             supervisor.supervise("sync", self.sync.run, stage=2)
             supervisor.supervise("cloud-sync", self.sync.cloud.run, stage=2)
             supervisor.supervise("outbox-limits", self.outbox.keep_limits, stage=2)
@@ -254,6 +291,14 @@ class Agent:
             await asyncio.to_thread(self._close)
             notifier.close()
 
+    async def _start_platforms(self) -> None:
+        """What platforms do at the start of their host; one that fails holds back nobody."""
+        problems = await self._assembly.start(self._host)
+        self._platform_problems = [str(one) for one in problems]
+        for text in self._platform_problems:
+            log.error("%s", text)
+        await asyncio.Event().wait()
+
     async def _run_streams(self) -> None:
         """Starts every enabled camera; a camera that cannot start does not hold back the others."""
         enabled = {table.id for table in self.config.cameras if table.enabled}
@@ -269,7 +314,9 @@ class Agent:
             await stream.start()
         except EdgewrightError as error:
             log.error("camera %s does not start: %s", stream.id, error)
-            self.announce("CameraStateChanged", stream.id, {"state": "failed", "reason": str(error)})
+            self.announce(
+                "CameraStateChanged", stream.id, {"camera_id": stream.id, "state": "failed", "reason": str(error)}
+            )
 
     def _stop_link(self) -> None:
         self._stopping = asyncio.create_task(self._stop_talking(), name="link.stop")
@@ -291,6 +338,7 @@ class Agent:
         self._recorder.close()
         if self._evidence is not None:
             self._evidence.close()
+        self.platform_state.close()
         self._file.close()
         self._state.close()
         self._journal.close()
@@ -346,7 +394,13 @@ class Agent:
         )
 
     def _follow(self, policy: SyncPolicy) -> None:
-        self._sender.compress = policy.compress
+        self._sender.compress(policy.compress)
+
+    def _gate_changed(self) -> None:
+        """Whoever was told to wait asks again."""
+        self._sender.wake()
+        if self._uploader is not None:
+            self._uploader.wake()
 
     def _act(self, drafts: Sequence[Draft]) -> None:
         """Facts that do not leave the node: local actions see them all the same."""
@@ -396,8 +450,8 @@ class Agent:
             hardware=host.hardware(),
             resources=host.resources(node.data_dir),
             versions=host.versions(),
-            platforms=["core"],
-            functions=self._functions.names,
+            platforms=self._assembly.names,
+            functions=self._dispatcher.names,
             cameras=sorted(self.streams),
             stream=self._file.stream,
         )
@@ -450,6 +504,8 @@ class Agent:
             "disk_free_mb": beat.disk_free_mb,
             "loop_stall_ms_p99": beat.loop_stall_ms_p99,
             "outbox": [asdict(account) for account in self._figures.accounts],
+            "invalid_total": self._checked.invalid_total,
+            "unchecked_total": self._checked.unchecked_total,
             "link": self._sender.state(),
             "sync": {**self.sync.report(), "lanes": self._synced(self._figures)},
             "results": self._recorder.report(),
@@ -459,8 +515,10 @@ class Agent:
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),
+            "platform_state": self.platform_state.report(),
             "streams": [asdict(report) for report in beat.streams],
-            "functions": self._functions.names,
+            "functions": self._dispatcher.names,
+            "platforms": {"names": self._assembly.names, "problems": self._platform_problems},
         }
 
     async def _evidence_figures(self) -> dict[str, Any] | None:

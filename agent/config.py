@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import platforms
 from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes
@@ -14,8 +14,10 @@ from agent.evidence.settings import EvidenceSettings, evidence_mistakes
 from agent.infer.settings import InferSettings
 from agent.link.settings import BrokersConfig, LinkSettings
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
+from agent.platform_state.settings import StateSettings
 from agent.results.settings import ResultsSettings
 from agent.track.settings import TrackerSettings, check_tracker_settings
+from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import EndpointConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
 from schemas.shape import Limit, read_what_can_be
@@ -119,6 +121,8 @@ class AgentConfig:
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     sync: SyncPolicy = SyncPolicy()
     results: ResultsSettings = ResultsSettings()
+    state: StateSettings = StateSettings()
+    platforms: dict[str, Any] = field(default_factory=dict)
     log: LogConfig = LogConfig()
 
 
@@ -195,7 +199,13 @@ def check(config: AgentConfig) -> list[str]:
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
     mistakes += actions_mistakes(config.actions, ids, rules)
     mistakes += evidence_mistakes(config.evidence, ids, rules)
+    mistakes += read_platforms(config.platforms, Path())[1]
     return mistakes
+
+
+def platforms_table(config: AgentConfig, path: Path) -> PlatformsTable:
+    """What the configuration at `path`, which has no mistakes, says of platforms."""
+    return read_platforms(config.platforms, path.resolve().parent)[0]
 
 
 def model_path(folder: Path, model: str) -> Path:

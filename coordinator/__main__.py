@@ -6,7 +6,10 @@ import faulthandler
 import sys
 from pathlib import Path
 
-from coordinator.config import load_config
+from coordinator.config import CoordinatorConfig, load_config, platforms_table
+from platforms.assembly import Assembly, assemble
+from platforms.errors import PlatformError
+from runtime.config import mistakes_error
 from runtime.errors import ConfigError, EdgewrightError
 from runtime.logs import setup_logging
 
@@ -42,14 +45,24 @@ def _run(path: Path) -> int:
     config = load_config(path)
     secrets = [text for text in (config.broker.address().password, *config.evidence.keys()) if text]
     setup_logging(config.log.level, form=config.log.form, secrets=secrets)
+    assembly = _assembly(config, path)
     from coordinator.coordinator import run
 
-    asyncio.run(run(config))
+    asyncio.run(run(config, assembly))
     return 0
 
 
+def _assembly(config: CoordinatorConfig, path: Path) -> Assembly:
+    try:
+        return assemble(platforms_table(config, path))
+    except PlatformError as error:
+        raise mistakes_error(path, [f"platforms: {line}" for line in str(error).splitlines()]) from error
+
+
 def _check(path: Path) -> int:
-    load_config(path).evidence.keys()
+    config = load_config(path)
+    config.evidence.keys()
+    _assembly(config, path)
     print(f"{path}: fine")  # noqa: T201
     return 0
 

@@ -1,12 +1,13 @@
 """The coordinator's configuration, `coordinator.toml`; `deploy/coordinator.toml` comments every key."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from coordinator.evidence.settings import EvidenceTable
 from coordinator.fleet.registry import LivenessRules
 from coordinator.ingest.batch import BatchLimits
+from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import BrokerConfig, load, mistakes_error
 from runtime.errors import ConfigError
 from runtime.logs import LogForm
@@ -45,6 +46,13 @@ class CoordinatorTable:
 
 
 @dataclass(frozen=True, slots=True)
+class StateTable:
+    """The `[state]` table: platform state."""
+
+    rows_max: Annotated[int, Limit(ge=100, le=10_000_000)] = 100_000  # of a collection: keys times their writers
+
+
+@dataclass(frozen=True, slots=True)
 class LogTable:
     """The `[log]` table."""
 
@@ -59,6 +67,8 @@ class CoordinatorConfig:
     coordinator: CoordinatorTable = CoordinatorTable()
     broker: BrokerConfig = BrokerConfig()
     evidence: EvidenceTable = EvidenceTable()
+    state: StateTable = StateTable()
+    platforms: dict[str, Any] = field(default_factory=dict)
     log: LogTable = LogTable()
 
 
@@ -68,9 +78,15 @@ def load_config(path: Path) -> CoordinatorConfig:
     folder = path.resolve().parent
     table = replace(config.coordinator, data_dir=folder / config.coordinator.data_dir)
     mistakes = _mistakes(table, config.broker) + config.evidence.mistakes()
+    mistakes += read_platforms(config.platforms, folder)[1]
     if mistakes:
         raise mistakes_error(path, mistakes)
     return replace(config, coordinator=table, evidence=_beside(folder, config.evidence))
+
+
+def platforms_table(config: CoordinatorConfig, path: Path) -> PlatformsTable:
+    """What the configuration at `path` says of platforms."""
+    return read_platforms(config.platforms, path.resolve().parent)[0]
 
 
 def _beside(folder: Path, table: EvidenceTable) -> EvidenceTable:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig
@@ -14,28 +14,37 @@ from coordinator.evidence.receiver import Receiver
 from coordinator.evidence.spool import Spool
 from coordinator.fleet import liveness
 from coordinator.fleet.registry import Fleet
+from coordinator.hosting.host import coordinator_host
 from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
-from coordinator.link.commands import Commands
 from coordinator.link.subscriber import Subscriber
 from coordinator.lock import FolderLock
+from coordinator.state.judge import Judge
+from coordinator.state.view import CoordinatorState
 from coordinator.store.sqlite import SqliteStore
+from platforms.assembly import Assembly, assemble
+from platforms.settings import PlatformsTable, read_platforms
+from runtime.calls.dispatcher import Dispatcher
+from runtime.calls.hosted import table_of
+from runtime.calls.served import Nothing, Served, plain
 from runtime.errors import EdgewrightError
 from runtime.sdnotify import Notifier
 from runtime.supervision import RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
-from schemas.topics import TopicSpace
+from schemas.topics import COORDINATOR, TopicSpace
 
 log = logging.getLogger(__name__)
 
 COUNTERS_EVERY_S = 2.0
 DRAIN_S = 10.0  # how long a stopping coordinator finishes what it has already received
 GOODBYE_S = 4.0
+CALLS_MAX = 64  # under way at a time; one more is rejected
 
 
 class Coordinator:
     """Everything of one process. `run` returns when it was told to stop and has finished what it held."""
 
-    def __init__(self, config: CoordinatorConfig, store: SqliteStore) -> None:
+    def __init__(self, config: CoordinatorConfig, store: SqliteStore, assembly: Assembly | None = None) -> None:
+        """Without an `assembly` it has the base platform alone."""
         table, space = config.coordinator, TopicSpace(config.broker.topic_root)
         self._store = store
         self._notifier = Notifier.from_environment()
@@ -44,12 +53,31 @@ class Coordinator:
         self._counters = Counters()
         self._inbox = Inbox(self._counters)
         self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
-        self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits)
+        self._assembly = assembly or assemble(PlatformsTable())
+        self._platform_problems: list[str] = []
+        self.platform_state = CoordinatorState(store, self._assembly.collections)
+        catalogue = self._assembly.catalogue
+        self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits, catalogue)
+        self._ingest.judge = Judge(self._assembly.collections)
         self._documents = Documents(store, space, self._counters)
+        self._host = coordinator_host(
+            store,
+            table.data_dir,
+            state=self.platform_state,
+            settings=read_platforms(config.platforms, Path())[0].settings,
+            announce=lambda: self._subscriber.announce(),
+        )
+        self._calls = Dispatcher(
+            table_of(self._functions(), self._assembly.hosting(self._host), self._assembly),
+            store.calls,
+            responder=COORDINATOR,
+            space=space,
+            parallel_max=CALLS_MAX,
+        )
         self._subscriber = Subscriber(
             config.broker.address(),
             self._inbox,
-            Commands(space, {"status": self._status, "setDesired": self._documents.set_desired}),
+            self._calls,
             self._counters,
             store,
             client_id=table.client_id,
@@ -81,6 +109,8 @@ class Coordinator:
             supervisor.supervise("evidence", self._receiver.run, for_ever, stage=0)
             supervisor.supervise("evidence-move", self._receiver.move, for_ever, stage=1)
         supervisor.supervise("liveness", lambda: liveness.watch(self._fleet, self._ingest.nudge), stage=1)
+        supervisor.supervise("calls", self._until_stopped, stage=1, stop_timeout_s=GOODBYE_S)
+        supervisor.supervise("platforms", self._start_platforms, stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         supervisor.supervise(
@@ -96,22 +126,45 @@ class Coordinator:
             await self._store_counters()
             self._notifier.close()
 
+    # ---- what others may ask --------------------------------------------------------------------
+
+    def _functions(self) -> list[Served]:
+        return [plain("status", Nothing, self._status), self._documents.function()]
+
+    async def _start_platforms(self) -> None:
+        """What platforms do at the start of their host; one that fails holds back nobody."""
+        problems = await self._assembly.start(self._host)
+        self._platform_problems = [str(one) for one in problems]
+        for text in self._platform_problems:
+            log.error("%s", text)
+        await asyncio.Event().wait()
+
+    async def _until_stopped(self) -> None:
+        """Calls run beside all this, over connections that come and go."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._calls.stop()
+
     # ---- what others are told -------------------------------------------------------------------
 
-    async def _status(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to the command `status`."""
+    async def _status(self, call: Nothing) -> dict[str, Any]:
         return {
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "counters": self._snapshot(),
             "nodes": self._fleet.counts(),
             "problem": self._ingest.problem,
+            "functions": self._calls.names,
+            "platforms": {"names": self._assembly.names, "problems": self._platform_problems},
             "evidence_problem": self._receiver.problem if self._receiver else "",
         }
 
     def _snapshot(self) -> dict[str, float]:
         return {
             **self._counters.snapshot(),
+            **self._ingest.figures(),
             **(self._receiver.report() if self._receiver else {}),
+            "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
             "broker_connected": float(self._subscriber.is_connected),
             "boot": self._store.boot,
@@ -150,7 +203,7 @@ class Coordinator:
             log.debug("counters not saved: %s", error)  # a disk that refuses is reported by ingest
 
 
-async def run(config: CoordinatorConfig) -> None:
+async def run(config: CoordinatorConfig, assembly: Assembly | None = None) -> None:
     """One coordinator from its lock to its end."""
     table = config.coordinator
     lock = FolderLock(table.data_dir)
@@ -159,9 +212,10 @@ async def run(config: CoordinatorConfig) -> None:
             table.data_dir,
             refused_rows_max=table.refused_rows_max,
             refused_bytes_max=table.refused_bytes_max,
+            state_rows_max=config.state.rows_max,
         )
         try:
-            await Coordinator(config, store).run()
+            await Coordinator(config, store, assembly).run()
         finally:
             store.close()
     finally:

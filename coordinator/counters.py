@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from coordinator.store.store import StateTaken
+
 COMMITS_KEPT = 1000
 
 
@@ -25,7 +27,17 @@ class Counters:
     desired_published: int = 0  # documents
     asked_again: int = 0  # nodes, for a birth or a report that is not here
     connects: int = 0
+    state_changed: int = 0  # keys of platform state, by nodes
+    state_stale: int = 0  # writes that came after a later one, or again
+    state_left_out: int = 0  # writes to too many collections that nobody declares
+    state_shed: int = 0  # values of full collections that gave way
     commit_ms: deque[float] = field(default_factory=lambda: deque(maxlen=COMMITS_KEPT))
+
+    def count_state(self, taken: StateTaken) -> None:
+        self.state_changed += taken.changed
+        self.state_stale += taken.stale
+        self.state_left_out += taken.left_out
+        self.state_shed += taken.shed
 
     def snapshot(self) -> dict[str, float]:
         """By name, with the commit times of the last thousand batches."""
@@ -44,6 +56,10 @@ class Counters:
             "desired_published": self.desired_published,
             "asked_again": self.asked_again,
             "connects": self.connects,
+            "state_changed": self.state_changed,
+            "state_stale": self.state_stale,
+            "state_left_out": self.state_left_out,
+            "state_shed": self.state_shed,
             "commit_ms_p50": percentile(self.commit_ms, 50),
             "commit_ms_p99": percentile(self.commit_ms, 99),
         }

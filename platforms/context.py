@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from schemas.language.schema import Placement
+from schemas.state import StateView
 
 T = TypeVar("T")
 
@@ -67,25 +68,6 @@ class KeptResult:
     data: Mapping[str, Any]
 
 
-class StateEntry(Protocol):
-    """One value of the state, who wrote it and when."""
-
-    @property
-    def value(self) -> Any: ...
-    @property
-    def time_utc_ms(self) -> int: ...
-    @property
-    def written_by(self) -> str: ...
-
-
-class State(Protocol):
-    """The platform's state. A collection is named `traffic.intersections`."""
-
-    async def get(self, collection: str, key: str) -> StateEntry | None: ...
-    async def put(self, collection: str, key: str, value: Any) -> None: ...
-    async def entries(self, collection: str) -> Mapping[str, StateEntry]: ...
-
-
 class Context(Protocol):
     """One call's view of its host."""
 
@@ -102,7 +84,8 @@ class Context(Protocol):
         """`[platforms.<name>]` of the host's configuration."""
 
     @property
-    def state(self) -> State: ...
+    def state(self) -> StateView:
+        """The state of all platforms here. A collection is named `traffic.intersections`."""
 
     def now_utc_ms(self) -> int: ...
 
@@ -110,7 +93,8 @@ class Context(Protocol):
         """Tells the caller how far it is, 0 to 1; the newest wins."""
 
     async def results(self, query: ResultQuery) -> Sequence[KeptResult]:
-        """Kept results in the order of their times: the node's own, or what has come to the coordinator."""
+        """Kept results in the order of their times: the node's own, or what has come to the coordinator. Those of a
+        `local_only` pipeline are not among them: the answer to a call leaves the node."""
 
     async def emit(self, event: str, data: Any, *, subject: str = "") -> None:
         """Tells a declared event; `data` is a mapping or a dataclass. Raises BadEventError, and nothing is stored."""

@@ -166,7 +166,7 @@ def _hosted(
         platform.name,
         _parse(declared.name, plan, rules),
         _run(platform, binding, plan, make_context, in_thread),
-        _encode(declared, rules),
+        encoder(declared, rules),
         declared.timeout_s,
         declared.parallel,
     )
@@ -209,7 +209,8 @@ def _run(platform: Platform, binding: Binding, plan: Plan, make_context: MakeCon
     return run
 
 
-def _encode(declared: FunctionType, rules: Rules) -> Callable[[Any], Any]:
+def encoder(declared: FunctionType, rules: Rules) -> Check:
+    """Makes plain data of what a function returned. Raises FailedError where that is not as declared."""
     if declared.returns is None:
         return lambda value: None
     check = rules.checks.result(declared.name)

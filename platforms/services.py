@@ -11,7 +11,8 @@ class Cameras(Protocol):
         """Those that are configured."""
 
     def describe(self, camera_id: str) -> Mapping[str, Any]:
-        """State, pipelines and figures of a camera, as `status` gives them. Raises FunctionError: no such camera."""
+        """`{"streams": [...]}`: the camera's rows of `status`, one a pipeline with the fields of
+        `schemas.messages.StreamReport`. Raises FunctionError: no such camera."""
 
     async def start(self, camera_id: str) -> None:
         """Starts the camera and its pipelines; one that runs goes on. Raises FunctionError."""

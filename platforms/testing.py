@@ -14,7 +14,7 @@ caller over MQTT would get it. Errors are those that a caller would be answered:
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from platforms.rules import rules_of
 from schemas.fields import Owner
 from schemas.language.schema import Placement
 from schemas.language.validators import InvalidError, Validators, plain
+from schemas.state import Entry
 
 T = TypeVar("T")
 NOW_UTC_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -55,13 +56,6 @@ class Emitted:
     subject: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    value: Any
-    time_utc_ms: int
-    written_by: str
-
-
 @dataclass
 class FakeState:
     """The platform's state, checked at each write. Another platform's collections are not there."""
@@ -71,7 +65,8 @@ class FakeState:
 
     async def get(self, collection: str, key: str) -> Entry | None:
         self._declared(collection)
-        return self.values.get((collection, key))
+        kept = self.values.get((collection, key))
+        return None if kept is None else replace(kept, age_s=(self.host.now - kept.time_utc_ms) / 1000)
 
     async def put(self, collection: str, key: str, value: Any) -> None:
         name = self._declared(collection)
@@ -81,13 +76,23 @@ class FakeState:
             raise FunctionError("wrong_owner", f"{collection} is written by {owner.value}, and not here")
         keys, values = self.host.validators.state(name)
         try:
-            self.values[collection, keys(key)] = Entry(values(plain(value)), self.host.now, self.host.name)
+            kept = Entry(keys(key), values(plain(value)), self.host.now, 0.0, self.host.name)
+            self.values[collection, kept.key] = kept
         except InvalidError as error:
             raise FunctionError("bad_value", f"{collection} {key!r}: {error}") from error
 
-    async def entries(self, collection: str) -> Mapping[str, Entry]:
+    async def delete(self, collection: str, key: str) -> bool:
         self._declared(collection)
-        return {key: entry for (name, key), entry in self.values.items() if name == collection}
+        return self.values.pop((collection, key), None) is not None
+
+    async def keys(self, collection: str, prefix: str = "") -> list[str]:
+        return [one.key for one in await self.entries(collection, prefix)]
+
+    async def entries(self, collection: str, prefix: str = "") -> list[Entry]:
+        self._declared(collection)
+        return [
+            self.values[name] for name in sorted(self.values) if name[0] == collection and name[1].startswith(prefix)
+        ]
 
     def _declared(self, collection: str) -> str:
         schema = self.host.platform.schema

@@ -80,6 +80,16 @@ def storage_errors(what: str) -> Iterator[None]:
         raise _storage(error, what) from error
 
 
+def move_aside(path: Path) -> Path:
+    """Moves a file that nobody has open, with what belongs to it, to a name of its own; nothing is deleted."""
+    number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.name}.damaged-{n}").exists())
+    for ending in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(path.with_name(f"{path.name}.damaged-{number}{ending}"))
+    return path.with_name(f"{path.name}.damaged-{number}")
+
+
 Migration = tuple[str, str]
 """(name, SQL script): applied once, in order, each recorded in the same transaction."""
 

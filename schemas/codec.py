@@ -6,6 +6,7 @@ A batch may come as a zstd frame.
 Decoding raises RemoteWireError, encoding LocalWireError; both say what is wrong and where.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -40,8 +41,19 @@ T = TypeVar("T")
 
 NESTING_MAX = 32
 _ALERT_TYPES = {"raised": "AlertRaised", "updated": "AlertUpdated", "cleared": "AlertCleared"}
+_SECONDS_REMEMBERED = 64
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+def _plain(value: object) -> Any:
+    """What an encoder does not know by itself, in values that it knows. Raises TypeError."""
+    found = fields_of(value)
+    if found is value:
+        raise TypeError(f"a {type(value).__name__} has no place in a message")
+    return found
+
+
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain).encode
 
 
 def check_size(kind: Kind, payload: bytes) -> None:
@@ -269,7 +281,13 @@ def alert_type(state: str) -> str:
 
 def format_utc(utc_ms: int) -> str:
     """RFC 3339 with milliseconds: 2026-11-24T10:00:00.123Z. Raises ValueError outside the years 1 to 9999."""
-    return datetime.fromtimestamp(utc_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc_ms % 1000:03d}Z"
+    return f"{_to_the_second(utc_ms // 1000)}.{utc_ms % 1000:03d}Z"
+
+
+@functools.lru_cache(_SECONDS_REMEMBERED)
+def _to_the_second(utc_s: int) -> str:
+    """Remembered: what happens, happens many times a second."""
+    return datetime.fromtimestamp(utc_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_utc(text: str) -> int:
@@ -299,14 +317,19 @@ def decode_command(function: str, payload: bytes) -> Command:
     packed = _is_packed(payload)
     fields = (_from_msgpack(payload) if packed else _from_json(payload)) if payload.strip() else {}
     identifier = fields.pop("_id", "")
-    expires_s = fields.pop("_expires_s", None)
+    expires_s, deadline_s = _seconds(fields, "_expires_s"), _seconds(fields, "_deadline_s")
     if not isinstance(identifier, str) or len(identifier) > 128:
         raise RemoteWireError("cmd: _id must be a text of at most 128 characters")
-    if expires_s is not None and (
-        isinstance(expires_s, bool) or not isinstance(expires_s, int | float) or expires_s < 0
-    ):
-        raise RemoteWireError(f"cmd: _expires_s is {_show(expires_s)}, not a number of seconds")
-    return Command(function, fields, identifier, expires_s, packed)
+    return Command(function, fields, identifier, expires_s, packed, deadline_s)
+
+
+def _seconds(fields: dict[str, Any], key: str) -> float | None:
+    value = fields.pop(key, None)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise RemoteWireError(f"cmd: {key} is {_show(value)}, not a number of seconds")
+    return value
 
 
 def encode_command(command: Command) -> bytes:
@@ -316,12 +339,14 @@ def encode_command(command: Command) -> bytes:
         fields["_id"] = command.id
     if command.expires_s is not None:
         fields["_expires_s"] = command.expires_s
+    if command.deadline_s is not None:
+        fields["_deadline_s"] = command.deadline_s
     return _pack(fields) if command.packed else _to_json(fields)
 
 
 def encode_result(result: Result, *, packed: bool) -> bytes:
-    """The answer to a command, in the caller's own encoding."""
-    return _pack(result) if packed else _to_json(result)
+    """The answer to a command, in the caller's own encoding. Of progress nothing is said where there is none."""
+    return _pack(result, unsaid=("progress",)) if packed else _to_json(result, unsaid=("progress",))
 
 
 def decode_result(payload: bytes) -> Result:
@@ -341,9 +366,10 @@ def _shaped(cls: type[T], kind: Kind, raw: Mapping[str, Any]) -> T:
         raise RemoteWireError(f"{kind.value}: {error}") from error
 
 
-def _to_json(message: object) -> bytes:
+def _to_json(message: object, *, unsaid: Sequence[str] = ()) -> bytes:
+    """`unsaid` names fields that are left out when they are empty."""
     try:
-        return _encode_json(fields_of(message)).encode()
+        return _encode_json(_without(fields_of(message), unsaid) if unsaid else message).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise LocalWireError(f"not JSON: {error}") from error
 
@@ -351,14 +377,17 @@ def _to_json(message: object) -> bytes:
 def _pack(message: object, *, unsaid: Sequence[str] = ()) -> bytes:
     """`unsaid` names fields that are left out when they are empty."""
     try:
-        fields = fields_of(message)
-        for name in unsaid:
-            if not fields.get(name, True):
-                del fields[name]
-        packed: bytes = msgpack.packb(fields)
+        packed: bytes = msgpack.packb(_without(fields_of(message), unsaid))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalWireError(f"not msgpack: {error}") from error
     return packed
+
+
+def _without(fields: Any, unsaid: Sequence[str]) -> Any:
+    for name in unsaid:
+        if not fields.get(name, True):
+            del fields[name]
+    return fields
 
 
 def _is_packed(payload: bytes) -> bool:
@@ -394,6 +423,22 @@ def _mapping(raw: Any, payload: bytes) -> dict[str, Any]:
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise RemoteWireError(f"payload is no object with named fields; it begins {payload[:40]!r}")
     return raw
+
+
+def flaw_of(value: Any, levels_max: int = NESTING_MAX) -> str | None:
+    """What in a value no message could carry, such as `holds a set, which JSON does not have`; None for nothing."""
+    try:
+        return _flaw(value, levels_max) or _half_character(value)
+    except RecursionError:
+        return f"is nested deeper than {levels_max} levels"
+
+
+def _half_character(value: Any) -> str | None:
+    try:
+        _encode_json(value).encode()
+    except UnicodeEncodeError:
+        return "holds half a character"
+    return None
 
 
 def _sound(raw: dict[str, Any]) -> dict[str, Any]:

@@ -29,10 +29,12 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "msgspec": ["schemas/language/validators.py"],
     "sqlite3": [
         "runtime/sqlite.py",
+        "runtime/calls/journal.py",
         "agent/outbox/*.py",
         "agent/state.py",
         "agent/evidence/*.py",
         "agent/documents/journal.py",
+        "agent/platform_state/*.py",
         "agent/results/*.py",
         "coordinator/store/*.py",
     ],

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.sqlite import Migration, StorageFormatError, connect, migrate, storage_errors, transaction
+from runtime.sqlite import (
+    Migration,
+    StorageFormatError,
+    connect,
+    migrate,
+    move_aside,
+    storage_errors,
+    transaction,
+)
 from runtime.timeline import MachineTime, Reading, read
 from schemas.documents import Conflict, Desired, Write, decode_desired, encode
 from schemas.errors import RemoteWireError
@@ -76,7 +84,7 @@ class Journal:
         except StorageFormatError as error:
             if not set_aside:
                 raise
-            aside = _set_aside(path)
+            aside = move_aside(path)
             log.error("%s; it is kept as %s: what was written at this node is lost from here", error, aside)
             self._db = _opened(path)
         with storage_errors(self._what):
@@ -231,13 +239,3 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _set_aside(path: Path) -> Path:
-    """Moves the file with what belongs to it; nothing is deleted."""
-    number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.name}.damaged-{n}").exists())
-    for ending in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + ending)
-        if part.exists():
-            part.rename(path.with_name(f"{path.name}.damaged-{number}{ending}"))
-    return path.with_name(f"{path.name}.damaged-{number}")

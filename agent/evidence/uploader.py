@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0  # for something to send, when nobody says that there is something
 AWAY_S = 0.5  # without a coordinator: whether there is one again
-HELD_BACK_S = 0.1  # a gate that said no, or live rows that wait: asked again so soon
+HELD_BACK_S = 0.1  # live rows that wait, or a connection that does not take it: looked at again so soon
+LOOK_AGAIN_MIN_S = 0.01  # a gate that said no is not asked more often
 HEAD_BYTES = 2048  # what a message holds beside a piece, at most
 PIECE_BYTES_MIN = 256
 RESTING_MAX = 256
@@ -84,7 +85,7 @@ class Uploader:
     # ---- told by others -------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Something may be there to be sent."""
+        """Something may be there to be sent, or may go now that could not before."""
         self._wake.set()
 
     def asked(self, sha256: str) -> None:
@@ -175,8 +176,11 @@ class Uploader:
     async def _send(self, kept: Kept, upload: Upload, what: Say | Piece) -> float:
         size = HEAD_BYTES if isinstance(what, Say) else what.length
         now_s = time.monotonic()
-        if not (self._gate.may_send(Lane.EVIDENCE, size, now_s) and self._bucket.has(size, now_s)):
-            return HELD_BACK_S
+        if not self._gate.may_send(Lane.EVIDENCE, size, now_s):
+            wait_s = self._gate.look_again_s(Lane.EVIDENCE, size, now_s) - now_s
+            return min(LOOK_EVERY_S, max(LOOK_AGAIN_MIN_S, wait_s))
+        if not self._bucket.has(size, now_s):
+            return min(LOOK_EVERY_S, max(LOOK_AGAIN_MIN_S, self._bucket.wait_s(size, now_s)))
         if isinstance(what, Say):
             payload = encode_blob(offer_of(kept))
         else:

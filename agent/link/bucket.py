@@ -17,6 +17,10 @@ class TokenBucket:
         self._fill(now_s)
         return self.rate <= 0 or self.tokens >= min(amount, self.burst)
 
+    def wait_s(self, amount: float, now_s: float) -> float:
+        """In how many seconds `has` says yes, if nobody takes anything before; 0 for now."""
+        return 0.0 if self.has(amount, now_s) else (min(amount, self.burst) - self.tokens) / self.rate
+
     def take(self, amount: float, now_s: float) -> None:
         """Takes it, also where it is not there: what could not wait is paid for by what follows."""
         self._fill(now_s)

@@ -13,7 +13,10 @@ class Gate(Protocol):
     """Asked before and told after each message. `size` in bytes of payload, `now_s` of the monotonic clock."""
 
     def may_send(self, lane: Lane, size: int, now_s: float) -> bool:
-        """False for now: the sender asks again soon."""
+        """False for now: `look_again_s` says when to ask again."""
+
+    def look_again_s(self, lane: Lane, size: int, now_s: float) -> float:
+        """After a no: when time alone may have made it a yes, infinity if never. To ask earlier does no harm."""
 
     def sent(self, lane: Lane, size: int, now_s: float) -> None:
         """A message went out."""
@@ -24,6 +27,9 @@ class OpenGate:
 
     def may_send(self, lane: Lane, size: int, now_s: float) -> bool:
         return True
+
+    def look_again_s(self, lane: Lane, size: int, now_s: float) -> float:
+        return now_s
 
     def sent(self, lane: Lane, size: int, now_s: float) -> None:
         return None
@@ -41,6 +47,9 @@ class RateGate:
 
     def may_send(self, lane: Lane, size: int, now_s: float) -> bool:
         return lane in UNHINDERED or (self._bytes.has(size, now_s) and self._messages.has(1, now_s))
+
+    def look_again_s(self, lane: Lane, size: int, now_s: float) -> float:
+        return now_s + max(self._bytes.wait_s(size, now_s), self._messages.wait_s(1, now_s))
 
     def sent(self, lane: Lane, size: int, now_s: float) -> None:
         self._bytes.take(size, now_s)

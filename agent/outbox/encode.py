@@ -5,7 +5,7 @@ from typing import Any
 
 import msgpack
 
-from agent.outbox.rows import BATCHED_LANES, Draft, Row, event_of
+from agent.outbox.rows import BATCHED_LANES, NAMES, Draft, Row, event_of
 from schemas.codec import encode_event, identity_of
 from schemas.errors import LocalWireError
 from schemas.identity import Identity, Lane
@@ -16,24 +16,45 @@ from schemas.topics import RULES, Kind
 BATCHED_BYTES_MAX = RULES[Kind.SYNC].payload_bytes_max // 2
 
 
-def encode(draft: Draft, *, node: str, stream: str, seq: int, boot: int) -> bytes:
-    """A CloudEvent for a lane whose rows travel alone, a msgpack SyncRow for a batched one. Raises LocalWireError."""
-    if draft.lane not in BATCHED_LANES:
-        return encode_event(event_of(draft, Identity(node, stream, draft.lane.value, seq), boot))
-    payload: bytes = msgpack.packb(
-        {  # a SyncRow, without the way through one: this is done for each sample
-            "lane": draft.lane.value,
-            "seq": seq,
-            "type": draft.type,
-            "subject": draft.subject,
-            "time_utc_ms": draft.time_utc_ms,
-            "data": dict(draft.data),
-        },
-        default=fields_of,
-    )
-    if len(payload) > BATCHED_BYTES_MAX:
-        raise LocalWireError(f"{draft.lane.value} row {draft.type} of {len(payload)} bytes does not fit a batch")
-    return payload
+class Encoder:
+    """Rows of one outbox file to bytes. For one thread at a time."""
+
+    def __init__(self, *, node: str, stream: str, boot: int) -> None:
+        self._node = node
+        self._stream = stream
+        self._boot = boot
+        self._packer = _packer()
+
+    def encode(self, draft: Draft, seq: int) -> bytes:
+        """A CloudEvent for a lane whose rows travel alone, a msgpack SyncRow for a batched one.
+
+        Raises LocalWireError for what cannot travel: too large for its topic, or not of JSON's values.
+        """
+        lane, data = draft.lane, draft.data
+        if lane not in BATCHED_LANES:
+            return encode_event(event_of(draft, Identity(self._node, self._stream, NAMES[lane], seq), self._boot))
+        try:
+            payload: bytes = self._packer.pack(
+                {  # a SyncRow, without the way through one: this is done for each sample
+                    "lane": NAMES[lane],
+                    "seq": seq,
+                    "type": draft.type,
+                    "subject": draft.subject,
+                    "time_utc_ms": draft.time_utc_ms,
+                    "data": data if type(data) is dict else dict(data),
+                }
+            )
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise LocalWireError(f"{lane.value} row {draft.type} is not msgpack: {error}") from error
+        if len(payload) > BATCHED_BYTES_MAX:
+            self._packer = _packer()  # the old one would keep room for as much again
+            raise LocalWireError(f"{lane.value} row {draft.type} of {len(payload)} bytes does not fit a batch")
+        return payload
+
+
+def _packer() -> msgpack.Packer:
+    """Made once: that costs as much as a row does."""
+    return msgpack.Packer(default=fields_of)
 
 
 def sync_row(row: Row) -> SyncRow:

@@ -8,15 +8,14 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
 from agent.outbox.ballast import Ballast
-from agent.outbox.encode import encode
+from agent.outbox.encode import Encoder
 from agent.outbox.gaps import DAMAGED, OpenGap, count_within, runs
-from agent.outbox.rows import LANES, Draft, Row
+from agent.outbox.rows import LANES, NAMES, Draft, Row
 from agent.outbox.settings import ROW_BYTES_BESIDE, Durability, OutboxSettings
 from agent.outbox.shed import Fill, Shed, for_disk, over_caps, slack
 from agent.outbox.tables import (
@@ -24,9 +23,12 @@ from agent.outbox.tables import (
     LaneAccount,
     accounts,
     add,
+    add_produced,
     delete_rows,
     fills,
     gaps_within,
+    insert_rows,
+    next_seqs,
     oldest,
     open_gaps,
     read_streams,
@@ -57,8 +59,6 @@ class OutboxFile:
         """Opens or creates the file. Raises StorageError or StorageFormatError; a damaged file is left as it is."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.settings = settings or OutboxSettings()
-        self._node = node
-        self._boot = boot
         self._durable = frozenset(lane for lane in LANES if self.settings.lane(lane).durability is Durability.POWER)
         db = connect(path)
         with storage_errors(str(path)):
@@ -67,6 +67,7 @@ class OutboxFile:
             self.stream, self.renewed = _begin(db, file_id=_file_id(path), boot=boot)
             # A crash of the process loses nothing at NORMAL in WAL mode; a power cut may lose the last moments.
             db.execute("PRAGMA synchronous = NORMAL")
+            self._encoder = Encoder(node=node, stream=self.stream, boot=boot)  # the writer's own
             self._streams = read_streams(db)
             self._newest = {Lane(lane): seq - 1 for lane, seq in db.execute("SELECT lane, next_seq FROM lanes")}
             (run_s,) = db.execute("SELECT value FROM meta WHERE key = 'run_s'").fetchone()
@@ -290,40 +291,25 @@ class OutboxFile:
         return int(self._run_base_s + self._clock())
 
     def _append(self, db: sqlite3.Connection, drafts: Sequence[Draft]) -> list[Row]:
-        next_seq: dict[Lane, int] = {}
-        counts = Counter(draft.lane for draft in drafts)
-        for lane, count in counts.items():
-            (next_seq[lane],) = db.execute(
-                "UPDATE lanes SET next_seq = next_seq + :n, produced = produced + :n WHERE lane = :lane"
-                " RETURNING next_seq - :n",
-                {"n": count, "lane": lane.value},
-            ).fetchone()
+        next_seq = next_seqs(db)
+        counts = dict.fromkeys(next_seq, 0)
+        sizes = dict.fromkeys(next_seq, 0)
+        encode, stream, run_s = self._encoder.encode, self.stream, self._run_s()
         rows: list[Row] = []
-        run_s = self._run_s()
+        values: list[object] = []
         for draft in drafts:
-            seq = next_seq[draft.lane]
-            next_seq[draft.lane] += 1
-            payload = encode(draft, node=self._node, stream=self.stream, seq=seq, boot=self._boot)
-            rows.append(Row(draft.lane, seq, draft.type, payload, draft.severity, self.stream))
-        db.executemany(
-            "INSERT INTO rows (lane, seq, type, severity, payload, created_utc_ms, run_s)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (row.lane.value, row.seq, row.type, None if row.severity is None else row.severity.value,
-                 row.payload, draft.time_utc_ms, run_s)
-                for row, draft in zip(rows, drafts, strict=True)
-            ],
-        )  # fmt: skip
-        sizes: Counter[Lane] = Counter()
-        for row in rows:
-            sizes[row.lane] += len(row.payload) + ROW_BYTES_BESIDE
-        for lane, count in counts.items():
-            db.execute(
-                "UPDATE lanes SET pending = pending + ?, bytes = bytes + ? WHERE lane = ?",
-                (count, sizes[lane], lane.value),
-            )
+            lane, kind, severity = draft.lane, draft.type, draft.severity
+            seq = next_seq[lane] + counts[lane]
+            payload = encode(draft, seq)
+            counts[lane] += 1
+            sizes[lane] += len(payload) + ROW_BYTES_BESIDE
+            level = "" if severity is None else severity.value
+            values += (NAMES[lane], seq, kind, level, bytearray(payload), draft.time_utc_ms, run_s)
+            rows.append(Row(lane, seq, kind, payload, severity, stream))
+        insert_rows(db, values)
+        add_produced(db, counts, sizes)
         # A job that is rolled back only makes the next look come sooner.
-        self._slack = Fill(self._slack.rows - len(rows), self._slack.bytes - sizes.total())
+        self._slack = Fill(self._slack.rows - len(rows), self._slack.bytes - sum(sizes.values()))
         if self._slack.rows < 0 or self._slack.bytes < 0:
             self._shed_over_caps(db)
         return rows

@@ -26,6 +26,7 @@ class Outbox:
         self.file = file
         self.on_committed: Callable[[list[Row]], None] = lambda rows: None
         self.on_append: Callable[[Sequence[Draft]], None] = lambda drafts: None  # before they are stored
+        self.checked: Callable[[Sequence[Draft]], Sequence[Draft]] = lambda drafts: drafts  # what is stored of them
         self.appended_total = 0
         self._loop = asyncio.get_running_loop()
         self._done: Mailbox[tuple[Future[list[Row]], asyncio.Future[list[Row]]]] = Mailbox(self._loop, self._resolve)
@@ -35,6 +36,7 @@ class Outbox:
         """Returns when all drafts are committed together, the rows that they became. A disk that refuses is waited
         for, however long."""
         self.on_append(drafts)
+        drafts = self.checked(drafts)
         try:
             rows = await self._append(drafts)
         except TemporaryError as error:

@@ -6,7 +6,7 @@ known to be at the coordinator or not.  produced = stored + pending + unconfirme
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.outbox.gaps import OpenGap
@@ -80,6 +80,18 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 
 
+_LANES = {lane.value: lane for lane in LANES}
+_ROW_COLUMNS = 7
+_INSERTS = [
+    (
+        count,
+        "INSERT INTO rows (lane, seq, type, severity, payload, created_utc_ms, run_s) VALUES "
+        + ", ".join(["(?, ?, ?, nullif(?, ''), ?, ?, ?)"] * count),
+    )
+    for count in (100, 20, 5, 1)  # few texts, which stay prepared; 700 values are within the limit of any SQLite
+]
+
+
 @dataclass(frozen=True, slots=True)
 class LaneAccount:
     """Where the rows of one lane are: produced = stored + pending + shed + quarantined + damaged.
@@ -120,6 +132,34 @@ def accounts(db: sqlite3.Connection) -> list[LaneAccount]:
 def fills(db: sqlite3.Connection) -> dict[Lane, Fill]:
     """What waits in each lane."""
     return {Lane(lane): Fill(rows, size) for lane, rows, size in db.execute("SELECT lane, pending, bytes FROM lanes")}
+
+
+def next_seqs(db: sqlite3.Connection) -> dict[Lane, int]:
+    """The number that the next row of each lane gets."""
+    return {_LANES[lane]: seq for lane, seq in db.execute("SELECT lane, next_seq FROM lanes")}
+
+
+def insert_rows(db: sqlite3.Connection, values: Sequence[object]) -> None:
+    """New rows: of each the lane, number, type, severity or "", payload, time and run time, one row after the other.
+
+    Many in one statement: between two statements a thread lets others run, and gets its turn back late. A payload is
+    best a bytearray and nothing an empty text: for bytes and None `sqlite3` first asks around who may adapt them.
+    """
+    at = 0
+    for count, sql in _INSERTS:
+        step = count * _ROW_COLUMNS
+        while len(values) - at >= step:
+            db.execute(sql, values[at : at + step])
+            at += step
+
+
+def add_produced(db: sqlite3.Connection, counts: Mapping[Lane, int], sizes: Mapping[Lane, int]) -> None:
+    """New rows become part of the account: so many of each lane, of so many bytes."""
+    db.executemany(
+        "UPDATE lanes SET next_seq = next_seq + ?1, produced = produced + ?1, pending = pending + ?1,"
+        " bytes = bytes + ?2 WHERE lane = ?3",
+        [(count, sizes[lane], lane.value) for lane, count in counts.items() if count],
+    )
 
 
 def delete_rows(db: sqlite3.Connection, lane: Lane, first: int, last: int) -> int:

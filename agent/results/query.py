@@ -87,5 +87,6 @@ def shown(result: Result) -> dict[str, Any]:
         "type": result.type,
         "subject": result.subject,
         "local_only": result.local_only,
+        "told": result.told,
         "data": dict(result.data),
     }

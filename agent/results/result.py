@@ -20,7 +20,7 @@ Objects = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a pipeline found at a moment. `local_only`: it must never leave the node."""
+    """What a pipeline found at a moment. `local_only`: it must never leave the node. `told`: it left as an event."""
 
     time_utc_ms: int
     camera: str
@@ -29,6 +29,7 @@ class Result:
     subject: str
     data: Mapping[str, Any]
     local_only: bool = False
+    told: bool = False
 
     @property
     def objects(self) -> Objects:

@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from agent.results.aggregate import Aggregate, ClassSummary, Summary
-from agent.results.result import Result
+from agent.results.result import FRAME, Result
 from agent.results.retention import Cut, Kept, Tier, next_cut
 from agent.results.settings import ResultsSettings
 from runtime.errors import PermanentError
@@ -56,6 +56,14 @@ MIGRATIONS: tuple[Migration, ...] = (
         );
         CREATE TABLE dropped (tier TEXT NOT NULL, reason TEXT NOT NULL, rows INTEGER NOT NULL,
                               PRIMARY KEY (tier, reason)) WITHOUT ROWID;
+        """,
+    ),
+    (
+        "0002_told",
+        f"""
+        ALTER TABLE results ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+        -- What functions ask for: rare beside the results of frames.
+        CREATE INDEX results_by_type ON results (type, time_utc_ms) WHERE type <> '{FRAME}';
         """,
     ),
 )
@@ -124,10 +132,13 @@ class ResultStore:
 
         def job(db: sqlite3.Connection) -> None:
             db.executemany(
-                "INSERT INTO results (run_s, time_utc_ms, camera, pipeline, type, subject, local_only, data)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO results (run_s, time_utc_ms, camera, pipeline, type, subject, local_only, told, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (run_s, r.time_utc_ms, r.camera, r.pipeline, r.type, r.subject, r.local_only, _packed(r.data))
+                    (
+                        *(run_s, r.time_utc_ms, r.camera, r.pipeline, r.type, r.subject),
+                        *(r.local_only, r.told, _packed(r.data)),
+                    )
                     for r in results
                 ],
             )
@@ -270,13 +281,38 @@ def results(
     sql, values = _where(data_filter, "time_utc_ms")
     order = "DESC" if newest_first else "ASC"
     found = db.execute(
-        "SELECT id, time_utc_ms, camera, pipeline, type, subject, data, local_only FROM results"
+        "SELECT id, time_utc_ms, camera, pipeline, type, subject, data, local_only, told FROM results"
         f" WHERE id > ? AND id <= ?{sql}{_among('type', data_filter.types)} ORDER BY id {order} LIMIT ?",
         (after_id, upto_id, *values, *data_filter.types, count_max),
     )
-    for number, time_utc_ms, camera, pipeline, kind, subject, data, local_only in found:
+    for number, time_utc_ms, camera, pipeline, kind, subject, data, local_only, told in found:
         fields = msgpack.unpackb(data, strict_map_key=False)
-        yield Stored(number, Result(time_utc_ms, camera, pipeline, kind, subject, fields, bool(local_only)))
+        result = Result(time_utc_ms, camera, pipeline, kind, subject, fields, bool(local_only), bool(told))
+        yield Stored(number, result)
+
+
+def facts(
+    db: sqlite3.Connection,
+    types: Sequence[str],
+    cameras: Sequence[str],
+    since_utc_ms: int,
+    until_utc_ms: int,
+    count_max: int,
+) -> list[Result]:
+    """The newest kept results of these types that may leave the node, in the order of their times; results of frames
+    are not meant."""
+    found = db.execute(
+        "SELECT time_utc_ms, camera, pipeline, type, subject, data, local_only, told FROM results"
+        f" WHERE type <> '{FRAME}' AND NOT local_only{_among('type', types)}{_among('camera', cameras)}"
+        " AND time_utc_ms >= ? AND time_utc_ms < ? ORDER BY time_utc_ms DESC LIMIT ?",
+        (*types, *cameras, since_utc_ms, until_utc_ms, count_max),
+    ).fetchall()
+    return [
+        Result(
+            at, camera, pipeline, kind, subject, msgpack.unpackb(data, strict_map_key=False), bool(local), bool(told)
+        )
+        for at, camera, pipeline, kind, subject, data, local, told in reversed(found)
+    ]
 
 
 def aggregates(db: sqlite3.Connection, data_filter: DataFilter) -> Iterator[Aggregate]:

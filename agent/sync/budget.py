@@ -48,6 +48,14 @@ class BudgetMeter:
         self._roll(utc_ms, run_s)
         return all(limit is None or self._periods[name].used < limit for name, limit in self._given())
 
+    def begins_anew_in_s(self, utc_ms: int, run_s: float) -> float:
+        """In how many seconds a period begins at the earliest, by the calendar or by run time: every one of them
+        begins with an hour of the calendar."""
+        self._roll(utc_ms, run_s)
+        by_calendar_s = (HOUR_MS - utc_ms % HOUR_MS) / 1000
+        by_run_s = min(each.since_run_s + each.length_s for each in self._periods.values()) - run_s
+        return max(ROLL_S, min(by_calendar_s, by_run_s))
+
     def spend(self, size: int, utc_ms: int, run_s: float) -> None:
         """Bytes that were sent, allowed or not."""
         self._roll(utc_ms, run_s)

@@ -1,5 +1,6 @@
 """Whether a lane may send now: windows, budget and meter first, then the rate. Counts what goes out, by lane."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +31,7 @@ class SyncGate:
         self.link_is_metered = False  # as last found out; counts where the policy says `auto`
         self.bytes_total: Counter[Lane] = Counter()
         self.messages_total: Counter[Lane] = Counter()
+        self.on_change: Callable[[], None] = lambda: None  # what was held back may be free now
         self.set_policy(policy)
 
     def set_policy(self, policy: SyncPolicy) -> None:
@@ -38,12 +40,31 @@ class SyncGate:
         self.meter.limits = policy.budget
         self._held = frozenset(Lane(lane.value) for lane in policy.lanes) | {lane_of(policy)}
         self._asked_s = None
+        self.on_change()
 
     def may_send(self, lane: Lane, size: int, now_s: float) -> bool:
         """As `Gate`."""
         if lane in self._held and self.reason(now_s):
             return False
         return self._inner.may_send(lane, size, now_s)
+
+    def look_again_s(self, lane: Lane, size: int, now_s: float) -> float:
+        """As `Gate`. Another policy and another meter are told to `on_change` instead."""
+        why = self.reason(now_s) if lane in self._held else ""
+        if why == "metered":
+            return math.inf
+        if why == "window":  # they open and close with a minute; what was answered just now holds for a moment
+            next_minute_s = 60.0 - self._utc_ms() % 60_000 / 1000
+            return max(now_s + next_minute_s, (self._asked_s or now_s) + WINDOW_KNOWN_S)
+        if why == "budget":
+            return now_s + self.meter.begins_anew_in_s(self._utc_ms(), now_s + self._run_base_s)
+        return self._inner.look_again_s(lane, size, now_s)
+
+    def found_metered(self, link_is_metered: bool) -> None:
+        """Whether the link is, as far as the machine knows."""
+        if link_is_metered != self.link_is_metered:
+            self.link_is_metered = link_is_metered
+            self.on_change()
 
     def sent(self, lane: Lane, size: int, now_s: float) -> None:
         """As `Gate`. Whatever the lane, it counts against the budget."""

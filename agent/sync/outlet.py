@@ -17,6 +17,7 @@ from schemas.identity import Lane
 from schemas.sync import SyncPolicy
 
 SAMPLES = frozenset({Lane.SAMPLE, Lane.STATE})
+EVERY_FRAME = "FrameAnalyzed"
 # What is said of an alert of a pipeline whose results stay here: that it is, since when, where; not of what.
 OF_AN_ALERT = frozenset({"camera_id", "time_s", "rule", "alert_id", "state", "zone", "duration_s", "reason"})
 
@@ -70,6 +71,8 @@ class Outlet:
             if draft.lane in SAMPLES:
                 found += self._sample(self._result(draft))
             elif not self._local_only:
+                if draft.type != EVERY_FRAME:  # what that says is kept as the frame's result
+                    self._recorder.keep(self._result(draft, told=True))
                 found.append(draft)
             else:
                 self._recorder.keep(self._result(draft))
@@ -124,12 +127,14 @@ class Outlet:
         lane = lane_of(self._shaper.policy)
         return [draft_of_result(result, lane) for result in results]
 
-    def _result(self, draft: Draft) -> Result:
+    def _result(self, draft: Draft, *, told: bool = False) -> Result:
         data: dict[str, Any] = {"pipeline": self._pipeline, **draft.data}
         if draft.severity is not None:
             data["severity"] = draft.severity.value
         return Result(
-            draft.time_utc_ms, self._camera, self._pipeline, draft.type, draft.subject, data, self._local_only
+            *(draft.time_utc_ms, self._camera, self._pipeline, draft.type, draft.subject, data),
+            local_only=self._local_only,
+            told=told,
         )
 
 

@@ -37,13 +37,16 @@ class Progress:
 
     def result(self, run_s: float, outcome: str) -> dict[str, Any]:
         """The data of `CloudSyncCompleted`."""
+        duration_s = round(max(0.0, run_s - self.started_run_s), 3)
         return {
             "sync_id": self.sync_id,
             "outcome": outcome,
             "rows": self.rows,
             "bytes": self.bytes,
             "skipped": self.skipped,
-            "duration_s": round(max(0.0, run_s - self.started_run_s), 3),
+            "duration_s": duration_s,
+            "bytes_synced": self.bytes,  # the same two under the names that platforms declare
+            "duration_ms": round(duration_s * 1000),
         }
 
 

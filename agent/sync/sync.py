@@ -157,7 +157,7 @@ class Sync:
                 now_s = time.monotonic()
                 if now_s >= metered_due_s and self.policy.metered is Metered.AUTO:
                     metered_due_s = now_s + METERED_S
-                    self.gate.link_is_metered = await link_is_metered()
+                    self.gate.found_metered(await link_is_metered())
                 now_ms = time.time_ns() // 1_000_000
                 await self._send(draft for outlet in self._outlets.values() for draft in outlet.due(now_ms))
                 if now_s >= keep_due_s:

@@ -9,7 +9,10 @@ from schemas.identity import Lane
 
 # Of each such event these fields, and no others: whoever listens to the fleet did not ask for all a node can say.
 TOLD: Mapping[str, tuple[str, ...]] = {
-    "CloudSyncCompleted": ("sync_id", "outcome", "rows", "bytes", "skipped", "duration_s"),
+    "CloudSyncCompleted": (
+        *("sync_id", "outcome", "rows", "bytes", "skipped", "duration_s"),
+        *("bytes_synced", "duration_ms"),
+    ),
 }
 TEXT_MAX = 200
 

@@ -231,7 +231,13 @@ class Draft:
         if node is None or node.birth == birth:
             return
         if node.birth is None:
-            data = {"node": name, "node_type": birth.node_type, "site": birth.site, "labels": birth.labels}
+            data: dict[str, Any] = {
+                "node": name,
+                "node_id": name,
+                "location": _place(birth.location),
+                "node_type": birth.node_type,
+            }
+            data |= {"site": birth.site, "labels": birth.labels}
             self.events.append(FleetEvent("NodeRegistered", name, data, now.utc_ms))
         self.changed[name] = replace(node, birth=birth)
 
@@ -308,6 +314,14 @@ class Draft:
     def _tell(self, kind: str, node: Node, now: Moment, reason: str) -> None:
         data = {"node": node.name, "boot": node.boot, "session": node.session, "reason": reason[:200]}
         self.events.append(FleetEvent(kind, node.name, data, now.utc_ms))
+
+
+def _place(location: Mapping[str, float]) -> dict[str, float] | None:
+    """A place on the earth, where a node has told one that can be; None otherwise."""
+    lat, lon, alt = (location.get(name) for name in ("lat", "lon", "alt"))
+    if lat is None or lon is None or not (-90 <= lat <= 90 and -180 <= lon <= 180):
+        return None
+    return {"lat": lat, "lon": lon} | ({} if alt is None else {"alt": alt})
 
 
 def _word(status: Status) -> Word:

@@ -6,7 +6,7 @@ came on a topic of the node that it names. The hot path is `_event`.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from coordinator.store.store import GapRow, RefusedMessage, ResultRow, Row
@@ -15,6 +15,8 @@ from schemas import codec, documents
 from schemas.documents import Reported
 from schemas.errors import RemoteWireError
 from schemas.identity import Identity, Lane
+from schemas.language.catalogue import Catalogue
+from schemas.language.check import InvalidError
 from schemas.messages import Birth, Event, Heartbeat, Refusal, Status, SyncRow
 from schemas.shape import fields_of
 from schemas.topics import COORDINATOR, FLEET, Kind, Topic, TopicSpace
@@ -48,17 +50,24 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """To be acknowledged and forgotten: a cleared retained topic, or our own words coming back."""
+    """To be acknowledged and forgotten: a cleared retained topic, our own words coming back, progress of a call."""
 
 
 Decoded = Facts | News | ResultRow | RefusedMessage | Nothing
 
 
 class Decoder:
-    """Decodes below one topic root. Topics are parsed once: a fleet uses few, and uses them again."""
+    """Decodes below one topic root. Topics are parsed once: a fleet uses few, and uses them again.
 
-    def __init__(self, space: TopicSpace) -> None:
+    With a catalogue, rows are checked against its schemas: one that is not as declared is refused, one that no schema
+    declares is taken. Both are counted.
+    """
+
+    def __init__(self, space: TopicSpace, catalogue: Catalogue | None = None) -> None:
         self._space = space
+        self._catalogue = catalogue
+        self.invalid_total = 0
+        self.unchecked_total = 0
         self._topics: dict[str, Topic] = {}
 
     def decode(self, delivery: Delivery, received_utc_ms: int) -> Decoded:
@@ -69,12 +78,32 @@ class Decoder:
             node = topic.node
             if node in (COORDINATOR, FLEET):
                 return Nothing()
-            return _BY_KIND[topic.kind](topic, delivery, received_utc_ms)
+            decoded = _BY_KIND[topic.kind](topic, delivery, received_utc_ms)
+            return self._checked(decoded, delivery) if isinstance(decoded, Facts) else decoded
         except RemoteWireError as error:
             return RefusedMessage(delivery.topic, node, _short(error), delivery.payload, received_utc_ms)
         except KeyError:
             reason = "no message of this kind is taken here"
             return RefusedMessage(delivery.topic, node, reason, delivery.payload, received_utc_ms)
+
+    def _checked(self, facts: Facts, delivery: Delivery) -> Facts:
+        """Without the rows that are not as their schema declares them: they are refused, and kept raw."""
+        if self._catalogue is None:
+            return facts
+        refused: dict[int, RefusedMessage] = {}
+        for i, row in enumerate(facts.rows):
+            try:
+                if not self._catalogue.check_json(row.type, row.data):
+                    self.unchecked_total += 1
+            except InvalidError as error:
+                raw = row.data.encode() if facts.kind is Kind.SYNC else delivery.payload
+                who = Identity(row.node, row.stream, row.lane, row.seq)
+                refused[i] = _refused(delivery, raw, row.received_utc_ms, f"{row.type}: {error}", who)
+        if not refused:
+            return facts
+        self.invalid_total += len(refused)
+        rows = [row for i, row in enumerate(facts.rows) if i not in refused]
+        return replace(facts, rows=rows, refused=(*facts.refused, *refused.values()))
 
     def _parse(self, text: str) -> Topic:
         if len(self._topics) >= TOPICS_KNOWN_MAX:
@@ -240,6 +269,8 @@ def _reported(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded
 
 def _result(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     result = codec.decode_result(delivery.payload)
+    if not result.state.final:  # how far a call is: of no use once the next message has come
+        return Nothing()
     fields = fields_of(result)
     document = _data(fields)
     if len(document) > RESULT_BYTES_KEPT:

@@ -16,6 +16,7 @@ from coordinator.ingest.answer import acks
 from coordinator.ingest.batch import BatchLimits, Pacing
 from coordinator.ingest.decode import Decoder, Facts, News
 from coordinator.ingest.inbox import Inbox, Item
+from coordinator.state.judge import Judge
 from coordinator.store.store import (
     Batch,
     Committed,
@@ -32,7 +33,9 @@ from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Message
 from schemas.codec import encode_packed
 from schemas.documents import Reported
+from schemas.language.catalogue import Catalogue
 from schemas.messages import Birth, Closed, Heartbeat, Status
+from schemas.state import Collections
 from schemas.topics import Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
@@ -64,6 +67,7 @@ class Ingest:
         counters: Counters,
         space: TopicSpace,
         limits: BatchLimits,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self._store = store
         self._fleet = fleet
@@ -72,7 +76,8 @@ class Ingest:
         self._space = space
         self._limits = limits
         self._pacing = Pacing(limits)
-        self._decoder = Decoder(space)
+        self._decoder = Decoder(space, catalogue)
+        self.judge = Judge(Collections())  # of platform state
         self._began_s = 0.0
         self._complained_s = 0.0
         self._unlogged = 0
@@ -96,6 +101,10 @@ class Ingest:
                 raise
             size = sum(len(item.delivery.payload) for item in items)
             self._pacing.done(size, (time.monotonic() - self._began_s) * 1000)
+
+    def figures(self) -> dict[str, int]:
+        """Rows that were not as their schema declares them, and rows that no schema declares."""
+        return {"invalid": self._decoder.invalid_total, "unchecked": self._decoder.unchecked_total}
 
     def nudge(self) -> None:
         """Something is due in the fleet, or the inbox is closed."""
@@ -171,9 +180,13 @@ class Ingest:
         for item in items:
             said = self._decoder.decode(item.delivery, item.received_utc_ms)
             if isinstance(said, Facts):
-                (batch.samples if said.kind is Kind.SYNC else batch.events).extend(said.rows)
-                work.rows += said.rows
-                batch.refused += said.refused
+                rows, refused = said.rows, said.refused
+                if said.kind is Kind.SYNC:
+                    rows, unfit = self.judge.sort(rows, item.delivery.topic)
+                    refused = (*refused, *unfit)
+                (batch.samples if said.kind is Kind.SYNC else batch.events).extend(rows)
+                work.rows += rows
+                batch.refused += refused
                 batch.gaps += said.gaps
             elif isinstance(said, RefusedMessage):
                 batch.refused.append(said)
@@ -276,6 +289,7 @@ class Ingest:
         self._counters.gaps += len(batch.gaps) - committed.gaps_put_off
         self._counters.gaps_put_off += committed.gaps_put_off
         self._counters.refused += len(batch.refused)
+        self._counters.count_state(committed.state)
         self._complain(batch.refused)
 
     def _complain(self, refused: list[RefusedMessage]) -> None:

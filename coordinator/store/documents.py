@@ -24,7 +24,7 @@ from coordinator.documents.changes import (
 )
 from coordinator.fleet.registry import FleetEvent
 from coordinator.store.store import ReportedRow
-from runtime.timeline import MachineTime, read
+from runtime.timeline import MachineTime, Reading, read
 from schemas.documents import Conflict, Desired, Reported, decode_desired, decode_reported, encode
 from schemas.hlc import Clock, Stamp
 from schemas.shape import fields_of
@@ -88,12 +88,12 @@ def hashes(db: sqlite3.Connection) -> tuple[dict[str, str], dict[str, str]]:
 
 def change(db: sqlite3.Connection, node: str, asked: Change, now: MachineTime) -> Changed:
     """Makes and keeps the next revision. Raises ChangeRefusedError or LocalWireError (too large): nothing is kept."""
-    now_ms = _utc_ms(db, now)
+    now_ms = utc_ms(db, now)
     before = desired(db, node)
-    changed = apply_change(asked, before, reported(db, node), _clock(db), now_ms)
+    changed = apply_change(asked, before, reported(db, node), clock_of(db), now_ms)
     if changed.fields:
         _write_desired(db, node, changed.desired, asked.source, changed.fields, now_ms)
-        _keep_clock(db, changed.clock)
+        keep_clock(db, changed.clock)
     return changed
 
 
@@ -105,11 +105,11 @@ def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) ->
         return Taken(kept[0])
     before = reported(db, node)
     taken = Taken(document.hash)
-    now_ms = _utc_ms(db, now)
+    now_ms = utc_ms(db, now)
     values = (node, document.boot, document.serial, document.hash, row.received_utc_ms, encode(document).decode())
     db.execute(_UPSERT_REPORTED, values)
-    clock, ahead = seen_stamps(_clock(db), before, document, now_ms)
-    _keep_clock(db, clock)
+    clock, ahead = seen_stamps(clock_of(db), before, document, now_ms)
+    keep_clock(db, clock)
     ours = desired(db, node)
 
     def tell(kind: str, data: dict[str, Any]) -> None:
@@ -153,11 +153,9 @@ def _keep_conflict(db: sqlite3.Connection, node: str, conflict: Conflict, found_
 # ---- time --------------------------------------------------------------------------------------
 
 
-def _utc_ms(db: sqlite3.Connection, now: MachineTime) -> int:
+def utc_ms(db: sqlite3.Connection, now: MachineTime) -> int:
     """UTC that does not follow a jump of the wall clock, also over restarts of the process."""
-    text = _meta(db, "clock_anchor")
-    anchor = MachineTime(*json.loads(text)) if text else None
-    reading = read(anchor, now)
+    reading = reading_of(db, now)
     kept = reading.anchor
     if reading.is_news(int(_meta(db, "clock_jump_ms") or 0)):
         log.warning("%s", reading.told())
@@ -166,13 +164,19 @@ def _utc_ms(db: sqlite3.Connection, now: MachineTime) -> int:
     return reading.utc_ms
 
 
-def _clock(db: sqlite3.Connection) -> Clock:
+def reading_of(db: sqlite3.Connection, now: MachineTime) -> Reading:
+    """The same for a question: nothing is kept."""
+    text = _meta(db, "clock_anchor")
+    return read(MachineTime(*json.loads(text)) if text else None, now)
+
+
+def clock_of(db: sqlite3.Connection) -> Clock:
     text = _meta(db, "hlc")
     clock = new_clock()
     return Clock(clock.node, Stamp.parse(text)) if text else clock
 
 
-def _keep_clock(db: sqlite3.Connection, clock: Clock) -> None:
+def keep_clock(db: sqlite3.Connection, clock: Clock) -> None:
     if clock.last.node:
         _set_meta(db, "hlc", str(clock.last))
 

@@ -1,5 +1,6 @@
 """The schema of the coordinator's SQLite file, step by step. Steps that were released are never changed."""
 
+from coordinator.store import calls
 from runtime.sqlite import Migration
 
 FILE_NAME = "coordinator.db"
@@ -188,6 +189,40 @@ CREATE TABLE evidence_events (
     FOREIGN KEY (node, sha256) REFERENCES evidence (node, sha256) ON DELETE CASCADE
 ) WITHOUT ROWID;
 CREATE INDEX evidence_events_by_event ON evidence_events (event_id);
+""",
+    ),
+    ("0006-calls", calls.SCHEMA),
+    (
+        "0007-state",
+        """
+CREATE TABLE state (
+    platform TEXT NOT NULL,
+    collection TEXT NOT NULL,
+    key TEXT NOT NULL,
+    node TEXT NOT NULL,              -- who wrote: a node, or `coordinator`
+    value TEXT,                      -- JSON; NULL: deleted
+    at_ms INTEGER NOT NULL,          -- the writer's stamp of this write
+    at_counter INTEGER NOT NULL,
+    over TEXT NOT NULL,              -- JSON: the stamps of other writers that it had seen, by writer
+    time_utc_ms INTEGER NOT NULL,    -- by the writer's clock
+    received_utc_ms INTEGER NOT NULL,
+    checked INTEGER NOT NULL,        -- 0: its platform was not installed here when it came
+    change INTEGER NOT NULL,         -- order of arrival
+    PRIMARY KEY (platform, collection, key, node)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX state_by_change ON state (change);
+CREATE INDEX state_by_node ON state (node);
+CREATE INDEX state_oldest ON state (platform, collection, (value IS NOT NULL), change);
+CREATE TABLE state_collections (
+    platform TEXT NOT NULL,
+    collection TEXT NOT NULL,
+    declared INTEGER NOT NULL DEFAULT 0,
+    owner TEXT NOT NULL DEFAULT '',
+    rule TEXT NOT NULL DEFAULT '',
+    rows INTEGER NOT NULL DEFAULT 0, -- in `state`
+    shed INTEGER NOT NULL DEFAULT 0, -- values that gave way to others
+    PRIMARY KEY (platform, collection)
+) WITHOUT ROWID;
 """,
     ),
 )

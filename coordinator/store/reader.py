@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator.store import documents, evidence, gaps
+from coordinator.store import documents, evidence, gaps, state_views
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
+from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
 from runtime.errors import PermanentError
 from runtime.sqlite import StorageError, StorageFormatError, connect
 
@@ -206,6 +207,22 @@ class Reader:
         """The newest conflicts, oldest of them first; of one node, or of all."""
         return documents.found_conflicts(self._db, node, limit)
 
+    def state(self, wanted: Wanted, limit: int) -> list[KeyView]:
+        """Keys of platform state with what holds, in order."""
+        return state_views.keys(self._db, wanted, limit)
+
+    def state_changes(self, wanted: Wanted, after: int, limit: int) -> tuple[int, list[tuple[str, WriterView]]]:
+        """The next writes after a change, with their paths, and the last of them."""
+        return state_views.changes(self._db, wanted, after, limit)
+
+    def last_state_change(self) -> int:
+        """The newest write to platform state."""
+        return state_views.last_change(self._db)
+
+    def state_collections(self) -> list[CollectionView]:
+        """The collections of platform state."""
+        return state_views.collections(self._db)
+
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""
         sql = """
@@ -220,7 +237,7 @@ class Reader:
 
     def totals(self) -> dict[str, int]:
         """Rows by table."""
-        tables = ("nodes", "events", "samples", "gaps", "evidence", "refused", "results")
+        tables = ("nodes", "events", "samples", "gaps", "evidence", "state", "refused", "results")
         return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
 
     def _nodes(self, where: str, values: list[str]) -> list[NodeView]:

@@ -17,7 +17,7 @@ from coordinator.documents.changes import Change, Changed
 from coordinator.fleet.news import fleet_news
 from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
 from coordinator.ingest.dedupe import Addition, Received
-from coordinator.store import documents, gaps
+from coordinator.store import calls, documents, gaps, state
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from coordinator.store.store import (
     Batch,
@@ -80,6 +80,7 @@ class SqliteStore:
         refused_rows_max: int = 10_000,
         refused_bytes_max: int = 64 * 1024 * 1024,
         pages_max: int | None = None,
+        state_rows_max: int = 100_000,
     ) -> None:
         """Opens or makes the file in `folder`. `pages_max` limits the file, as a full disk would."""
         path = folder / FILE_NAME
@@ -102,12 +103,14 @@ class SqliteStore:
         self._ranges: OrderedDict[LaneKey, Received] = OrderedDict()
         self._refused_rows_max = refused_rows_max
         self._refused_bytes_max = refused_bytes_max
+        self.state_rows_max = state_rows_max  # of a collection
         rows, size = db.execute("SELECT count(*), coalesce(sum(length(payload)), 0) FROM refused").fetchone()
         self._refused: tuple[int, int] = rows, size
         self._nodes = [_node(row) for row in db.execute(f"SELECT {_NODE_COLUMNS} FROM nodes")]
         self._unannounced = self._read_unannounced(db)
         self.document_hashes = documents.hashes(db)
         self._writer = Writer(db, name="store")
+        self.calls = calls.open_journal(db, self._writer)
 
     def nodes(self) -> list[Node]:
         """Every node as the file held it when it was opened."""
@@ -144,6 +147,10 @@ class SqliteStore:
         """Something else than a batch in a transaction of the writer. Raises StorageError."""
         return await asyncio.wrap_future(self._writer.submit(job))
 
+    def run_now(self, job: Job[T]) -> T:
+        """The same before the loop runs. Raises StorageError."""
+        return self._writer.submit(job).result()
+
     async def change_desired(self, node: str, change: Change) -> Changed:
         """The next revision of a node's desired document. Raises ChangeRefusedError or StorageError."""
         job = self._writer.submit(lambda db: documents.change(db, node, change, machine_time()))
@@ -167,6 +174,8 @@ class SqliteStore:
             committed.new += len(fresh)
             if table == "events":
                 committed.drafts += [news for row in fresh if (news := fleet_news(row)) is not None]
+            else:
+                committed.state = state.take(db, fresh, self.state_rows_max)
         touched = 0
         for gap in batch.gaps:
             if touched >= TOUCHED_MAX:

@@ -137,6 +137,16 @@ class Batch:
 
 
 @dataclass(slots=True)
+class StateTaken:
+    """What rows of platform state came to."""
+
+    changed: int = 0
+    stale: int = 0  # older than what is kept of their node, or the same
+    left_out: int = 0  # of too many collections that nobody declares
+    shed: int = 0  # values of full collections that gave way
+
+
+@dataclass(slots=True)
 class Committed:
     """What a batch came to."""
 
@@ -151,6 +161,7 @@ class Committed:
     reported: dict[str, str] = field(default_factory=dict)  # by node: the hash of the report that is kept
     renewed: dict[str, Desired] = field(default_factory=dict)  # by node: documents in a new epoch, to be published
     fleet_events: list[Event] = field(default_factory=list)  # with the identity they got
+    state: StateTaken = field(default_factory=StateTaken)
 
 
 class ForeignStoreError(PermanentError):

@@ -10,11 +10,21 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
-from schemas.language.json_schema import BASE64, MOMENT, WHOLE
+from schemas.language import scalars
+from schemas.language.json_schema import WHOLE
+from schemas.language.scalars import (
+    INTEGER_LEAST,
+    INTEGER_MOST,
+    coerced,
+    compiled,
+    is_unicode,
+    is_whole,
+    is_within,
+    show,
+    span,
+)
 from schemas.language.schema import (
     AliasType,
     EnumType,
@@ -31,16 +41,9 @@ from schemas.language.schema import (
     Schema,
     Type,
 )
-from schemas.language.values import DURATION
 
 DEPTH_MAX = 32  # objects and lists, one in another
 MISTAKES_MAX = 20  # told of one value
-INTEGER_LEAST, INTEGER_MOST = -(2**63), 2**63 - 1
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(DURATION)
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SHOWN_CHARS = 60
 
 
 class InvalidError(Exception):
@@ -191,7 +194,7 @@ class _Run:
         """As it stands on the wire: a text. msgpack may have the number itself."""
         bare = self._schema.bare(type_)
         if isinstance(bare, Scalar) and bare.kind is Kind.INTEGER:
-            text = str(raw) if _is_whole(raw) else raw
+            text = str(raw) if is_whole(raw) else raw
             if isinstance(text, str) and re.fullmatch(WHOLE, text):
                 self._scalar(bare, bare.kind, bare.limits, int(text), at, 1, "")
                 return str(int(text))
@@ -208,16 +211,16 @@ class _Run:
     def _scalar(self, type_: Scalar, kind: Kind, limits: Limits, raw: object, at: str, depth: int, unit: str) -> Any:
         if kind is Kind.JSON:
             return self._plain(raw, at, depth)
-        value = _coerced(kind, raw)
+        value = coerced(kind, raw)
         if value is None:
             return self._wrong(at, f"{show(raw)} must be {self.wanted(type_, unit)}")
         if isinstance(value, str):
             if not is_unicode(value):
                 return self._wrong(at, f"{show(value)} holds half a character")
             self._length(limits, value, at, "characters")
-            if limits.pattern and not _pattern(limits.pattern).fullmatch(value):
+            if limits.pattern and not compiled(limits.pattern).fullmatch(value):
                 self._wrong(at, f"{show(value)} must match {limits.pattern}")
-        elif not isinstance(value, bool) and not _is_within(limits, value):
+        elif not isinstance(value, bool) and not is_within(limits, value):
             self._wrong(at, f"{show(raw)} must be {self.wanted(type_, unit)}")
         return value
 
@@ -262,11 +265,11 @@ class _Run:
             case Nullable(inner):
                 return f"{self.wanted(inner, unit)} or null"
             case ListOf(_, limits):
-                return f"a list{_span(limits.length_least, limits.length_most, 'items')}"
+                return f"a list{span(limits.length_least, limits.length_most, 'items')}"
             case MapOf():
                 return "an object"
             case Scalar(kind, limits):
-                return _wanted(kind, limits, unit)
+                return scalars.wanted(kind, limits, unit)
             case Ref(name):
                 match self._schema.types[name]:
                     case AliasType(type=inner, unit=own):
@@ -278,125 +281,7 @@ class _Run:
         return "any value"
 
 
-def _wanted(kind: Kind, limits: Limits, unit: str) -> str:
-    match kind:
-        case Kind.STRING:
-            return f"a text{_span(limits.length_least, limits.length_most, 'characters')}"
-        case Kind.BYTES:
-            return f"bytes as text in base64{_span(limits.length_least, limits.length_most, 'characters')}"
-        case Kind.BOOLEAN:
-            return "true or false"
-        case Kind.INTEGER:
-            return f"a whole number{_span(limits.least, limits.most, unit)}" + (
-                " of 64 bits" if limits == Limits() else ""
-            )
-        case Kind.FLOAT:
-            return f"a number{_span(limits.least, limits.most, unit)}"
-        case Kind.DURATION:
-            span = _span(limits.least, limits.most, unit or "s")
-            return f"a length of time, as seconds or such as 1h30m{span}"
-        case Kind.TIMESTAMP:
-            span = _span(limits.least, limits.most, "ms")
-            return f"a time, as UTC milliseconds or such as 2026-11-24T12:00:00Z{span}"
-        case Kind.JSON:
-            return "any value"
-
-
-def _span(least: float | None, most: float | None, unit: str) -> str:
-    named = f" {unit}" if unit else ""
-    if least is not None and most is not None:
-        return f" from {least:.15g} to {most:.15g}{named}"
-    if least is not None:
-        return f" of at least {least:.15g}{named}"
-    if most is not None:
-        return f" of at most {most:.15g}{named}"
-    return f" ({unit})" if unit and unit not in ("characters", "items", "s", "ms") else ""
-
-
-# ---- one value ----------------------------------------------------------------------------------
-
-
-def _coerced(kind: Kind, raw: object) -> Any:
-    """The value as it is once read; None where it is none of this kind."""
-    match kind:
-        case Kind.STRING:
-            return str(raw) if isinstance(raw, str) else None
-        case Kind.BYTES:
-            return str(raw) if isinstance(raw, str) and re.fullmatch(BASE64, raw) else None
-        case Kind.BOOLEAN:
-            return raw if isinstance(raw, bool) else None
-        case Kind.INTEGER:
-            return _whole(raw)
-        case Kind.FLOAT:
-            return _number(raw)
-        case Kind.DURATION:
-            return duration_s(raw) if isinstance(raw, str) else _number(raw)
-        case Kind.TIMESTAMP:
-            value = moment_utc_ms(raw) if isinstance(raw, str) else _whole(raw)
-            return value if value is not None and value >= 0 else None
-    return None
-
-
-def _is_whole(raw: object) -> bool:
-    return isinstance(raw, int) and not isinstance(raw, bool)
-
-
-def _whole(raw: object) -> int | None:
-    if isinstance(raw, float) and math.isfinite(raw) and raw.is_integer():
-        raw = int(raw)
-    if not isinstance(raw, int) or isinstance(raw, bool):
-        return None
-    return int(raw) if INTEGER_LEAST <= raw <= INTEGER_MOST else None
-
-
-def _number(raw: object) -> float | None:
-    if not isinstance(raw, int | float) or isinstance(raw, bool):
-        return None
-    try:
-        value = float(raw)
-    except OverflowError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def duration_s(text: str) -> float | None:
-    """The seconds of `5m` or `1h30m`; None for anything else."""
-    if len(text) > 100 or not _DURATION.fullmatch(text):
-        return None
-    value = sum(float(amount) * _UNITS_S[unit] for amount, unit in _DURATION_PART.findall(text))
-    return value if math.isfinite(value) else None
-
-
-def moment_utc_ms(text: str) -> int | None:
-    """The UTC milliseconds of an RFC 3339 time; None for anything else."""
-    if len(text) > 50 or not re.fullmatch(MOMENT, text):
-        return None
-    try:
-        return (datetime.fromisoformat(text.upper()) - _EPOCH) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _is_within(limits: Limits, value: float) -> bool:
-    return not (
-        (limits.least is not None and value < limits.least) or (limits.most is not None and value > limits.most)
-    )
-
-
-def is_unicode(text: str) -> bool:
-    """False for one that holds half a character, which JSON can spell and nothing can store."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-@lru_cache(maxsize=1000)
-def _pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+# ---- places and hints ---------------------------------------------------------------------------
 
 
 def _within(at: str, key: object) -> str:
@@ -413,16 +298,3 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def _listed(names: Iterable[str]) -> str:
     found = sorted(names)
     return f"; there are {', '.join(found[:20])}" if found else "; there are none"
-
-
-def show(raw: object) -> str:
-    """A value in a message."""
-    try:
-        text = (
-            repr(raw)
-            if not isinstance(raw, dict | list) or len(raw) <= 20
-            else f"a {type(raw).__name__} of {len(raw)}"
-        )
-    except (ValueError, RecursionError):
-        text = f"a {type(raw).__name__} of extreme size"
-    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."

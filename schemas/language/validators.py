@@ -20,8 +20,10 @@ from typing import Annotated, Any, ForwardRef, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from schemas.language.check import DEPTH_MAX, INTEGER_LEAST, INTEGER_MOST, InvalidError, Reader, is_unicode
+from schemas.language.check import DEPTH_MAX, InvalidError, Reader
 from schemas.language.json_schema import BASE64, mentioned
+from schemas.language.openness import Openness, is_plain
+from schemas.language.scalars import INTEGER_LEAST, INTEGER_MOST
 from schemas.language.schema import (
     AliasType,
     EnumType,
@@ -30,9 +32,7 @@ from schemas.language.schema import (
     Limits,
     ListOf,
     MapOf,
-    NamedType,
     Nullable,
-    OpaqueType,
     RecordType,
     Ref,
     Scalar,
@@ -58,7 +58,8 @@ class _Quick:
 
     closed: Any
     tolerant: Any
-    wire: Any  # what bytes are decoded to, by the rules of `closed`
+    closed_wire: Any  # the same two for bytes
+    tolerant_wire: Any
     is_wrapped: bool  # the first two have the value as their only field
     is_open: bool  # anything may stand somewhere in it, or it may be nested in itself
 
@@ -71,6 +72,7 @@ class Validator:
         self._slow = slow
         self._json: msgspec.json.Decoder[Any] | None = None
         self._msgpack: msgspec.msgpack.Decoder[Any] | None = None
+        self._tolerant_json: msgspec.json.Decoder[Any] | None = None
 
     def __call__(self, raw: object) -> Any:
         """The value as plain JSON data, coerced, its defaults filled in."""
@@ -80,11 +82,10 @@ class Validator:
                 value = msgspec.convert({_ITEM: raw} if quick.is_wrapped else raw, quick.closed)
                 found = msgspec.to_builtins(value, builtin_types=_KEPT)
             except _REFUSED:
-                return self._slow(raw)
-            if quick.is_wrapped:
-                found = found[_ITEM]
-            if not quick.is_open or _is_plain(found):
-                return found
+                pass  # told below, or taken after all
+            else:
+                if not quick.is_open or is_plain(found):
+                    return found[_ITEM] if quick.is_wrapped else found
         return self._slow(raw)
 
     def check(self, raw: object) -> None:
@@ -94,22 +95,36 @@ class Validator:
             try:
                 msgspec.convert({_ITEM: raw} if quick.is_wrapped else raw, quick.tolerant)
             except _REFUSED:
-                self._slow(raw)
-                return
-            if not quick.is_open or _is_plain(raw):
-                return
+                pass
+            else:
+                if not quick.is_open or is_plain(raw):
+                    return
         self._slow(raw)
+
+    def check_json(self, payload: bytes | str) -> None:
+        """As `check`, for data that is still JSON."""
+        quick = self._quick
+        if quick is not None and not quick.is_open:
+            if self._tolerant_json is None:
+                self._tolerant_json = msgspec.json.Decoder(quick.tolerant_wire)
+            try:
+                self._tolerant_json.decode(payload)
+            except _REFUSED:
+                pass
+            else:
+                return
+        self._slow(_decoded(msgspec.json.decode, payload, "JSON"))
 
     def decode_json(self, payload: bytes | str) -> Any:
         """Bytes of JSON to the checked value."""
         if self._json is None and self._quick is not None:
-            self._json = msgspec.json.Decoder(self._quick.wire)
+            self._json = msgspec.json.Decoder(self._quick.closed_wire)
         return self._decoded(self._json, msgspec.json.decode, payload, "JSON")
 
     def decode_msgpack(self, payload: bytes) -> Any:
         """Bytes of msgpack to the checked value."""
         if self._msgpack is None and self._quick is not None:
-            self._msgpack = msgspec.msgpack.Decoder(self._quick.wire)
+            self._msgpack = msgspec.msgpack.Decoder(self._quick.closed_wire)
         return self._decoded(self._msgpack, msgspec.msgpack.decode, payload, "msgpack")
 
     def encode(self, value: object) -> bytes:
@@ -127,15 +142,18 @@ class Validator:
             except _REFUSED:
                 pass  # told below, or taken after all
             else:
-                if not self._quick.is_open or _is_plain(found):
+                if not self._quick.is_open or is_plain(found):
                     return found
-        try:
-            raw = decode(payload)
-        except RecursionError as error:
-            raise InvalidError("", f"nested deeper than {DEPTH_MAX} levels") from error
-        except (msgspec.DecodeError, ValueError) as error:
-            raise InvalidError("", f"no {name}: {error}") from error
-        return self._slow(raw)
+        return self._slow(_decoded(decode, payload, name))
+
+
+def _decoded(decode: Callable[[Any], Any], payload: bytes | str, name: str) -> Any:
+    try:
+        return decode(payload)
+    except RecursionError as error:
+        raise InvalidError("", f"nested deeper than {DEPTH_MAX} levels") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidError("", f"no {name}: {error}") from error
 
 
 class Validators:
@@ -145,7 +163,7 @@ class Validators:
         self.schema = schema
         self._closed = _Compiler(schema, closed=True)
         self._tolerant = _Compiler(schema, closed=False)
-        self._is_open = _Openness(schema)
+        self._is_open = Openness(schema)
         self._built: dict[tuple[str, str], Validator] = {}
         self._by_type: dict[Type, Validator] = {}
 
@@ -190,16 +208,16 @@ class Validators:
         except _NoQuickWayError:
             return None
         is_open = any(self._is_open(one.type) for one in fields)
-        return _Quick(closed, tolerant, closed, False, is_open)
+        return _Quick(closed, tolerant, closed, tolerant, False, is_open)
 
     def _quick(self, type_: Type) -> _Quick | None:
         item = [Field(_ITEM, type_)]
         try:
             closed, tolerant = self._closed.fields(_ITEM, item), self._tolerant.fields(_ITEM, item)
-            wire = self._closed.root(type_)
+            wires = self._closed.root(type_), self._tolerant.root(type_)
         except _NoQuickWayError:
             return None
-        return _Quick(closed, tolerant, wire, True, self._is_open(type_))
+        return _Quick(closed, tolerant, *wires, True, self._is_open(type_))
 
 
 # ---- types to msgspec's -------------------------------------------------------------------------
@@ -351,55 +369,6 @@ def _with_lengths(annotation: Any, limits: Limits, pattern: str | None = None) -
     if least is None and most is None and pattern is None:
         return annotation
     return Annotated[annotation, Meta(min_length=least, max_length=most, pattern=pattern)]
-
-
-class _Openness:
-    """Which types can hold anything at all somewhere, or be nested without an end."""
-
-    def __init__(self, schema: Schema) -> None:
-        self._types = schema.types
-        self._named: dict[str, bool] = {}
-
-    def __call__(self, type_: Type) -> bool:
-        match type_:
-            case Scalar(kind):
-                return kind is Kind.JSON
-            case Nullable(inner) | ListOf(inner) | MapOf(value=inner):
-                return self(inner)
-            case Ref(name):
-                if name not in self._named:
-                    self._named[name] = True  # who comes back here while it is looked at is nested in itself
-                    self._named[name] = self._is_open(self._types[name])
-                return self._named[name]
-
-    def _is_open(self, type_: NamedType) -> bool:
-        match type_:
-            case RecordType(fields=fields):
-                return any(self(one.type) for one in fields)
-            case AliasType(type=inner):
-                return self(inner)
-            case EnumType():
-                return False
-            case OpaqueType():
-                return True
-
-
-def _is_plain(value: Any, depth: int = 1) -> bool:
-    """Whether it is what JSON and msgpack both have, by the types themselves. False is not yet a no."""
-    kind = type(value)
-    if kind is str:
-        return is_unicode(value)
-    if kind is dict:
-        return depth <= DEPTH_MAX and all(
-            type(key) is str and is_unicode(key) and _is_plain(item, depth + 1) for key, item in value.items()
-        )
-    if kind is list:
-        return depth <= DEPTH_MAX and all(_is_plain(item, depth + 1) for item in value)
-    if kind is float:
-        return bool(math.isfinite(value))
-    if kind is int:
-        return bool(INTEGER_LEAST <= value <= INTEGER_MOST)
-    return value is None or isinstance(value, bool)
 
 
 # ---- plain data and Python's own types ----------------------------------------------------------

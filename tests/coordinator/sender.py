@@ -17,14 +17,16 @@ WAIT_S = 30.0
 
 
 def event_payload(node: str, seq: int, *, stream: str = "s1", lane: str = "event", **changes: Any) -> bytes:
-    event = Event(Identity(node, stream, lane, seq), "ObjectSeen", "cam1", 1_764_000_000_000 + seq, {"n": seq}, 1)
+    data = {"camera_id": "cam1", "box": [0, 0, 1, 1], "n": seq}
+    event = Event(Identity(node, stream, lane, seq), "ObjectSeen", "cam1", 1_764_000_000_000 + seq, data, 1)
     for name, value in changes.items():
         object.__setattr__(event, name, value)
     return encode_event(event)
 
 
 def alert_payload(node: str, seq: int, severity: Severity = Severity.WARNING) -> bytes:
-    return event_payload(node, seq, lane="alert", type="AlertRaised", severity=severity)
+    data = {"rule": "somebody", "alert_id": f"a{seq}"}
+    return event_payload(node, seq, lane="alert", type="AlertRaised", data=data, severity=severity)
 
 
 class TestNode:

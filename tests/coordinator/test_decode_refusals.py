@@ -111,7 +111,8 @@ def test_an_event_becomes_one_row() -> None:
     assert isinstance(facts, Facts)
     (row,) = facts.rows
     assert row == (
-        "gw-1", "s1", "event", 5, "ObjectSeen", "cam1", None, 1_764_000_000_005, NOW, 1, '{"n":5}',
+        "gw-1", "s1", "event", 5, "ObjectSeen", "cam1", None, 1_764_000_000_005, NOW, 1,
+        '{"camera_id":"cam1","box":[0,0,1,1],"n":5}',
     )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """The store on a real file: once each, all or nothing, full disks, restarts."""
 
 import asyncio
+import json
 from collections.abc import Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,11 +11,13 @@ import pytest
 
 from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
 from coordinator.lock import FolderLock, FolderLockedError
+from coordinator.store.facts import facts
+from coordinator.store.migrations import FILE_NAME
 from coordinator.store.reader import EventFilter, Reader
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, RefusedMessage, Row
 from runtime.errors import PermanentError
-from runtime.sqlite import StorageError, StorageFormatError
+from runtime.sqlite import StorageError, StorageFormatError, connect
 from schemas.messages import Birth
 
 T = TypeVar("T")
@@ -147,3 +151,30 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PermanentError, match="cannot be used"):
         FolderLock(tmp_path / "file" / "data")
+
+
+def test_facts_are_found_by_type_time_camera_and_node(tmp_path: Path) -> None:
+    def fact(node: str, seq: int, kind: str, at_ms: int, camera: str, lane: str = "event") -> Row:
+        data = json.dumps({"camera_id": camera, "n": seq})
+        return Row(node, "s1", lane, seq, kind, camera, None, at_ms, at_ms + 5, 1, data)
+
+    store = SqliteStore(tmp_path)
+    events = [
+        fact("gw-1", 1, "LineCrossed", 100_000, "cam1"),
+        fact("gw-2", 1, "LineCrossed", 300_000, "cam1"),
+        fact("gw-1", 2, "LineCrossed", 200_000, "cam2"),
+        fact("gw-1", 3, "ObjectSeen", 200_000, "cam1"),
+    ]
+    run(store.commit(Batch(events=events, samples=[fact("gw-1", 1, "StreamSample", 250_000, "cam1", "sample")])))
+    store.close()
+
+    def found(limit: int = 10, **wanted: Any) -> list[tuple[str, int]]:
+        with closing(connect(tmp_path / FILE_NAME, read_only=True)) as db:
+            return [(one.node, one.time_utc_ms) for one in facts(db, limit=limit, **wanted)]
+
+    crossed = [("gw-1", 100_000), ("gw-1", 200_000), ("gw-2", 300_000)]
+    assert found(types=["LineCrossed"]) == crossed
+    assert found(types=["LineCrossed"], limit=2) == crossed[1:], "the newest"
+    assert found(types=["LineCrossed"], since_utc_ms=200_000, until_utc_ms=300_000) == [crossed[1]]
+    assert found(types=["LineCrossed"], cameras=["cam1"]) == [crossed[0], crossed[2]]
+    assert found(types=["LineCrossed", "StreamSample"], nodes=["gw-1"]) == [*crossed[:2], ("gw-1", 250_000)]

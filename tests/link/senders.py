@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
+from agent.link.gate import Gate
 from agent.link.sender import Sender
 from agent.outbox.file import OutboxFile
 from agent.outbox.outbox import Outbox
-from agent.outbox.rows import BATCHED_LANES, Draft
+from agent.outbox.rows import Draft
 from runtime.mqtt import BrokerUnreachableError, Connection, Limits, Message
 from schemas.codec import decode_event, decode_packed
 from schemas.identity import Lane
@@ -68,10 +69,12 @@ def draft(lane: Lane, text: str = "") -> Draft:
 class Rig:
     """An outbox, its sender and one wire after another."""
 
-    def __init__(self, folder: Path, *, resend_after_s: float = 60.0, limits: Limits | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, resend_after_s: float = 60.0, limits: Limits | None = None, gate: Gate | None = None
+    ) -> None:
         self.file = OutboxFile(folder / "outbox.db", node="gw-1", boot=1)
         self.outbox = Outbox(self.file)
-        self.sender = Sender(self.file, node="gw-1", boot=1, space=SPACE, resend_after_s=resend_after_s)
+        self.sender = Sender(self.file, node="gw-1", boot=1, space=SPACE, resend_after_s=resend_after_s, gate=gate)
         self.outbox.on_committed = self.sender.committed
         self.limits = limits
         self.wire = Wire(limits)
@@ -131,7 +134,7 @@ class Rig:
         while quiet < 4:
             self.puback()
             await asyncio.sleep(0.01)
-            behind = any(self.sender._is_behind(lane) for lane in Lane if lane not in BATCHED_LANES)
+            behind = self.sender.is_behind()
             now = len(self.wire.published)
             quiet = quiet + 1 if now == before and not behind and not self.sender._rewind_asked else 0
             before = now

@@ -22,7 +22,7 @@ def test_live_rows_are_kept_beside_the_backlog() -> None:
     queue = LaneQueue(newest=5)
     queue.rewind()
     assert queue.has_backlog and queue.live_from == 6
-    queue.committed(row(6), connected=True)
+    queue.committed(row(6))
     assert [item.seq for item in queue.fresh] == [6]
     queue.sent_backlog(5)
     assert (queue.cursor, len(queue.fresh)) == (5, 1)
@@ -34,7 +34,7 @@ def test_what_does_not_fit_the_memory_joins_the_backlog() -> None:
     queue = LaneQueue()
     queue.rewind()
     for seq in range(1, FRESH_MAX + 2):
-        queue.committed(row(seq), connected=True)
+        queue.committed(row(seq))
     assert not queue.fresh and (queue.cursor, queue.live_from) == (0, FRESH_MAX + 2)
 
 
@@ -42,7 +42,7 @@ def test_a_row_that_is_to_be_sent_again_is_read_again_and_the_live_ones_with_it(
     queue = LaneQueue()
     queue.rewind()
     for seq in range(1, 11):
-        queue.committed(row(seq), connected=True)
+        queue.committed(row(seq))
         if seq < 8:
             queue.fresh.popleft()
     queue.go_back(3)
@@ -52,7 +52,7 @@ def test_a_row_that_is_to_be_sent_again_is_read_again_and_the_live_ones_with_it(
 def test_without_a_connection_nothing_is_kept_in_memory() -> None:
     queue = LaneQueue()
     for seq in range(1, 4):
-        queue.committed(row(seq), connected=False)
+        queue.missed(seq)
     assert not queue.fresh and (queue.cursor, queue.live_from, queue.has_backlog) == (0, 4, True)
 
 
@@ -86,6 +86,21 @@ def test_a_bucket_gives_a_burst_and_then_its_rate() -> None:
             taken += 1
     assert taken == 5 + 99
     assert TokenBucket(rate=0, burst=1).has(10**9, 0.0)
+
+
+@given(
+    rates=st.tuples(st.integers(0, 50), st.integers(0, 50_000)),
+    sizes=st.lists(st.integers(1, 100_000), min_size=1, max_size=20),
+)
+def test_a_gate_that_says_no_says_when_it_will_say_yes(rates: tuple[int, int], sizes: list[int]) -> None:
+    gate, now_s = RateGate(LinkSettings(messages_s_max=rates[0], bytes_s_max=rates[1])), 0.0
+    for size in sizes:
+        if not gate.may_send(Lane.EVENT, size, now_s):
+            again_s = gate.look_again_s(Lane.EVENT, size, now_s)
+            assert not gate.may_send(Lane.EVENT, size, now_s + 0.99 * (again_s - now_s))
+            now_s = again_s + 1e-6  # what a sum of fractions may lack
+        assert gate.may_send(Lane.EVENT, size, now_s)
+        gate.sent(Lane.EVENT, size, now_s)
 
 
 def test_a_message_larger_than_the_burst_passes_and_is_paid_for() -> None:

@@ -48,7 +48,7 @@ def test_each_row_is_published_once_and_in_order_while_answers_come(tmp_path: Pa
             seqs = [seq for key, seq in wire.rows if key is lane]
             assert seqs == sorted(seqs)
         assert rig.pending(EVENT) == rig.pending(ALERT) == []
-        assert rig.sender.answered_total == rig.sender.published_total == 30
+        assert rig.sender.state()["answered_total"] == rig.sender.state()["published_total"] == 30
         assert not rig.sender.waiting()
 
     with_rig(tmp_path, scenario)
@@ -260,7 +260,7 @@ def test_a_refused_row_is_set_aside_and_blocks_nobody(tmp_path: Path) -> None:
         assert rig.pending(EVENT) == [6]
         of_lane = next(a for a in rig.file.account() if a.lane == "event")
         assert (of_lane.produced, of_lane.stored, of_lane.quarantined, of_lane.pending) == (6, 4, 1, 1)
-        assert rig.sender.refused_total == 1
+        assert rig.sender.state()["refused_total"] == 1
 
     with_rig(tmp_path, scenario)
 
@@ -372,7 +372,7 @@ def test_answers_that_come_together_are_all_counted(tmp_path: Path) -> None:
         await rig.append(EVENT, 50)
         await rig.until(lambda: len(rig.wire.rows) == 50, "not sent")
         await asyncio.gather(*(rig.answer(EVENT, (seq, seq)) for seq in range(1, 51)))
-        assert rig.sender.answered_total == 50
+        assert rig.sender.state()["answered_total"] == 50
 
     with_rig(tmp_path, scenario)
 

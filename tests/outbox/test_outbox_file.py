@@ -198,3 +198,32 @@ def test_every_reported_row_survives_kill_9(tmp_path: Path) -> None:
         seqs = [row.seq for row in file.take(Lane(name), 0, 10**6)]
         assert seqs == list(range(1, highest[name] + 1))
     file.close()
+
+
+@pytest.mark.parametrize(
+    "value", [2**70, object(), b"\xff" * 400_000], ids=["a large number", "no value", "too much"]
+)
+def test_a_sample_that_cannot_travel_is_refused_and_the_next_one_is_not(tmp_path: Path, value: object) -> None:
+    file = open_file(tmp_path)
+    with pytest.raises(LocalWireError, match="sample row ObjectSeen"):
+        file.append([Draft(Lane.SAMPLE, "ObjectSeen", "cam1", 1, {"a": [value]})]).result(WAIT_S)
+    (row,) = file.append([draft(Lane.SAMPLE)]).result(WAIT_S)
+    assert (row.seq, sync_row(row).data) == (1, {"text": "x"})
+    file.close()
+
+
+def test_many_rows_at_once_are_in_the_file_as_if_they_came_one_by_one(tmp_path: Path) -> None:
+    file = open_file(tmp_path)
+    severity = {Lane.ALERT: Severity.INFO}
+    drafts = [draft(lane, str(n), severity=severity.get(lane)) for n in range(46) for lane in Lane]  # 276 rows
+    rows = file.append(drafts).result(WAIT_S)
+    for lane in Lane:
+        assert file.take(lane, 0, 1000) == [row for row in rows if row.lane is lane]
+        assert [row.seq for row in file.take(lane, 0, 1000)] == list(range(1, 47))
+    assert all((a.produced, a.pending, a.holds) == (46, 46, True) for a in file.account())
+    with sqlite3.connect(tmp_path / "outbox.db") as db:
+        kinds = db.execute("SELECT DISTINCT typeof(severity), typeof(payload), lane = 'alert' FROM rows").fetchall()
+        assert sorted(kinds) == [("null", "blob", 0), ("text", "blob", 1)]
+        weighed = db.execute("SELECT lane, sum(length(payload)) + 46 * 64 FROM rows GROUP BY lane")
+        assert dict(weighed.fetchall()) == {a.lane: a.bytes for a in file.account()}
+    file.close()

@@ -32,6 +32,28 @@ def test_a_used_budget_waits_for_the_next_period_of_the_calendar(limits: Budget,
     assert meter.is_left(NOON + after_ms, 1.0)
 
 
+@given(
+    limits=st.builds(Budget, *[st.none() | st.integers(1, 1000)] * 3),
+    spent=st.lists(st.tuples(st.integers(1, 3000), st.integers(0, 50 * HOUR_MS)), min_size=1, max_size=10),
+    wrong_ms=st.integers(-3 * DAY_MS, 3 * DAY_MS),
+)
+def test_nothing_becomes_free_before_a_period_begins_anew(
+    limits: Budget, spent: list[tuple[int, int]], wrong_ms: int
+) -> None:
+    """Whoever looks again only then misses nothing, also where the clock was set at some time."""
+    meter, utc_ms, run_s = BudgetMeter(limits), NOON, 0.0
+    meter.is_left(NOON + wrong_ms, 0.0)
+    for size, later_ms in spent:
+        utc_ms, run_s = utc_ms + later_ms, run_s + later_ms / 1000
+        meter.spend(size, utc_ms, run_s)
+        if not meter.is_left(utc_ms, run_s):
+            wait_s = meter.begins_anew_in_s(utc_ms, run_s)
+            assert 1.0 <= wait_s <= 3600.0
+            if wait_s > 1.0:
+                wait_ms = int(wait_s * 1000) - 1
+                assert not meter.is_left(utc_ms + wait_ms, run_s + wait_ms / 1000)
+
+
 def test_without_limits_nothing_waits() -> None:
     meter = BudgetMeter(Budget())
     meter.spend(10**15, NOON, 0.0)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.commands.functions import CommandFailedError, CommandRejectedError
 from agent.outbox.encode import sync_row
 from agent.outbox.file import OutboxFile
 from agent.outbox.outbox import Outbox
@@ -23,6 +23,7 @@ from agent.state import StateFile
 from agent.sync import cloud_sync
 from agent.sync.cloud_sync import CloudSync
 from agent.sync.progress import Ended, Progress, filter_id, unpacked
+from runtime.calls.errors import CallFailedError, CallRejectedError
 from schemas.identity import Lane
 from schemas.sync import DataFilter
 
@@ -120,6 +121,19 @@ def test_everything_that_matches_is_sent_in_chunks_and_the_end_is_an_event(tmp_p
     scene(tmp_path, play)
 
 
+@pytest.mark.parametrize(("types", "sent"), [((), [0, 2]), (("LineCrossed",), [1])])
+def test_what_left_as_an_event_goes_again_only_if_its_type_is_asked_for(
+    tmp_path: Path, types: tuple[str, ...], sent: list[int]
+) -> None:
+    async def play(node: Node) -> None:
+        node.keep(result(0), replace(result(1), type="LineCrossed", told=True), result(2))
+        await node.cloud.start(DataFilter(types=types), "")
+        await node.until(node.completed)
+        assert node.sent() == sent
+
+    scene(tmp_path, play)
+
+
 def test_it_is_not_complete_before_the_coordinator_has_answered_and_never_has_much_under_way(tmp_path: Path) -> None:
     async def play(node: Node) -> None:
         node.answers = False
@@ -149,7 +163,7 @@ def test_the_same_call_sends_only_what_came_since_and_a_new_id_sends_all(tmp_pat
         await node.cloud.start(DataFilter(), "again")
         await node.until(lambda: len(node.completed()) == 3)
         assert node.sent() == [*range(30), *range(30)]
-        with pytest.raises(CommandRejectedError, match="'again' was given to another filter"):
+        with pytest.raises(CallRejectedError, match="'again' was given to another filter"):
             await node.cloud.start(DataFilter(classes=("car",)), "again")
 
     scene(tmp_path, play)
@@ -215,7 +229,7 @@ def test_a_newer_one_ends_it_and_a_later_call_goes_on_from_there(tmp_path: Path)
 
 def test_a_file_begun_anew_meanwhile_ends_it(tmp_path: Path) -> None:
     async def play(node: Node) -> None:
-        with pytest.raises(CommandFailedError, match="not open yet"):
+        with pytest.raises(CallFailedError, match="not open yet"):
             epoch, node.store.epoch = node.store.epoch, ""
             await node.cloud.start(DataFilter(), "")
         node.store.epoch = epoch

@@ -1,6 +1,7 @@
 """Who waits for windows, budget and meter, and who never does."""
 
 import asyncio
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,46 @@ def held(by: SyncGate, now_s: float = 0.0) -> set[Lane]:
 def test_which_lanes_wait(policy: dict[str, Any], waiting: set[Lane]) -> None:
     assert held(gate(**policy)) == waiting
     assert not {Lane.ALERT, Lane.LIFECYCLE} & waiting
+
+
+@pytest.mark.parametrize(
+    ("policy", "lane", "again_s"),
+    [
+        ({"metered": "yes"}, Lane.SAMPLE, math.inf),  # time changes nothing
+        ({"windows": [{"start": "22:00", "end": "06:00"}], "timezone": "UTC"}, Lane.SAMPLE, 500.0 + 47.75),
+        ({"budget": {"hour_bytes": 100}}, Lane.SAMPLE, 500.0 + 3587.75),
+        ({"budget": {"month_bytes": 100}}, Lane.EVIDENCE, 500.0 + 3587.75),  # the clock may be set meanwhile
+        ({"metered": "yes"}, Lane.EVENT, 503.0),  # held by the rate alone
+    ],
+)
+def test_a_gate_that_says_no_says_when_to_ask_again(policy: dict[str, Any], lane: Lane, again_s: float) -> None:
+    clock = Clock()
+    clock.ns += 12_250_000_000
+    by = SyncGate(RateGate(LinkSettings(messages_s_max=1)), parse_policy(policy), clock=clock)
+    for _ in range(3):
+        by.sent(Lane.EVENT, 100, 500.0)
+    assert not by.may_send(lane, 1, 500.0)
+    assert by.look_again_s(lane, 1, 500.0) == again_s
+
+
+def test_the_look_at_a_window_is_a_new_one() -> None:
+    """Not the answer of just before the minute was over."""
+    clock = Clock()
+    clock.ns += 59_500_000_000
+    by = gate(clock, windows=[{"start": "12:01", "end": "14:00"}], timezone="UTC")
+    assert by.reason(100.0) == "window"
+    again_s = by.look_again_s(Lane.SAMPLE, 1, 100.2)
+    clock.ns += round((again_s - 100.0) * 1e9)
+    assert by.may_send(Lane.SAMPLE, 1, again_s)
+
+
+def test_what_time_does_not_change_is_told() -> None:
+    by, told = gate(metered="auto"), []
+    by.on_change = lambda: told.append(held(by))
+    for metered in (False, True, True, False):
+        by.found_metered(metered)
+    by.set_policy(parse_policy({"metered": "yes"}))
+    assert told == [WAITS, set(), WAITS]
 
 
 def test_a_window_opens_and_closes_as_time_goes_by() -> None:

@@ -82,7 +82,10 @@ def test_by_default_frames_leave_summed_up_and_facts_and_samples_as_they_are() -
     assert (row.type, row.data["frames"]) == ("ResultAggregate", 2)
     scene.frame(20_000)
     assert [draft.data["frames"] for draft in scene.outlet.finish()] == [1]
-    assert scene.kept() == [(FRAME, False), (FRAME, False), ("StreamSample", False), (FRAME, False)]
+    assert [(result.type, result.told) for result in scene.recorder.given] == [
+        (FRAME, False), (FRAME, False), ("ObjectSeen", True), ("AlertRaised", True), ("StreamSample", False),
+        (FRAME, False),
+    ], "facts are kept here too, marked as told"  # fmt: skip
     assert dict(scene.outlet.counts) == {"produced": 4, "left": 3}
     assert scene.acted == [], "what is appended to the outbox reaches the local actions there"
 

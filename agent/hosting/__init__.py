@@ -1,0 +1,1 @@
+"""Platforms' functions at the node: what their `Context` stands on here."""

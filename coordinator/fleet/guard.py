@@ -1,0 +1,148 @@
+"""The mass-outage guard: when many nodes turn suspect at once, the network is at fault and no work is moved. Pure.
+
+It freezes a site where a large share of it turned suspect within a short while, the whole fleet where a share of all
+did, and everything while the coordinator's own probe through the broker does not come back. A freeze ends when few
+enough are missing and it has been calm for a while, or when it has lasted so long that somebody must have wanted it.
+"""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FLEET = ""  # the scope of a freeze of everything; sites have names, and nodes without one share theirs
+NO_SITE = "(no site)"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRules:
+    """Shares are of the registered nodes; a freeze needs the count too, or a site of three would always be frozen."""
+
+    window_ms: int = 60_000
+    site_share_max: float = 0.2
+    site_count_min: int = 4
+    fleet_share_max: float = 0.05
+    fleet_count_min: int = 10
+    calm_ms: int = 30_000  # without a further loss, before a freeze ends
+    freeze_max_ms: int = 15 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """`scope` is a site or FLEET."""
+
+    scope: str
+    since_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A freeze began or ended."""
+
+    scope: str
+    frozen: bool
+    reason: str
+    lasted_ms: int = 0
+
+
+class Guard:
+    """One fleet's. Every change is told; `tick` lets time pass; both are O(changes), never O(nodes)."""
+
+    def __init__(self, rules: GuardRules | None = None) -> None:
+        self.rules = rules or GuardRules()
+        self._losses: deque[tuple[int, str, str]] = deque()  # (when, node, site) within the window
+        self._missing: dict[str, str] = {}  # nodes that turned suspect and are not back, with their site
+        self._recent: Counter[str] = Counter()  # of the losses, by site; FLEET has all
+        self._away: Counter[str] = Counter()  # of the missing
+        self._freezes: dict[str, Freeze] = {}
+        self._last_loss_ms: dict[str, int] = {}
+        self._forced: dict[
+            str, int
+        ] = {}  # freezes that ended by their length: not begun again while the same are away
+        self._probe_lost_since_ms: int | None = None
+
+    @property
+    def freezes(self) -> Mapping[str, Freeze]:
+        """Those that hold, by scope."""
+        return self._freezes
+
+    def holds(self, site: str) -> Freeze | None:
+        """The freeze that keeps work of this site where it is; None: it may be moved."""
+        return self._freezes.get(FLEET) or self._freezes.get(site or NO_SITE)
+
+    def lost(self, node: str, site: str, now_ms: int) -> None:
+        """A node turned suspect."""
+        site = site or NO_SITE
+        if node not in self._missing:
+            self._missing[node] = site
+            self._count(self._away, site, 1)
+        self._losses.append((now_ms, node, site))
+        self._count(self._recent, site, 1)
+        for scope in (site, FLEET):
+            self._last_loss_ms[scope] = now_ms
+            self._forced.pop(scope, None)
+
+    def back(self, node: str) -> None:
+        """A node is heard again, or was taken out of the fleet."""
+        site = self._missing.pop(node, None)
+        if site is not None:
+            self._count(self._away, site, -1)
+
+    def probe(self, *, ok: bool, now_ms: int) -> None:
+        """The coordinator's own message through the broker came back, or did not."""
+        if ok:
+            self._probe_lost_since_ms = None
+        elif self._probe_lost_since_ms is None:
+            self._probe_lost_since_ms = now_ms
+
+    def tick(self, sizes: Mapping[str, int], now_ms: int) -> list[Turn]:
+        """Freezes that begin and end now. `sizes`: registered nodes by site; FLEET has all."""
+        while self._losses and self._losses[0][0] <= now_ms - self.rules.window_ms:
+            _, _, site = self._losses.popleft()
+            self._count(self._recent, site, -1)
+        turns = []
+        for scope in {*self._recent, *self._freezes, FLEET}:
+            frozen = self._freezes.get(scope)
+            if frozen is None:
+                if scope not in self._forced and (reason := self._reason(scope, sizes)):
+                    self._freezes[scope] = Freeze(scope, now_ms, reason)
+                    turns.append(Turn(scope, True, reason))
+            elif why := self._ends(frozen, sizes, now_ms):
+                del self._freezes[scope]
+                turns.append(Turn(scope, False, why, now_ms - frozen.since_ms))
+        return turns
+
+    def _reason(self, scope: str, sizes: Mapping[str, int]) -> str:
+        if scope == FLEET and self._probe_lost_since_ms is not None:
+            return "the coordinator's own messages do not come back through the broker"
+        lost, size = self._recent[scope], sizes.get(scope, 0)
+        share_max, count_min = self._bounds(scope)
+        if lost < count_min or lost <= share_max * size:
+            return ""
+        where = "the fleet" if scope == FLEET else scope
+        return f"{lost} of {size} nodes of {where} turned suspect within {self.rules.window_ms // 1000} s"
+
+    def _ends(self, frozen: Freeze, sizes: Mapping[str, int], now_ms: int) -> str:
+        if frozen.scope == FLEET and self._probe_lost_since_ms is not None:
+            return ""  # nothing is known of anybody
+        if now_ms - frozen.since_ms >= self.rules.freeze_max_ms:
+            self._forced[frozen.scope] = now_ms
+            return f"it lasted {self.rules.freeze_max_ms // 1000} s: what is away now counts as lost"
+        share_max, count_min = self._bounds(frozen.scope)
+        away, size = self._away[frozen.scope], sizes.get(frozen.scope, 0)
+        calm = now_ms - self._last_loss_ms.get(frozen.scope, frozen.since_ms) >= self.rules.calm_ms
+        few = away < count_min or away <= share_max * size / 2
+        return f"{size - away} of {size} nodes are there" if calm and few else ""
+
+    def _bounds(self, scope: str) -> tuple[float, int]:
+        rules = self.rules
+        if scope == FLEET:
+            return rules.fleet_share_max, rules.fleet_count_min
+        return rules.site_share_max, rules.site_count_min
+
+    @staticmethod
+    def _count(counter: Counter[str], site: str, by: int) -> None:
+        for scope in (site, FLEET):
+            counter[scope] += by
+            if not counter[scope]:
+                del counter[scope]

@@ -1,0 +1,1 @@
+"""Platforms' functions in the coordinator: what their `Context` stands on here."""

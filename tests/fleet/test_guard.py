@@ -1,0 +1,113 @@
+"""The mass-outage guard, by plain numbers for time."""
+
+from coordinator.fleet.guard import FLEET, NO_SITE, Guard, GuardRules, Turn
+
+SIZES = {FLEET: 1000, "north": 20, "south": 980}
+
+
+def lose(guard: Guard, count: int, site: str, now_ms: int = 0, *, first: int = 0) -> None:
+    for number in range(first, first + count):
+        guard.lost(f"{site}-{number}", site, now_ms)
+
+
+def test_a_few_lost_nodes_are_lost_nodes() -> None:
+    guard = Guard()
+    lose(guard, 4, "north")
+    assert guard.tick(SIZES, 1) == []
+    assert guard.holds("north") is None
+
+
+def test_a_large_part_of_a_site_freezes_the_site_alone() -> None:
+    guard = Guard()
+    lose(guard, 5, "north")
+    (turn,) = guard.tick(SIZES, 1)
+    assert turn == Turn("north", True, "5 of 20 nodes of north turned suspect within 60 s")
+    assert guard.holds("north") is not None
+    assert guard.holds("south") is None
+
+
+def test_a_part_of_the_fleet_freezes_all_of_it() -> None:
+    guard = Guard()
+    lose(guard, 51, "south")
+    assert [turn.scope for turn in guard.tick(SIZES, 1)] == [FLEET]
+    assert guard.holds("north") is not None
+
+
+def test_losses_far_apart_in_time_are_no_outage() -> None:
+    guard = Guard()
+    for number in range(19):
+        guard.lost(f"n-{number}", "north", number * 61_000)
+        assert guard.tick(SIZES, number * 61_000 + 1) == []
+
+
+def test_a_small_site_is_not_frozen_by_its_share_alone() -> None:
+    guard = Guard()
+    lose(guard, 3, "hut")
+    assert guard.tick({FLEET: 1000, "hut": 3}, 1) == []
+
+
+def test_nodes_without_a_site_share_one() -> None:
+    guard = Guard()
+    lose(guard, 5, "")
+    guard.tick({FLEET: 1000, NO_SITE: 8}, 1)
+    assert guard.holds("") is not None
+    assert guard.holds("north") is None
+
+
+def test_it_ends_when_they_are_back_and_it_is_calm() -> None:
+    guard = Guard()
+    lose(guard, 10, "north")
+    guard.tick(SIZES, 1)
+    for number in range(8):
+        guard.back(f"north-{number}")
+    assert guard.tick(SIZES, 29_000) == [], "calm takes 30 s"
+    assert guard.tick(SIZES, 31_000) == [Turn("north", False, "18 of 20 nodes are there", 30_999)]
+    assert guard.holds("north") is None
+
+
+def test_it_does_not_end_while_many_are_away_however_calm_it_is() -> None:
+    guard = Guard()
+    lose(guard, 20, "north")
+    guard.tick(SIZES, 1)
+    assert guard.tick(SIZES, 14 * 60_000) == []
+    assert guard.holds("north") is not None
+
+
+def test_one_that_lasts_too_long_ends_and_does_not_begin_again_by_the_same_losses() -> None:
+    guard = Guard(GuardRules(window_ms=3600_000))
+    lose(guard, 20, "north")
+    guard.tick(SIZES, 1)
+    (turn,) = guard.tick(SIZES, 15 * 60_000 + 1)
+    assert (turn.frozen, turn.scope) == (False, "north")
+    assert guard.tick(SIZES, 15 * 60_000 + 2) == []
+    lose(guard, 1, "north", 16 * 60_000, first=50)
+    assert [one.frozen for one in guard.tick(SIZES, 16 * 60_000)] == [True], "a further loss is news"
+
+
+def test_while_its_own_probe_is_lost_nothing_is_moved_and_that_has_no_end() -> None:
+    guard = Guard()
+    guard.probe(ok=False, now_ms=0)
+    assert [turn.scope for turn in guard.tick(SIZES, 1)] == [FLEET]
+    assert guard.tick(SIZES, 24 * 3600_000) == []
+    guard.probe(ok=True, now_ms=24 * 3600_000)
+    assert [turn.frozen for turn in guard.tick(SIZES, 24 * 3600_000)] == [False]
+
+
+def test_a_node_taken_out_of_the_fleet_is_not_missing() -> None:
+    guard = Guard()
+    lose(guard, 10, "north")
+    guard.tick(SIZES, 1)
+    for number in range(10):
+        guard.back(f"north-{number}")
+        guard.back(f"north-{number}")  # twice changes nothing
+    (turn,) = guard.tick({**SIZES, "north": 10}, 31_000)
+    assert turn.reason == "10 of 10 nodes are there"
+
+
+def test_a_node_lost_again_and_again_counts_as_one_that_is_away() -> None:
+    guard = Guard()
+    for at_ms in range(10):
+        guard.lost("n-1", "north", at_ms)
+        guard.back("n-1")
+    assert guard.tick(SIZES, 11), "ten losses within a minute are an outage"
+    assert guard.tick(SIZES, 31_000), "and it is over: nobody is away"
