@@ -128,7 +128,7 @@ def test_state_is_kept_from_call_to_call() -> None:
         before = await context.state.get("test.both", "a")
         await context.state.put("test.both", "a", {"weight_g": much})
         entries = await context.state.entries("test.both")
-        return [None if before is None else before.value, {key: entry.value for key, entry in entries.items()}]
+        return [None if before is None else before.value, {one.key: one.value for one in entries}]
 
     one = host(act, now_utc_ms=5000)
     assert one.call("act", much=3) == [None, {"a": {"weight_g": 3.0}}]
