@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, ForwardRef, Literal, TypeVar
 
 import msgspec
@@ -48,7 +49,7 @@ _FLOAT_MOST = 1.7976931348623157e308
 _WHOLE_KEY = r"^(?:0|-?[1-9][0-9]{0,17})\Z"  # longer ones are looked at slowly
 _RECORDS = "__records__"  # in each compiled record: all of them by name, for those that mention each other
 _ITEM = "item"
-_KEPT = (bytes, bytearray)  # not turned into texts: JSON has none, so they are refused
+_KEPT = (bytes, bytearray, datetime)  # not turned into texts: JSON has none of them, so they are refused
 _REFUSED = (msgspec.DecodeError, RecursionError, TypeError, ValueError)  # a ValidationError is a DecodeError
 
 
@@ -198,13 +199,14 @@ class Validators:
         if built is None:
             declared = fields()
             reader = Reader(self.schema, strict=what == "arguments")
-            quick = self._quick_fields(f"{what}_{name}", declared)
+            quick = self._quick_fields(f"{what}_{name}", declared, strict=what == "arguments")
             built = self._built[what, name] = Validator(quick, lambda raw: reader.fields(declared, raw))
         return built
 
-    def _quick_fields(self, name: str, fields: Sequence[Field]) -> _Quick | None:
+    def _quick_fields(self, name: str, fields: Sequence[Field], *, strict: bool) -> _Quick | None:
         try:
-            closed, tolerant = self._closed.fields(name, fields), self._tolerant.fields(name, fields)
+            closed = self._closed.fields(name, fields)
+            tolerant = closed if strict else self._tolerant.fields(name, fields)
         except _NoQuickWayError:
             return None
         is_open = any(self._is_open(one.type) for one in fields)
@@ -387,4 +389,12 @@ def into(annotation: Any, value: object) -> Any:
 
 def plain(value: object) -> Any:
     """What a function returns as JSON data: dataclasses, enums and tuples in it become objects, texts and lists."""
-    return msgspec.to_builtins(value)
+    return _listed(msgspec.to_builtins(value))
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return value
