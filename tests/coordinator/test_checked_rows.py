@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.ingest.decode import Decoded, Decoder, Facts, RefusedMessage
+from coordinator.ingest.decode import Decoded, Decoder, Facts
+from coordinator.store.store import RefusedMessage
 from platforms.catalogue import open_catalogue
 from runtime.mqtt import Delivery
 from schemas.codec import encode_packed

@@ -105,6 +105,11 @@ def both(one: Limits, other: Limits) -> Limits:
     return one.within(other)
 
 
+def default_of(one: "dataclasses.Field[Any]") -> Any:
+    made: Any = one.default_factory
+    return one.default if made is dataclasses.MISSING else made()
+
+
 def compare(declared: tuple[Field, ...], cls: type) -> None:
     hints = typing.get_type_hints(cls, include_extras=True)
     ours = [one for one in dataclasses.fields(cls) if ELSEWHERE.get(one.name) is not cls]
@@ -114,7 +119,7 @@ def compare(declared: tuple[Field, ...], cls: type) -> None:
         same(field.type, hints[one.name], where)
         assert field.required == (one.default is one.default_factory), where  # both MISSING
         if not field.required:
-            default = one.default if one.default is not dataclasses.MISSING else one.default_factory()  # type: ignore[misc]
+            default = default_of(one)
             read = None if field.default is None else VALIDATORS.type(field.type)(field.default)
             assert read == fields_of(default), where
 
@@ -162,8 +167,7 @@ def test_a_function_takes_the_arguments_it_is_called_with(name: str) -> None:
     found = VALIDATORS.arguments(name)(dict.fromkeys(required, "gw-1"))
     for one in ours:
         if one.name not in required and name != "syncDataToCloud":
-            default = one.default if one.default is not dataclasses.MISSING else one.default_factory()  # type: ignore[misc]
-            assert found[one.name] == fields_of(default)
+            assert found[one.name] == fields_of(default_of(one))
 
 
 def test_documents_of_a_report_and_placements() -> None:

@@ -23,6 +23,7 @@ from schemas.blobs import Held, Offer, Refused
 from schemas.language.schema import Ref
 from schemas.language.validators import InvalidError, Validators
 from schemas.messages import Birth, SyncBatch
+from schemas.shape import fields_of
 from schemas.sync import DataFilter, parse_policy
 from schemas.topics import Kind
 from tests.decide.film import LABELS, Thing, show
@@ -124,7 +125,7 @@ def test_recorded_documents_are_as_declared(golden: Any) -> None:
     validator = CORE.type(Ref(WHAT[golden.name]))
     payload = golden.path.read_bytes()
     read = validator.decode_msgpack if golden.name.endswith(".msgpack") else validator.decode_json
-    assert read(payload) == validator(codec.fields_of(golden.value))
+    assert read(payload) == validator(fields_of(golden.value))
 
 
 def test_every_recorded_file_is_looked_at() -> None:
