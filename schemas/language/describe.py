@@ -56,6 +56,8 @@ def allowed(schema: Schema, type_: Type, unit: str = "") -> str:
     if not isinstance(bare, Scalar | ListOf | MapOf):
         return ""
     limits, said = bare.limits, []
+    if isinstance(bare, Scalar) and bare.kind is Kind.DURATION and not unit and limits != Limits():
+        unit = "s"
     if span := _span(limits.least, limits.most):
         said.append(f"{span} {unit}".rstrip())
     elif unit:

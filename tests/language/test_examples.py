@@ -145,6 +145,7 @@ def test_a_pattern_that_is_too_clever_has_no_text(pattern: str) -> None:
     assert found is None or re.fullmatch(pattern, found)
 
 
+@pytest.mark.filterwarnings("ignore:Possible:FutureWarning")
 @given(st.text("ab1(){}[]|?*+\\d.^$-,w:", max_size=20))
 def test_no_pattern_makes_the_generator_fail(pattern: str) -> None:
     try:
