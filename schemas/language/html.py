@@ -5,13 +5,12 @@ The page is one file that loads nothing. Whatever a schema says stays text.
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from schemas.language.describe import allowed, bare_type, meaning, span, unit_of
+from schemas.language.describe import allowed, bare_type, meaning, span, unit_of, used_types
 from schemas.language.examples import NoExampleError, example, example_key, example_of
 from schemas.language.html_parts import article, line, page, paragraphs, table, tag, text
-from schemas.language.json_schema import mentioned
 from schemas.language.schema import (
     AliasType,
     CollectionType,
@@ -30,7 +29,6 @@ from schemas.language.schema import (
     Scalar,
     Schema,
     Type,
-    references,
 )
 from schemas.topics import COORDINATOR, FLEET, ROOT, Topic, TopicSpace
 from schemas.topics import Kind as TopicKind
@@ -53,7 +51,7 @@ class _Page:
     def __init__(self, schema: Schema, space: TopicSpace) -> None:
         self._schema = schema
         self._space = space
-        self._types = _used(schema)
+        self._types = used_types(schema)
 
     def text(self) -> str:
         schema = self._schema
@@ -209,30 +207,6 @@ class _Page:
 
 
 _OWNERS: Mapping[str, str] = {"node": "the node", "coordinator": "the coordinator", "shared": "both sides"}
-
-
-def _used(schema: Schema) -> dict[str, NamedType]:
-    """The platform's own types, and of others those that it mentions, one through another; in the schema's order."""
-    waiting = [name for name, one in schema.types.items() if one.module == schema.name]
-    for function in schema.functions.values():
-        waiting += _mentioned(
-            [*(one.type for one in function.parameters), *([function.returns] if function.returns else [])]
-        )
-    for event in schema.events.values():
-        waiting += _mentioned([one.type for one in event.fields])
-    for one in schema.state.values():
-        waiting += _mentioned([one.key, one.value])
-    found: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += mentioned(schema.types[name])
-    return {name: one for name, one in schema.types.items() if name in found}
-
-
-def _mentioned(types: Sequence[Type]) -> list[str]:
-    return [name for type_ in types for name in references(type_)]
 
 
 def _compact(value: Any) -> str:

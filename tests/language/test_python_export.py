@@ -77,7 +77,9 @@ edge_computing None {
 
 
 def test_ruff_and_mypy_are_content(tmp_path: Path) -> None:
-    for name, load in {**loaders(), "hostile": partial(load_text, HOSTILE, "hostile")}.items():
+    samples = loaders()
+    samples["hostile"] = partial(load_text, HOSTILE, "hostile")
+    for name, load in samples.items():
         (tmp_path / f"made_{name}.py").write_text(python_module(load().schema), encoding="utf-8")
     paths = [str(path) for path in sorted(tmp_path.glob("made_*.py"))]
     assert len(paths) >= 2
