@@ -25,7 +25,6 @@ async def analyze_traffic_flow(
     length_ms = round(time_window * 1000)
     approaches = await _approaches(context, intersection_id)
     now = await _window(context, approaches, end_ms - length_ms, end_ms)
-    context.progress(0.5, "the window is read, next is the one before")
     before = await _window(context, approaches, end_ms - 2 * length_ms, end_ms - length_ms)
     return analyse(intersection_id, approaches, now, before)
 

@@ -19,6 +19,7 @@ PAGES = [
     "CHANGELOG.md",
     "docs/protocol.md",
     "docs/local-actions.md",
+    "docs/platforms.md",
     "docs/degradation.md",
     "docs/sync.md",
     "docs/evidence.md",
