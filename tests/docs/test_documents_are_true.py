@@ -24,6 +24,7 @@ PAGES = [
     "docs/evidence.md",
     "docs/brokers.md",
     "docs/desired-state.md",
+    "docs/state.md",
     "docs/store-and-forward.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}

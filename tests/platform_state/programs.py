@@ -1,7 +1,7 @@
 """The agent and the coordinator with declared collections, as processes of their own: `python -m … agent FILE`.
 
-The agent's functions are played by a file of lines: each is one write, and is answered in a file beside it once it has
-happened. While there is a file `fast`, it writes without a pause.
+The agent's functions are played by a file of lines: each is one write, and is answered in a file beside it once it
+has happened. While there is a file `fast`, it writes without a pause.
 """
 
 import asyncio
