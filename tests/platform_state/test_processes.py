@@ -170,6 +170,21 @@ def test_what_was_just_written_leaves_before_an_agent_stops(system: System) -> N
     wait_until(lambda: system.at_the_coordinator() == {f"{COUNTS}.a": 4}, lambda: system.agent.log[-3000:])
 
 
+def test_a_coordinator_that_has_lost_its_memory_can_ask_for_everything_again(system: System) -> None:
+    system.agent.start()
+    system.agent.write(COUNTS, "a", 1)
+    system.until_alike()
+    system.coordinator.kill()
+    for path in system.coordinator.data_dir.glob("coordinator.db*"):
+        path.unlink()
+    system.coordinator.start()
+    wait_until(lambda: "gw-1" in run_main(edgectl_main, "--config", str(system.coordinator.config), "nodes")[1])
+    assert system.at_the_coordinator() == {}
+    said = system.ctl("call", "gw-1", "report", 'documents=["state"]')
+    assert json.loads(said)["state"] == "succeeded"
+    wait_until(lambda: system.at_the_coordinator() == {f"{COUNTS}.a": 1}, lambda: system.agent.log[-3000:])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
 def test_a_clock_that_is_a_day_off_changes_nothing(system: System, tmp_path: Path) -> None:
