@@ -35,7 +35,7 @@ from agent.link.gate import RateGate
 from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
-from agent.node_functions import node_functions, report_function
+from agent.node_functions import STATE, node_functions, report_function
 from agent.outbox.checked import Checked
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
@@ -457,6 +457,9 @@ class Agent:
         )
 
     def _again(self, document: str) -> None:
+        if document == STATE:
+            self.platform_state.say_again()
+            return
         (self._link.announce if document == Kind.BIRTH.value else self._link.publish_reported)()
 
     def _heartbeat(self) -> Heartbeat:

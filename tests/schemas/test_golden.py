@@ -14,6 +14,7 @@ from schemas.blobs import Chunk, Held, Offer, Reason, Refused, decode_down, deco
 from schemas.compress import compress, decompress, is_compressed
 from schemas.documents import Conflict, Desired, Reported, Written
 from schemas.fields import Rule
+from schemas.hlc import Stamp
 from schemas.identity import Identity
 from schemas.messages import (
     Ack,
@@ -36,6 +37,7 @@ from schemas.messages import (
     SyncBatch,
     SyncRow,
 )
+from schemas.state_registers import StateChange
 from schemas.topics import Kind
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "v1"
@@ -220,6 +222,27 @@ GOLDEN = [
         "sync-gaps.msgpack",
         Kind.SYNC,
         SyncBatch(STREAM, 3, [], [Gap(STREAM, "sample", 10, 4000, "bytes"), Gap("0f" * 8, "event", 7, 7, "damaged")]),
+    ),
+    packed(
+        "sync-state.msgpack",
+        Kind.SYNC,
+        SyncBatch(
+            STREAM,
+            3,
+            [
+                SyncRow(
+                    "state", 17, "StateChanged", "IS-001", NOON_UTC_MS,
+                    StateChange(
+                        "traffic.intersections", "IS-001", {"phase": "red", "queue": [3, 0]},
+                        Stamp(NOON_UTC_MS, 0, "gw-1"),
+                    ).data(),
+                ),
+                SyncRow(
+                    "state", 18, "StateChanged", "IS-002", NOON_UTC_MS,
+                    StateChange("traffic.intersections", "IS-002", None, Stamp(NOON_UTC_MS, 1, "gw-1")).data(),
+                ),
+            ],
+        ),
     ),
     packed(
         "ack-closed.msgpack",
