@@ -208,7 +208,7 @@ class Agent:
         self.outbox.on_committed = self._committed
         self._uploader: Uploader | None = None
         if self._evidence is not None:
-            self._uploader = self._link.files = Uploader(
+            self._uploader = self._link.arrivals.files = Uploader(
                 config.evidence,
                 self._evidence.store,
                 self._link,
@@ -227,7 +227,7 @@ class Agent:
         )
         self.documents.publish = self._link.publish_reported
         self.documents.on_sync_policy = self.sync.follow
-        self._link.on_desired, self._link.reported = self.documents.receive, self.documents.payload
+        self._link.arrivals.on_desired, self._link.reported = self.documents.receive, self.documents.payload
         self._actions = Actions(
             config.actions,
             node=node.id,

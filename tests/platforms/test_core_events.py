@@ -7,6 +7,7 @@ from typing import Any
 
 import msgpack
 import pytest
+from platforms.catalogue import open_catalogue
 
 from agent.decide.decider import Decider
 from agent.decide.facts import Fact
@@ -17,7 +18,6 @@ from agent.sync.progress import Progress
 from coordinator.fleet.news import fleet_news
 from coordinator.fleet.registry import Fleet, LivenessRules, Moment
 from coordinator.store.store import Row
-from platforms.catalogue import open_catalogue
 from schemas import codec
 from schemas.blobs import Held, Offer, Refused
 from schemas.language.schema import Ref
