@@ -95,7 +95,7 @@ def test_p48_p49_limits_and_functions_that_are_not_bound(tmp_path: Path, program
             with pytest.raises(CallRejectedError, match="hold runs 1 at a time") as refused:
                 await client.call(node, "hold", call_id="second")
             assert refused.value.code == "busy"
-            assert (await client.call(node, "status"))["uptime_s"] > 0  # the others go on
+            assert (await client.call(node, "status"))["uptime_s"] >= 0  # the others go on
             await client.cancel(node, "h")
             with pytest.raises(CallCancelledError):
                 await calling
