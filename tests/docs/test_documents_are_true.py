@@ -28,6 +28,7 @@ PAGES = [
     "docs/state.md",
     "docs/store-and-forward.md",
     "docs/your-own-platform.md",
+    "docs/calling-functions.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
 
