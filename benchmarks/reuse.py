@@ -26,12 +26,13 @@ from typing import Any
 from benchmarks.reuselib.figures import Place, Share, places, share
 from benchmarks.reuselib.reach import Modules, Reach
 from benchmarks.reuselib.trace import environment, lines_run
-from coordinator.ctl.call import NoAnswerError, call
+from coordinator.ctl.call import call
 from coordinator.ctl.platform_new import new_platform
 from coordinator.store.reader import EventFilter, Reader
 from platforms.finding import SHIPPED, Finder
 from platforms.loading import load_platforms
 from platforms.platform import Platform
+from runtime.calls.errors import NoAnswerError
 from runtime.errors import EdgewrightError
 from runtime.mqtt import BrokerAddress
 from schemas.language.schema import Placement
