@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reuselib.figures import Place, Share, places, share
+from benchmarks.reuselib.history import write_history
 from benchmarks.reuselib.reach import Modules, Reach
 from benchmarks.reuselib.trace import environment, lines_run
 from coordinator.ctl.call import call
@@ -57,11 +58,77 @@ class Calls:
     arguments: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
+MARKS = '["crack", "pore", "undercut", "spatter", "burn_through"]'  # they play vehicles and customers
+TRAFFIC = f"""
+intersections.IS-001.location = {{ lat = 31.2, lon = 121.5 }}
+[[platforms.traffic.intersections.IS-001.approaches]]
+name = "north"
+camera_id = "cam1"
+line = "oven_exit"
+zone = "middle"
+zone_length_m = 20.0
+uninterrupted = true
+vehicle_classes = {MARKS}
+heavy_classes = ["pore"]
+[[platforms.traffic.intersections.IS-001.approaches]]
+name = "south"
+camera_id = "cam1"
+line = "oven_entry"
+inbound = "out"
+vehicle_classes = {MARKS}
+[[platforms.traffic.intersections.IS-001.approaches]]
+name = "west"
+camera_id = "cam9"
+line = "gate"
+gap_after_s = 1.0
+"""
+RETAIL = f"""
+stores.S-1.name = "Weld shop"
+[[platforms.retail.stores.S-1.entrances]]
+camera_id = "cam1"
+line = "oven_exit"
+customer_classes = {MARKS}
+staff_classes = ["crack"]
+"""
+JUNCTION = {"intersection_id": "IS-001"}
+AT_CAMERA = {"entrance_cameras": [{"camera_id": "cam1"}]}
+
 # A function that is not listed is called once without arguments; one that needs some is reported as not called.
 CALLS: dict[str, Calls] = {
     "bakery": Calls(
         "loaves_per_tray = 12",
         {"countTrays": [{}, {"line": "oven_entry", "time_window": "10m"}, {"time_window": "never"}]},
+    ),
+    "traffic": Calls(
+        TRAFFIC,
+        {
+            "analyzeTrafficFlow": [
+                {**JUNCTION, "time_window": "10s"},
+                {**JUNCTION, "time_window": "5m"},
+                {**JUNCTION, "time_window": "1h"},
+                {**JUNCTION, "time_window": "5m", "until": 1_600_000_000_000},
+                {**JUNCTION, "time_window": "5m", "until": 4_000_000_000_000},  # the future
+                {"intersection_id": "IS-9", "time_window": "5m"},
+            ]
+        },
+    ),
+    "retail": Calls(
+        RETAIL,
+        {
+            "countCustomers": [
+                {**AT_CAMERA, "last": "10m"},
+                {**AT_CAMERA, "last": "10m", "interval": "1m", "inside_before": 3},
+                {"entrance_cameras": [{"camera_id": "cam1", "line": "oven_entry", "inward": "out"}], "last": "1h"},
+                {"entrance_cameras": [{"camera_id": "cam8", "line": "gate", "inward": "in"}], "last": "1m"},
+                {**AT_CAMERA, "time_range": {"start": 1_600_000_000_000, "end": 1_600_000_600_000}},
+                {**AT_CAMERA, "time_range": {"start": 2_000, "end": 1_000}},
+                {**AT_CAMERA, "time_range": {"start": 4_000_000_000_000, "end": 4_000_000_600_000}},
+                {**AT_CAMERA, "last": "10h", "interval": "1s"},
+                {**AT_CAMERA},
+                {"entrance_cameras": [{"camera_id": "cam7"}], "last": "1m"},
+                {"entrance_cameras": [{"camera_id": "cam1"}, {"camera_id": "cam1"}], "last": "1m"},
+            ]
+        },
     ),
 }
 
@@ -179,6 +246,18 @@ def _wait_for_events(stack: Stack, count: int) -> None:
     raise StackError(f"{count} crossings of lines did not come within {ONLINE_S:g} s:\n{stack.log_tail('agent')}")
 
 
+def _wait_for_past(stack: Stack, count: int) -> None:
+    until_s = time.monotonic() + ONLINE_S
+    while time.monotonic() < until_s:
+        stack.check()
+        with closing(Reader(stack.folder / "coordinator")) as reader:
+            totals = reader.totals()
+        if totals["events"] + totals["samples"] > count:
+            return
+        time.sleep(0.5)
+    raise StackError(f"{count} facts of the past did not come within {ONLINE_S:g} s:\n{stack.log_tail('agent')}")
+
+
 def measure(folder: Path, calls: Mapping[str, Calls] = CALLS) -> Figures:
     """Everything shipped that binds an @any function, and the platform that `edgectl platform new` makes."""
     new_platform("bakery", folder)
@@ -199,8 +278,10 @@ def measure(folder: Path, calls: Mapping[str, Calls] = CALLS) -> Figures:
             files,
         )
         node = f'[node]\nid = "{NODE}"\ndata_dir = "node"\nheartbeat_s = 2.0\n[broker]\nport = {stack.port}\n'
+        past = write_history(stack.folder / "node", NODE, "cam1", time.time_ns() // 1_000_000)
         _start(stack, "agent", f"{node}{CAMERA}{table}", files)
         _wait_for_events(stack, EVENTS_MIN)
+        _wait_for_past(stack, past)
         called, not_called, refused = asyncio.run(_make_calls(stack.port, loaded, calls))
         ran = {name: lines_run(stack.folder / f"{name}.traced") for name in ("agent", "coordinator")}
     whole = share(reachable, ran["agent"], ran["coordinator"], ROOT)
