@@ -47,6 +47,12 @@ class Telling:
             self._out.write(f"{text}\n")
         self._out.flush()
 
+    def elsewhere(self, why: str) -> None:
+        """The node cannot; the coordinator is asked."""
+        self.clear()
+        self._out.write(f"edgectl: asking the coordinator instead: {why}\n")
+        self._out.flush()
+
     def clear(self) -> None:
         if self._begun:
             self._out.write("\r\x1b[K")
@@ -61,14 +67,26 @@ async def call(address: BrokerAddress, space: TopicSpace, node: str, command: Co
 
 
 async def watched_call(
-    address: BrokerAddress, space: TopicSpace, node: str, command: Command, telling: Telling, *, timeout_s: float
+    address: BrokerAddress,
+    space: TopicSpace,
+    node: str,
+    command: Command,
+    telling: Telling,
+    *,
+    timeout_s: float,
+    anywhere: bool = False,
 ) -> Result:
-    """The one answer. Raises InterruptedCallError after Ctrl-C, and EdgewrightError."""
+    """The one answer; `anywhere`: of the coordinator where the node cannot. Raises InterruptedCallError after Ctrl-C,
+    and EdgewrightError."""
     command = replace(command, id=command.id or secrets.token_hex(8))
     async with Client(address, space=space, name="edgectl") as client:
-        asking = asyncio.create_task(
-            client.ask(node, command, timeout_s=timeout_s, on_progress=telling.say), name="edgectl.call"
-        )
+        if anywhere:
+            call = client.ask_anywhere(
+                node, command, timeout_s=timeout_s, on_progress=telling.say, on_elsewhere=telling.elsewhere
+            )
+        else:
+            call = client.ask(node, command, timeout_s=timeout_s, on_progress=telling.say)
+        asking = asyncio.create_task(call, name="edgectl.call")
         loop, interrupted = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGINT, interrupted.set)
         waiting = asyncio.create_task(interrupted.wait(), name="edgectl.interrupted")

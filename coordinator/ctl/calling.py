@@ -32,6 +32,7 @@ def add_commands(commands: Any, broker: Broker) -> None:
     calling.add_argument("--deadline", type=seconds, metavar="S", help=text)
     text = "asked again with the same one it is answered again and not run again (default: a new one)"
     calling.add_argument("--id", type=identifier, metavar="ID", help=text)
+    calling.add_argument("--here", action="store_true", help="do not ask the coordinator where the node cannot")
     calling.set_defaults(run=lambda parsed: _call(parsed, broker))
     text = "end a call that runs, by the id it was given"
     cancelling = commands.add_parser("cancel", help=text, description=text)
@@ -41,10 +42,12 @@ def add_commands(commands: Any, broker: Broker) -> None:
     cancelling.set_defaults(run=lambda parsed: _cancel(parsed, broker))
 
 
-def ask(where: tuple[BrokerAddress, TopicSpace], node: str, command: Command, *, timeout_s: float) -> Result:
+def ask(
+    where: tuple[BrokerAddress, TopicSpace], node: str, command: Command, *, timeout_s: float, anywhere: bool = False
+) -> Result:
     """The answer; meanwhile stderr tells how far it is, and Ctrl-C cancels. Raises InterruptedCallError."""
     with Telling(sys.stderr) as telling:
-        return asyncio.run(watched_call(*where, node, command, telling, timeout_s=timeout_s))
+        return asyncio.run(watched_call(*where, node, command, telling, timeout_s=timeout_s, anywhere=anywhere))
 
 
 def shown(result: Result) -> str:
@@ -72,7 +75,8 @@ def seconds(text: str) -> float:
 def _call(parsed: argparse.Namespace, broker: Broker) -> int:
     given = arguments.call_arguments(parsed.arguments, parsed.json)
     command = Command(parsed.function, given, parsed.id or "", deadline_s=parsed.deadline)
-    result = ask(broker(parsed, "call"), parsed.node, command, timeout_s=parsed.timeout)
+    where = broker(parsed, "call")
+    result = ask(where, parsed.node, command, timeout_s=parsed.timeout, anywhere=not parsed.here)
     print(shown(result))  # noqa: T201
     return 0 if result.state is CommandState.SUCCEEDED else EXIT_FAILED
 

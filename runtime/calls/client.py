@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
 from typing import Any
 
@@ -25,15 +25,18 @@ from runtime.calls.errors import (
 from runtime.calls.served import CANCEL
 from runtime.errors import EdgewrightError
 from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
-from schemas.codec import decode_result, encode_command
+from schemas.codec import decode_document, decode_result, encode_command
 from schemas.errors import RemoteWireError
-from schemas.messages import CallProgress, Command, CommandError, CommandState, Result
-from schemas.topics import Kind, Topic, TopicSpace
+from schemas.messages import CallProgress, Command, CommandError, CommandState, Presence, Result, Status
+from schemas.topics import COORDINATOR, Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
 
 CONNECT_S = 10.0
 CANCEL_S = 10.0
+STATUS_S = 2.0  # what a broker needs to hand out a retained status
+IDENTIFIER_CHARS = 128
+ELSEWHERE = frozenset({"not_bound", "unknown_function", "not_here"})  # what a responder says that does not serve it
 NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -58,6 +61,8 @@ class Client:
         self._connecting = asyncio.Lock()
         self._subscribed: set[str] = set()
         self._waiting: dict[str, _Waiting] = {}
+        self._heard_of: dict[str, asyncio.Future[Status]] = {}  # of nodes whose status is listened to
+        self._statuses: dict[str, Status] = {}
 
     async def __aenter__(self) -> "Client":
         await self._open(CONNECT_S)
@@ -82,9 +87,10 @@ class Client:
         timeout_s: float = 30.0,
         deadline_s: float | None = None,
         call_id: str = "",
+        anywhere: bool = False,
         on_progress: Callable[[CallProgress], None] = lambda progress: None,
     ) -> Any:
-        """What the function returned. `node` may be `coordinator`.
+        """What the function returned. `node` may be `coordinator`; `anywhere`: that is asked where the node cannot.
 
         Raises CallRejectedError, CallFailedError, CallExpiredError or CallCancelledError as it was answered, and
         NoAnswerError after `timeout_s`: the call may then still run, and goes on. Asked again with the same `call_id`
@@ -92,8 +98,8 @@ class Client:
         while it waits here cancels the call.
         """
         command = Command(function, dict(arguments), call_id, deadline_s=deadline_s)
-        result = await self.ask(node, command, timeout_s=timeout_s, on_progress=on_progress)
-        return value_of(result)
+        ask = self.ask_anywhere if anywhere else self.ask
+        return value_of(await ask(node, command, timeout_s=timeout_s, on_progress=on_progress))
 
     async def ask(
         self,
@@ -131,6 +137,62 @@ class Client:
             raise
         finally:
             del self._waiting[identifier]
+
+    async def ask_anywhere(
+        self,
+        node: str,
+        command: Command,
+        *,
+        timeout_s: float = 30.0,
+        on_progress: Callable[[CallProgress], None] = lambda progress: None,
+        on_elsewhere: Callable[[str], None] = lambda why: None,
+    ) -> Result:
+        """The node's answer; where it is away, or does not serve the function, the coordinator's, if that does.
+
+        For functions that either may host (`@any`). `on_elsewhere` is told why the coordinator is asked.
+        """
+        answer: Result | None = None
+        unheard: NoAnswerError | None = None
+        why = await self._absence(node)
+        if not why:
+            try:
+                answer = await self.ask(node, command, timeout_s=timeout_s, on_progress=on_progress)
+            except NoAnswerError as error:
+                unheard, why = error, str(error)
+            else:
+                if answer.error is None or answer.error.code not in ELSEWHERE:
+                    return answer
+                why = answer.error.message
+        on_elsewhere(why)
+        # Another id: what has the first one may run at the node still, and is answered there.
+        command = replace(command, id=f"{command.id}-elsewhere"[-IDENTIFIER_CHARS:] if command.id else "")
+        other = await self.ask(COORDINATOR, command, timeout_s=timeout_s, on_progress=on_progress)
+        if other.error is None or other.error.code not in ELSEWHERE:
+            return other
+        if unheard is not None:
+            raise unheard
+        if answer is None:
+            raise NoAnswerError(f"{node} is away ({why}), and the coordinator does not serve {command.function}")
+        return answer
+
+    async def _absence(self, node: str) -> str:
+        """Why the node cannot answer now, as its retained status says; empty where it can, or nothing is known."""
+        if node == COORDINATOR:
+            return ""
+        connection = await self._open(CONNECT_S)
+        topic = self._space.text(Topic(Kind.STATUS, node))
+        if topic not in self._subscribed:
+            self._heard_of[node] = asyncio.get_running_loop().create_future()
+            await connection.subscribe({topic: 1})
+            self._subscribed.add(topic)
+        try:
+            status = await asyncio.wait_for(asyncio.shield(self._heard_of[node]), STATUS_S)
+        except TimeoutError:
+            return ""
+        status = self._statuses.get(node, status)
+        return (
+            f"it is offline: {status.reason or 'its connection was lost'}" if status.state is Presence.OFFLINE else ""
+        )
 
     async def cancel(self, node: str, call_id: str, *, timeout_s: float = CANCEL_S) -> str:
         """Ends the call of that id, whoever made it: "" when it is being cancelled, else why it is not."""
@@ -198,6 +260,9 @@ class Client:
         if self._connection is not None:
             self._connection.acknowledge(delivery)
         try:
+            if delivery.topic.endswith(f"/{Kind.STATUS.value}"):
+                self._hear_of(delivery)
+                return
             result = decode_result(delivery.payload)
         except RemoteWireError as error:
             log.debug("passed over on %s: %s", delivery.topic, error)
@@ -209,6 +274,13 @@ class Client:
             waiting.answer.set_result(result)
         elif result.progress is not None and delivery.topic.endswith(f"/{self._id}"):
             self._tell(waiting, result.progress)
+
+    def _hear_of(self, delivery: Delivery) -> None:
+        node = self._space.parse(delivery.topic).node
+        if delivery.payload and node in self._heard_of:
+            self._statuses[node] = status = decode_document(Status, Kind.STATUS, delivery.payload)
+            if not self._heard_of[node].done():
+                self._heard_of[node].set_result(status)
 
     def _tell(self, waiting: _Waiting, progress: CallProgress) -> None:
         try:

@@ -45,7 +45,7 @@ def main(program: str, argv: list[str]) -> int:
     """As the program's own `main`."""
     unbound = {"declared": "no function is bound to it"}
     for module in (agent.agent, coordinator.coordinator):
-        setattr(module, "Table", lambda served: Table([*served, *SLOW], unbound))  # noqa: B010
+        setattr(module, "table_of", lambda own, hosting, rules: Table([*own, *SLOW], unbound))  # noqa: B010
     return MAINS[program](argv)
 
 

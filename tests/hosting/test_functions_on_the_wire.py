@@ -1,5 +1,6 @@
 """Platforms' functions called over a real broker: at a node, in the coordinator, by hand and by edgectl."""
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,3 +154,30 @@ def test_what_the_node_says_of_its_junction_is_state_at_both_ends(site: Site) ->
     assert "cam1" in site.edgectl("state", "get", "traffic.approaches.IS-001/north", "--json").stdout
     here = run_agent("state", "get", "traffic.approaches.IS-001/north.line", "--config", str(site.agent.config))
     assert here.stdout.startswith("gate")
+
+
+def test_what_a_node_does_not_serve_the_coordinator_is_asked(site: Site) -> None:
+    done = site.edgectl("call", "gw-1", "analyzeTrafficFlow", "--json", FLOW)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["node"] == "gw-1"
+    other = site.edgectl("call", "gw-9", "analyzeTrafficFlow", "--json", FLOW, "--timeout", "2")
+    assert other.returncode == 0, other.stderr
+    assert json.loads(other.stdout)["node"] == "coordinator"
+    assert "asking the coordinator instead: gw-9 did not answer" in other.stderr
+    here = site.edgectl("call", "gw-9", "analyzeTrafficFlow", "--json", FLOW, "--timeout", "2", "--here")
+    assert here.returncode == 1
+    assert "gw-9 did not answer" in here.stderr
+    neither = site.edgectl("call", "gw-1", "optimizeSignal")
+    assert json.loads(neither.stdout)["node"] == "gw-1", "the node's own answer says more"
+    assert neither.returncode == 1
+
+
+def test_a_node_that_is_known_to_be_away_is_not_waited_for(site: Site) -> None:
+    """The last test: it stops the agent."""
+    assert site.agent.terminate() == 0
+    done = site.edgectl("call", "gw-1", "analyzeTrafficFlow", "--json", FLOW)
+    assert json.loads(done.stdout)["node"] == "coordinator"
+    assert "asking the coordinator instead: it is offline: stopped" in done.stderr
+    none = site.edgectl("call", "gw-1", "snapshot", "camera_id=cam1")
+    assert none.returncode == 1
+    assert "gw-1 is away (it is offline: stopped), and the coordinator does not serve snapshot" in none.stderr
