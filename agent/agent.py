@@ -35,7 +35,7 @@ from agent.link.gate import RateGate
 from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
-from agent.node_functions import node_functions, report_function
+from agent.node_functions import STATE, node_functions, report_function
 from agent.outbox.checked import Checked
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
@@ -208,7 +208,7 @@ class Agent:
         self.outbox.on_committed = self._committed
         self._uploader: Uploader | None = None
         if self._evidence is not None:
-            self._uploader = self._link.files = Uploader(
+            self._uploader = self._link.arrivals.files = Uploader(
                 config.evidence,
                 self._evidence.store,
                 self._link,
@@ -227,7 +227,7 @@ class Agent:
         )
         self.documents.publish = self._link.publish_reported
         self.documents.on_sync_policy = self.sync.follow
-        self._link.on_desired, self._link.reported = self.documents.receive, self.documents.payload
+        self._link.arrivals.on_desired, self._link.reported = self.documents.receive, self.documents.payload
         self._actions = Actions(
             config.actions,
             node=node.id,
@@ -457,6 +457,9 @@ class Agent:
         )
 
     def _again(self, document: str) -> None:
+        if document == STATE:
+            self.platform_state.say_again()
+            return
         (self._link.announce if document == Kind.BIRTH.value else self._link.publish_reported)()
 
     def _heartbeat(self) -> Heartbeat:

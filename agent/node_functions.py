@@ -31,11 +31,12 @@ class SnapshotOf:
 
 
 DOCUMENTS = (Kind.BIRTH.value, Kind.REPORTED.value)
+STATE = "state"  # the platform state, which may be large: only by its name
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOf:
-    """`{"documents": ["birth", "reported"]}`; none named: all of them."""
+    """`{"documents": ["birth", "reported", "state"]}`; none named: the first two."""
 
     documents: Annotated[tuple[str, ...], Limit(len_max=10)] = ()
 
@@ -44,8 +45,8 @@ def report_function(publish: Callable[[str], None]) -> Served:
     """`publish`es a document of the node again: a heartbeat named one that somebody does not have."""
 
     async def report(call: ReportOf) -> dict[str, Any]:
-        if unknown := [name for name in call.documents if name not in DOCUMENTS]:
-            known = ", ".join(DOCUMENTS)
+        if unknown := [name for name in call.documents if name not in (*DOCUMENTS, STATE)]:
+            known = ", ".join([*DOCUMENTS, STATE])
             raise CallRejectedError("bad_arguments", f"there is no document {unknown[0]!r}; {known}", "documents")
         names = list(call.documents or DOCUMENTS)
         for name in names:

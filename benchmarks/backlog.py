@@ -183,11 +183,12 @@ async def fill(config: Path, told: Path, rows: int) -> None:
         fresh.write_text(json.dumps(said), encoding="utf-8")
         fresh.rename(told)
 
+    kinds = {Lane.ALERT: "AlertUpdated", Lane.EVENT: "ObjectSeen", Lane.SAMPLE: "StreamSample"}
+
     def draft(lane: Lane, n: int) -> Draft:
         data = {"uid": n, "camera_id": "cam1", "counts": {"person": n % 7, "car": n % 3}, "score": 0.5 + n % 50 / 100}
         severity = Severity.WARNING if lane is Lane.ALERT else None
-        kind = {Lane.ALERT: "AlertUpdated", Lane.EVENT: "ObjectSeen"}.get(lane, "StreamSample")
-        return Draft(lane, kind, "cam1/lane-1", time.time_ns() // 1_000_000, data, severity)
+        return Draft(lane, kinds[lane], "cam1/lane-1", time.time_ns() // 1_000_000, data, severity)
 
     async def some(numbers: range) -> None:
         for begin in numbers:

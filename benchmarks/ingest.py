@@ -34,6 +34,8 @@ WAITING_MAX = 200  # messages in the inbox at a time
 class _Wire:
     """Takes the answers."""
 
+    packet_bytes_max = 1024 * 1024
+
     def __init__(self) -> None:
         self.answered = 0
 

@@ -5,11 +5,11 @@ ran in a real agent process and in a real coordinator process, both called with 
 
 Reachable is told from the source (`reuselib/reach.py` says what that follows and what it cannot see), with the class
 that both hosts use in the place of `Context`. Run is what a tracer in the two processes has seen. A line is a
-statement, or the head of one; a branch that no call takes counts as not run, so `CALLS` has bad arguments too.
+statement, or the head of one; a branch that no call takes counts as not run, so there are bad arguments too.
 
-A node has a camera on a rendered scene, with lines, a zone and a rule, so that there are results to count; it is
-watched for some minutes, since a platform may look at as much. Settings and arguments are in `CALLS`. A second node
-and the coordinator get settings that make no sense: what tells of those is reachable too.
+A node has a camera on a rendered scene, with lines, a zone and a rule, and two hours of a past (`history.py`), so
+that there are results to count. Settings and arguments are in `calls.py`. A second node and the coordinator get
+settings that make no sense: what tells of those is reachable too.
 """
 
 import argparse
@@ -24,7 +24,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reuselib.calls import CALLS, Calls
 from benchmarks.reuselib.figures import Place, places, share
+from benchmarks.reuselib.history import write_history
 from benchmarks.reuselib.reach import Modules, Reach
 from benchmarks.reuselib.trace import environment, lines_run
 from coordinator.ctl.platform_new import new_platform
@@ -49,95 +51,6 @@ AGREE_S = 30.0
 NOT_SERVED = ("no answer", "unknown_function", "not_bound", "defect", "bad_result")
 EVENTS_MIN = 10  # LineCrossed at the coordinator before anything is called
 
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """How the functions of a platform are called: each with every one of its arguments, at both hosts. `settings` is
-    the platform's part of the node's configuration, in TOML; `askew` is one that makes no sense."""
-
-    settings: str = ""
-    arguments: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    askew: str = ""
-
-
-MARKS = ["crack", "pore", "undercut", "spatter"]  # what the scene shows; here they are trays, cars and customers
-APPROACH = (
-    f"""camera_id = "cam1", vehicle_classes = {json.dumps(MARKS)}, heavy_classes = ["crack"], gap_after_s = 3600.0"""
-)
-HERE = [{"camera_id": "cam1", "line": "oven_entry"}]  # the camera has two entrances
-
-# A function that is not listed is called once without arguments; one that needs some is reported as not called.
-CALLS: dict[str, Calls] = {
-    "bakery": Calls(
-        "[platforms.bakery]\nloaves_per_tray = 12\n",
-        {"countTrays": [{}, {"line": "oven_entry", "time_window": "10m"}, {"time_window": "never"}]},
-    ),
-    "traffic": Calls(
-        f"""
-[platforms.traffic.intersections.IS-1]
-name = "Reuse"
-approaches = [
-    {{ name = "east", line = "oven_entry", zone = "middle", zone_length_m = 40.0, uninterrupted = true, {APPROACH} }},
-    {{ name = "west", line = "oven_exit", inbound = "out", {APPROACH} }},
-]
-""",
-        {
-            "analyzeTrafficFlow": [
-                {"intersection_id": "IS-1", "time_window": "1h"},
-                {"intersection_id": "IS-1", "time_window": "10m"},
-                {"intersection_id": "IS-1", "time_window": "10s"},
-                {"intersection_id": "IS-1", "time_window": "1h", "until": "2020-01-01T00:00:00Z"},
-                {"intersection_id": "IS-1", "time_window": "1h", "until": "2100-01-01T00:00:00Z"},
-                {"intersection_id": "IS-1", "time_window": "5m"},
-                {"intersection_id": "IS-2", "time_window": "1h"},
-            ]
-        },
-        """
-[platforms.traffic.intersections.IS-1]
-nam = "Askew"
-location = 5
-approaches = [{ name = "east", camera_id = 1, inbound = "up", vehicle_classes = "car", zone_length_m = inf }, 7]
-[platforms.traffic.intersections]
-IS-3 = 4
-""",
-    ),
-    "retail": Calls(
-        f"""
-[platforms.retail.stores.S-1]
-name = "Reuse"
-entrances = [
-    {{ camera_id = "cam1", line = "oven_entry", inward = "in", turn_back_s = 1.0, gap_after_s = 3600.0,
-      customer_classes = {json.dumps(MARKS[:3])}, staff_classes = {json.dumps(MARKS[3:])} }},
-]
-[platforms.retail.stores.S-2]
-entrances = [{{ camera_id = "cam1", line = "oven_exit" }}]
-""".replace(",\n      customer", ", customer"),
-        {
-            "countCustomers": [
-                {"entrance_cameras": HERE, "last": "10m", "interval": "1m"},
-                {"entrance_cameras": HERE, "last": "10m", "inside_before": 3},
-                {
-                    "entrance_cameras": [{"camera_id": "cam1", "line": "oven_exit", "inward": "out"}],
-                    "time_range": {"start": "2020-01-01T00:00:00Z", "end": "2100-01-01T00:00:00Z"},
-                },
-                {"entrance_cameras": [{"camera_id": "cam9", "line": "door", "inward": "in"}], "last": "10m"},
-                {"entrance_cameras": [{"camera_id": "cam9"}], "last": "10m"},
-                {"entrance_cameras": [*HERE, *HERE], "last": "10m"},
-                {"entrance_cameras": HERE},
-                {"entrance_cameras": [{"camera_id": "cam1"}], "last": "10m"},
-                {"entrance_cameras": HERE, "last": "30d", "interval": "10s"},
-                {
-                    "entrance_cameras": HERE,
-                    "time_range": {"start": "2020-01-02T00:00:00Z", "end": "2020-01-01T00:00:00Z"},
-                },
-                {
-                    "entrance_cameras": HERE,
-                    "time_range": {"start": "2100-01-01T00:00:00Z", "end": "2100-01-02T00:00:00Z"},
-                },
-            ]
-        },
-    ),
-}
 
 CAMERA = """
 [[cameras]]
@@ -264,7 +177,19 @@ def _wait_for_events(stack: Stack, count: int) -> None:
     raise StackError(f"{count} crossings of lines did not come within {ONLINE_S:g} s:\n{stack.log_tail('agent')}")
 
 
-def measure(folder: Path, seconds: float, calls: Mapping[str, Calls] = CALLS) -> Figures:
+def _wait_for_past(stack: Stack, count: int) -> None:
+    until_s = time.monotonic() + ONLINE_S
+    while time.monotonic() < until_s:
+        stack.check()
+        with closing(Reader(stack.folder / "coordinator")) as reader:
+            totals = reader.totals()
+        if totals["events"] + totals["samples"] > count:
+            return
+        time.sleep(0.5)
+    raise StackError(f"{count} facts of the past did not come within {ONLINE_S:g} s:\n{stack.log_tail('agent')}")
+
+
+def measure(folder: Path, calls: Mapping[str, Calls] = CALLS) -> Figures:
     """Everything shipped that binds an @any function, and the platform that `edgectl platform new` makes."""
     new_platform("bakery", folder)
     folders = [folder / "bakery" / "bakery"]
@@ -282,12 +207,12 @@ def measure(folder: Path, seconds: float, calls: Mapping[str, Calls] = CALLS) ->
         cloud = f'[coordinator]\ndata_dir = "coordinator"\n{broker}{platforms_toml(shipped, folders, askew)}'
         _start(stack, "coordinator", "coordinator", cloud, files)
         node = f'[node]\nid = "{NODE}"\ndata_dir = "node"\nheartbeat_s = 2.0\n'
+        past = write_history(stack.folder / "node", NODE, "cam1", time.time_ns() // 1_000_000)
         _start(stack, "agent", "agent", f"{node}{broker}{CAMERA}{platforms_toml(shipped, folders, settings)}", files)
         other = f'[node]\nid = "{NODE}-askew"\ndata_dir = "askew"\n{broker}{platforms_toml(shipped, folders, askew)}'
         _start(stack, "agent", "askew", other, files)
         _wait_for_events(stack, EVENTS_MIN)
-        time.sleep(seconds)
-        stack.check()
+        _wait_for_past(stack, past)
         made = asyncio.run(_make_calls(stack.port, loaded, calls))
         ran = {name: lines_run(stack.folder / f"{name}.traced") for name in ("agent", "coordinator")}
     whole = share(reachable, ran["agent"], ran["coordinator"], ROOT)
@@ -320,11 +245,10 @@ def main() -> int:
     """Exit status 0: measured; 1: a process failed, or a call was not served."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
-    parser.add_argument("--seconds", type=float, default=290.0, help="watch the scene so long (default 290)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="edgewright-reuse-") as folder:
         try:
-            figures = measure(Path(folder), arguments.seconds)
+            figures = measure(Path(folder))
         except StackError as error:
             print(f"reuse failed: {error}", file=sys.stderr)
             return 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, calling, documents, evidence, platforms, schema_check, show, state
+from coordinator.ctl import arguments, calling, documents, evidence, platforms, schema, show, state
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
 from coordinator.ctl.calling import seconds
@@ -94,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "platform state: what nodes and the coordinator keep by key, with its age"
     state.add_commands(commands.add_parser("state", help=text, description=text), _reader)
     _add_documents(commands)
-    text = "checks a schema, and the functions that are bound to it"
-    schema_check.add_commands(commands.add_parser("schema", help=text, description=text))
+    text = "the schemas of platforms: check them, export them"
+    schema.add_commands(commands.add_parser("schema", help=text, description=text))
     text = "platforms of your own: docs/your-own-platform.md"
     platforms.add_commands(commands.add_parser("platform", help=text, description=text), _config_path)
     add("status", "what the coordinator has done", _status)

@@ -17,7 +17,7 @@ raises errors of its own; a host makes a `Served` of each:
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from platforms.binding import Plan, conversion_plan
@@ -25,7 +25,8 @@ from platforms.context import BadArgumentError, Context, FunctionError
 from platforms.errors import BrokenPlatformError
 from platforms.functions import Binding
 from platforms.platform import Platform
-from schemas.language.schema import FunctionType, Placement
+from schemas.language.personal import value_without_personal
+from schemas.language.schema import FunctionType, Placement, Schema
 from schemas.state import StateRefusedError
 
 BAD_ARGUMENTS, BAD_RESULT = "bad_arguments", "bad_result"
@@ -128,8 +129,11 @@ def served_functions(
             unbound[name] = f"{platform.name} declares it @{declared.placement.value}: {where}"
         elif binding is None:
             unbound[name] = f"{platform.name} declares it, and no Python is bound to it"
+        elif here is Placement.EDGE and declared.personal:
+            unbound[name] = "its result is @personal: it must not leave the node, and every answer does"
         else:
-            functions.append(_hosted(platform, declared, binding, rules, make_context, in_thread))
+            hosted = _hosted(platform, declared, binding, rules, make_context, in_thread)
+            functions.append(_guarded(hosted, platform.schema, declared) if here is Placement.EDGE else hosted)
     return Hosting(functions, unbound)
 
 
@@ -173,6 +177,18 @@ def _hosted(
         declared.timeout_s,
         declared.parallel,
     )
+
+
+def _guarded(hosted: Hosted, schema: Schema, declared: FunctionType) -> Hosted:
+    """The same function at a node, whose answers leave it: without what is personal in them."""
+    returns = declared.returns
+    if returns is None:
+        return hosted
+
+    def encode(value: Any) -> Any:
+        return value_without_personal(schema, returns, hosted.encode(value))
+
+    return replace(hosted, encode=encode)
 
 
 def _parse(name: str, plan: Plan, rules: Rules) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

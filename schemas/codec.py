@@ -302,6 +302,8 @@ def parse_utc(text: str) -> int:
 
 
 def _time(utc_ms: int) -> str:
+    if utc_ms < 0:
+        raise LocalWireError(f"{utc_ms} ms is a time before 1970")
     try:
         return format_utc(utc_ms)
     except (ValueError, OverflowError, OSError) as error:

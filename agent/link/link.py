@@ -16,19 +16,18 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from agent.link.arrivals import Arrivals
 from agent.link.brokers import BrokerRules, Brokers, Trouble
 from agent.link.parcels import PACKET_BYTES_BESIDE
 from agent.link.presence import Identity, heartbeat_payload
 from agent.link.sender import Sender
-from agent.link.session import Session, probe
+from agent.link.session import Session, open_connection, probe
 from runtime.calls.dispatcher import Dispatcher
 from runtime.errors import AuthError, EdgewrightError
-from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Limits, Message
-from schemas.codec import decode_document, decode_packed
-from schemas.errors import RemoteWireError
-from schemas.messages import Ack, Birth, Heartbeat, Presence, Status
+from runtime.mqtt import BrokerAddress, Connection, Delivery, Limits, Message
+from schemas.messages import Birth, Heartbeat, Presence, Status
 from schemas.topics import COORDINATOR, Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
@@ -40,18 +39,7 @@ FAREWELL_S = 0.5  # how long the broker's answer to the last status is waited fo
 HAND_OVER_S = 2.0  # and a moving one until its new status is known where it should be
 LOOK_S = 1.0  # how often the other brokers are thought of
 RESULT_BYTES_BESIDE = 1024  # topic, properties and headers of an answer, at most
-PACKET_BYTES_MIN = 8 * 1024  # below this hardly an event would pass
 Announce = Callable[[str, str, dict[str, Any]], None]
-
-
-class FileAnswers(Protocol):
-    """Who sends files beside the rows."""
-
-    def received(self, sha256: str, payload: bytes) -> None:
-        """An answer of the coordinator. Raises RemoteWireError for one that is none."""
-
-    def disconnected(self) -> None:
-        """The connection is gone."""
 
 
 class Link:
@@ -89,14 +77,11 @@ class Link:
         self._sessions = 0
         self._session: Session | None = None
         self._successor: Session | None = None  # accepted by the broker that we move to
-        self._answers: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._random = random.Random()
         self._complaint = ""  # what was last complained of; empty while all is well
-        self.bad_messages_total = 0
-        self.on_desired: Callable[[bytes], None] = lambda payload: None
         self.reported: Callable[[], bytes] = lambda: b""  # the report as it travels; empty: there is none
-        self.files: FileAnswers | None = None  # who hears what the coordinator says of files
+        self.arrivals = Arrivals(space, sender, dispatcher.receive, self._see_status)
         dispatcher.answers.publish = self.publish
 
     @property
@@ -203,36 +188,13 @@ class Link:
             on_puback=functools.partial(self._puback, session),
         )
         try:
-            if await self._connect(connection):
+            if await open_connection(connection, self._stopping):
                 return session
         except AuthError as error:
             self._failed(which, Trouble.AUTH, str(error))
         except EdgewrightError as error:
             self._failed(which, Trouble.UNREACHABLE, str(error))
         return None
-
-    async def _connect(self, connection: Connection) -> bool:
-        """False when told to stop meanwhile: a broker that does not answer must not hold up the end."""
-        connecting = asyncio.create_task(connection.connect(), name="link.connect")
-        stopping = asyncio.create_task(self._stopping.wait(), name="link.connect.stopping")
-        accepted = False
-        try:
-            await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._stopping.is_set():
-                limits = await connecting
-                if limits.packet_bytes_max < PACKET_BYTES_MIN:
-                    raise BrokerRefusedError(
-                        f"{connection.address}: takes packets of {limits.packet_bytes_max} bytes at most",
-                        hint=f"raise its max_packet_size to {PACKET_BYTES_MIN} or more",
-                    )
-                accepted = True
-        finally:
-            stopping.cancel()
-            connecting.cancel()
-            if not accepted:
-                await asyncio.gather(connecting, return_exceptions=True)
-                await connection.close()
-        return accepted
 
     def _failed(self, which: int, trouble: Trouble, reason: str) -> None:
         self._brokers.failed(which, trouble, reason, time.monotonic(), self._random.random())
@@ -273,8 +235,8 @@ class Link:
                 self._session = None
                 self._lost(reason)
             self._dispatcher.disconnected()
-            if self.files is not None:
-                self.files.disconnected()
+            if self.arrivals.files is not None:
+                self.arrivals.files.disconnected()
             await connection.close()
             successor, self._successor = self._successor, None
             if successor is not None and self._session is None:
@@ -364,7 +326,7 @@ class Link:
 
     def _subscriptions(self, *, commands: bool = True) -> dict[str, int]:
         space, node = self._space, self._node
-        wanted = {space.filter(Kind.BLOB_DOWN, node): 1} if self.files else {}
+        wanted = {space.filter(Kind.BLOB_DOWN, node): 1} if self.arrivals.files else {}
         wanted |= {
             space.filter(Kind.ACK, node): 1,
             space.filter(Kind.STATUS, node): 1,
@@ -385,39 +347,10 @@ class Link:
     # ---- what arrives ---------------------------------------------------------------------------
 
     def _receive(self, session: Session, delivery: Delivery) -> None:
-        connection = session.connection
-        if session is not self._session:
-            connection.acknowledge(delivery)  # or it would take one of the places that the broker has towards us
-            return
-        try:
-            topic = self._space.parse(delivery.topic)
-            if topic.kind is Kind.CMD:
-                self._dispatcher.receive(delivery, topic.leaf, connection.acknowledge)
-                return
-            connection.acknowledge(delivery)
-            if topic.kind is Kind.ACK:
-                self._answer(decode_packed(Ack, Kind.ACK, delivery.payload))
-            elif topic.kind is Kind.BLOB_DOWN and self.files is not None:
-                self.files.received(topic.leaf, delivery.payload)
-            elif topic.kind is Kind.DESIRED and delivery.payload:
-                self.on_desired(delivery.payload)
-            elif topic.kind is Kind.STATUS and delivery.payload:
-                self._see_status(session, topic.node, decode_document(Status, Kind.STATUS, delivery.payload))
-        except RemoteWireError as error:
-            self.bad_messages_total += 1
-            connection.acknowledge(delivery)
-            log.warning("refused a message on %s: %s", delivery.topic, error)
-
-    def _answer(self, ack: Ack) -> None:
-        task = asyncio.create_task(self._sender.answer(ack), name="link.answer")
-        self._answers.add(task)
-        task.add_done_callback(self._answered)
-
-    def _answered(self, task: "asyncio.Task[None]") -> None:
-        self._answers.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            # The rows stay in the file and are sent and answered again.
-            log.error("outbox: an acknowledgement could not be kept: %s", task.exception())
+        if session is self._session:
+            self.arrivals.take(session, delivery)
+        else:
+            session.connection.acknowledge(delivery)  # or it would take one of the places the broker has towards us
 
     def _see_status(self, session: Session, node: str, status: Status) -> None:
         if node == COORDINATOR:

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 SETTLE_STEP_S = 0.01
 PROBE_TIMEOUT_S = 5.0
+PACKET_BYTES_MIN = 8 * 1024  # below this hardly an event would pass
 
 
 class Session:
@@ -67,6 +68,32 @@ class Session:
     def _confirm(self, mid: int | None) -> None:
         if mid is not None:
             self._unconfirmed.add(mid)
+
+
+async def open_connection(connection: Connection, stopping: asyncio.Event) -> bool:
+    """Once the broker has accepted us. False, and closed, when told to stop meanwhile: a broker that does not answer
+    must not hold up the end. Raises what `connect` raises, and BrokerRefusedError where its packets are too small.
+    """
+    connecting = asyncio.create_task(connection.connect(), name="link.connect")
+    stopped = asyncio.create_task(stopping.wait(), name="link.connect.stopping")
+    accepted = False
+    try:
+        await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.is_set():
+            limits = await connecting
+            if limits.packet_bytes_max < PACKET_BYTES_MIN:
+                raise BrokerRefusedError(
+                    f"{connection.address}: takes packets of {limits.packet_bytes_max} bytes at most",
+                    hint=f"raise its max_packet_size to {PACKET_BYTES_MIN} or more",
+                )
+            accepted = True
+    finally:
+        stopped.cancel()
+        connecting.cancel()
+        if not accepted:
+            await asyncio.gather(connecting, return_exceptions=True)
+            await connection.close()
+    return accepted
 
 
 async def probe(address: BrokerAddress, node: str) -> str:

@@ -63,7 +63,7 @@ class UnderWay:
         self._breaker.sent()
 
     def waits_in_vain(self, now_s: float) -> None:
-        """Rows wait and no coordinator is there. What was sent meanwhile is published once for whoever listens."""
+        """Rows wait, and no coordinator is there."""
         self._silence.asked(now_s)
 
     def answered(self, now_s: float) -> None:

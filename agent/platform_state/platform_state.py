@@ -49,6 +49,7 @@ class PlatformState:
         self._leaving = Leaving(settings.min_interval_s)
         self._wake = asyncio.Event()
         self._stopping = False
+        self._asked = False  # to say everything again
         self._again_at_s, self._agains = 0.0, 0
         self._keys: dict[str, int] = {}
         self.rows_total = 0
@@ -116,6 +117,9 @@ class PlatformState:
         await self._begin()
         looked_s = time.monotonic()
         while True:
+            if self._asked:
+                self._asked = False
+                await self._say_again(await self._lost())
             names = self._leaving.due(time.monotonic(), AT_ONCE, all_of_them=self._stopping)
             if names:
                 await self._send(names)
@@ -132,9 +136,10 @@ class PlatformState:
         self._stopping = True
         self._wake.set()
 
-    async def say_again(self) -> None:
-        """Everything leaves once more: the coordinator has lost it."""
-        await self._say_again(await self._lost())
+    def say_again(self) -> None:
+        """Everything leaves once more, soon: the coordinator has lost it."""
+        self._asked = True
+        self._wake.set()
 
     def report(self) -> dict[str, Any]:
         """For `status`."""

@@ -31,7 +31,7 @@ def add_commands(commands: Any, broker: Broker) -> None:
     text = "the call is ended there when it has taken so long"
     calling.add_argument("--deadline", type=seconds, metavar="S", help=text)
     text = "asked again with the same one it is answered again and not run again (default: a new one)"
-    calling.add_argument("--id", type=identifier, default="", metavar="ID", help=text)
+    calling.add_argument("--id", type=identifier, metavar="ID", help=text)
     calling.set_defaults(run=lambda parsed: _call(parsed, broker))
     text = "end a call that runs, by the id it was given"
     cancelling = commands.add_parser("cancel", help=text, description=text)
@@ -71,7 +71,7 @@ def seconds(text: str) -> float:
 
 def _call(parsed: argparse.Namespace, broker: Broker) -> int:
     given = arguments.call_arguments(parsed.arguments, parsed.json)
-    command = Command(parsed.function, given, parsed.id, deadline_s=parsed.deadline)
+    command = Command(parsed.function, given, parsed.id or "", deadline_s=parsed.deadline)
     result = ask(broker(parsed, "call"), parsed.node, command, timeout_s=parsed.timeout)
     print(shown(result))  # noqa: T201
     return 0 if result.state is CommandState.SUCCEEDED else EXIT_FAILED

@@ -10,9 +10,8 @@ from schemas.language.load import load
 from schemas.language.problems import SchemaError
 
 
-def add_commands(parser: Any) -> None:
-    """The commands beneath `edgectl schema`."""
-    inner = parser.add_subparsers(required=True, metavar="WHAT")
+def add_check(inner: Any) -> None:
+    """The command beneath `edgectl schema`."""
     text = "what is wrong with a schema, with line and column; with --bindings also with its functions"
     check = inner.add_parser("check", help=text, description=text)
     check.add_argument("file", type=Path, metavar="FILE")

@@ -28,6 +28,10 @@ _ALERT = f"/{Kind.ALERT.value}/"
 class Wire(Protocol):
     """The connection a message came on: its answers go back there."""
 
+    @property
+    def packet_bytes_max(self) -> int:
+        """The largest packet that its broker takes."""
+
     def publish(self, message: Message) -> None:
         """Queues; harmless once the connection has ended."""
 

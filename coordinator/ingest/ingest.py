@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from coordinator.counters import Counters
 from coordinator.fleet.registry import Draft, Fleet, FleetFullError, Moment
-from coordinator.ingest.answer import acks
+from coordinator.ingest.answer import PACKET_BYTES_BESIDE, acks, payloads
 from coordinator.ingest.batch import BatchLimits, Pacing
 from coordinator.ingest.decode import Decoder, Facts, News
 from coordinator.ingest.inbox import Inbox, Item
@@ -31,7 +31,6 @@ from coordinator.store.store import (
 from runtime.backoff import Backoff
 from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Message
-from schemas.codec import encode_packed
 from schemas.documents import Reported
 from schemas.language.catalogue import Catalogue
 from schemas.messages import Birth, Closed, Heartbeat, Status
@@ -249,7 +248,9 @@ class Ingest:
         if items:
             wire = items[0].wire
             for node, ack in acks(work.rows, work.batch.refused, committed.closed):
-                wire.publish(Message(self._space.text(Topic(Kind.ACK, node)), encode_packed(ack)))
+                topic = self._space.text(Topic(Kind.ACK, node))
+                for payload in payloads(ack, wire.packet_bytes_max - PACKET_BYTES_BESIDE - len(topic)):
+                    wire.publish(Message(topic, payload))
             self._counters.acknowledged += len(work.rows)
             wire.acknowledge(*(item.delivery for item in items))
         if committed.fleet_events:

@@ -13,15 +13,16 @@ from collections.abc import Callable
 
 from coordinator.counters import Counters
 from coordinator.ingest.inbox import Inbox, Item
+from coordinator.link.announcements import Announcements
 from coordinator.store.store import Store
 from runtime.backoff import Backoff
 from runtime.calls.dispatcher import Dispatcher
 from runtime.errors import AuthError, EdgewrightError
-from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
-from schemas.codec import decode_document, encode_document, encode_event
+from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Message
+from schemas.codec import decode_document, encode_document
 from schemas.errors import RemoteWireError
 from schemas.messages import Presence, Status
-from schemas.topics import COORDINATOR, FLEET, Kind, Topic, TopicSpace
+from schemas.topics import COORDINATOR, Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +31,9 @@ RETRY_AUTH = Backoff(first_s=15.0, max_s=300.0)  # a person has to act: do not h
 STEADY_S = 30.0  # a connection that lasted this long starts the back-off anew
 OUTGOING_MAX = 20_000  # answers that wait for the broker; the oldest go first, their rows are sent and answered again
 INFLIGHT_MAX = 500
-ANNOUNCE_MAX = 100  # fleet events under way at a time
 GOODBYE_S = 2.0
 RESULT_BYTES_BESIDE = 1024  # topic, properties and headers of an answer, at most
 ROOM_MAX = 100  # messages that may wait before those that can be put off stay where they are
-EVENT_CONTENT_TYPE = "application/cloudevents+json"
 _BLOB = f"/{Kind.BLOB_UP.value}/"
 KINDS = (Kind.STATUS, Kind.BIRTH, Kind.HEARTBEAT, Kind.EVENT, Kind.ALERT, Kind.SYNC, Kind.RESULT, Kind.REPORTED)
 
@@ -57,6 +56,10 @@ class Channel:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def packet_bytes_max(self) -> int:
+        return self._connection.limits.packet_bytes_max
+
     def publish(self, message: Message, token: int = 0) -> None:
         self._waiting.append((message, token))
         self.pump()
@@ -76,6 +79,9 @@ class Channel:
             message, token = self._waiting.popleft()
             try:
                 mid = self._connection.publish(message)
+            except BrokerRefusedError as error:
+                log.error("link: not published: %s", error)  # and what waits behind it may well be smaller
+                continue
             except EdgewrightError as error:
                 log.debug("link: %s", error)  # the end of the connection is reported by `run`
                 return
@@ -114,9 +120,7 @@ class Subscriber:
         self._random = random.Random()
         self._late: asyncio.Task[None] | None = None
         self._answers = 0  # numbers of answers, which are tokens below 0: fleet events have theirs above
-        self._announcing: set[int] = set()  # sequences of fleet events under way
-        self._announcing_to = 0  # the highest of them so far
-        self.announced_seq = 0  # every fleet event up to here is with the broker
+        self._announcements = Announcements(store, space)
         self.problem = ""
         self.on_link: Callable[[bool], None] = lambda connected: None
         self.on_file: Callable[[Delivery, Channel], None] | None = None  # pieces of files, which are no rows
@@ -147,6 +151,11 @@ class Subscriber:
         """Says `offline` and ends `run`."""
         self._stopping.set()
 
+    @property
+    def announced_seq(self) -> int:
+        """Every fleet event up to here is with the broker."""
+        return self._announcements.announced_seq
+
     def publish_status(self, reason: str = "") -> None:
         """Presence; `reason` says what hinders us while we are online."""
         if self._channel is not None and not self._stopping.is_set():
@@ -172,14 +181,9 @@ class Subscriber:
 
     def announce(self) -> None:
         """Publishes the fleet events that are stored and not yet with the broker."""
-        if self._channel is None:
-            return
-        for event in self._store.unannounced(self._announcing_to, ANNOUNCE_MAX - len(self._announcing)):
-            seq = event.identity.seq
-            self._announcing.add(seq)
-            self._announcing_to = seq
-            topic = self._space.text(Topic(Kind.EVENT, FLEET, event.type))
-            self._channel.publish(Message(topic, encode_event(event), content_type=EVENT_CONTENT_TYPE), token=seq)
+        if self._channel is not None:
+            for seq, message in self._announcements.next(self._channel.packet_bytes_max):
+                self._channel.publish(message, token=seq)
 
     # ---- one session ----------------------------------------------------------------------------
 
@@ -195,8 +199,7 @@ class Subscriber:
         channel = Channel(connection, self._confirmed)
         await connection.connect()
         self._connection, self._channel = connection, channel
-        self._announcing.clear()
-        self._announcing_to = self.announced_seq
+        self._announcements.connected()
         self._dispatcher.answers.payload_bytes_max = connection.limits.packet_bytes_max - RESULT_BYTES_BESIDE
         try:
             await connection.subscribe(self._subscriptions())
@@ -302,8 +305,7 @@ class Subscriber:
         if seq < 0:
             self._dispatcher.puback(seq)
             return
-        self._announcing.discard(seq)
-        self.announced_seq = min(self._announcing, default=self._announcing_to + 1) - 1
+        self._announcements.confirmed(seq)
         self.announce()
 
     # ---- small things ---------------------------------------------------------------------------

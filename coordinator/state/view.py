@@ -31,14 +31,14 @@ class CoordinatorState:
 
     async def get(self, collection: str, key: str) -> Entry | None:
         rule = self._collections.find(collection).rule
-        return await self._store.run(lambda db: state.entry(db, collection, key, rule, machine_time()))
+        return await self._store.read(lambda db: state.entry(db, collection, key, rule, machine_time()))
 
     async def keys(self, collection: str, prefix: str = "") -> list[str]:
         return [entry.key for entry in await self.entries(collection, prefix)]
 
     async def entries(self, collection: str, prefix: str = "") -> list[Entry]:
         rule = self._collections.find(collection).rule
-        return await self._store.run(lambda db: state.entries(db, collection, prefix, rule, machine_time()))
+        return await self._store.read(lambda db: state.entries(db, collection, prefix, rule, machine_time()))
 
     async def forget_node(self, node: str) -> int:
         """A node is no more: nothing of what it wrote stays. Counts what went."""

@@ -21,32 +21,26 @@ class Fact(NamedTuple):
 def facts(
     db: sqlite3.Connection,
     *,
-    types: Sequence[str],
+    types: Sequence[str] = (),
     cameras: Sequence[str] = (),
     nodes: Sequence[str] = (),
     since_utc_ms: int = 0,
     until_utc_ms: int = 2**62,
     limit: int,
 ) -> list[Fact]:
-    """The newest that are meant, at most `limit`, in the order of their times. No camera or node named: any.
+    """The newest that are meant, at most `limit`, in the order of their times. No type, camera or node named: any.
 
     They are looked up by when they came, of which there is an index; nothing comes before it has happened.
     """
-    where = [f"type IN ({_marks(types)})", "received_utc_ms >= ?", "time_utc_ms >= ?", "time_utc_ms < ?"]
-    values: list[Any] = [*types, since_utc_ms - CLOCKS_APART_MS, since_utc_ms, until_utc_ms]
-    if nodes:
-        where.append(f"node IN ({_marks(nodes)})")
-        values += nodes
-    if cameras:
-        where.append(f"json_extract(data, '$.camera_id') IN ({_marks(cameras)})")
-        values += cameras
+    where = ["received_utc_ms >= ?", "time_utc_ms >= ?", "time_utc_ms < ?"]
+    values: list[Any] = [since_utc_ms - CLOCKS_APART_MS, since_utc_ms, until_utc_ms]
+    for column, names in (("type", types), ("node", nodes), ("json_extract(data, '$.camera_id')", cameras)):
+        if names:
+            where.append(f"{column} IN ({', '.join('?' * len(names))})")
+            values += names
     one = f"SELECT node, type, subject, time_utc_ms, data FROM {{}} WHERE {' AND '.join(where)}"
     found = db.execute(
         f"{one.format('events')} UNION ALL {one.format('samples')} ORDER BY time_utc_ms DESC LIMIT ?",
         (*values, *values, limit),
     ).fetchall()
     return [Fact(node, kind, subject, at, json.loads(data)) for node, kind, subject, at, data in reversed(found)]
-
-
-def _marks(items: Sequence[str]) -> str:
-    return ", ".join("?" * len(items))

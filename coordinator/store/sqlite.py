@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 import sqlite3
+import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
@@ -31,7 +32,7 @@ from coordinator.store.store import (
     runs,
 )
 from runtime.machine_time import machine_time
-from runtime.sqlite import Job, StorageError, Writer, connect, migrate, transaction
+from runtime.sqlite import Job, StorageError, Writer, connect, migrate, storage_errors, transaction
 from schemas.documents import Desired
 from schemas.identity import Identity, Lane
 from schemas.messages import Birth, Event
@@ -109,6 +110,8 @@ class SqliteStore:
         self._nodes = [_node(row) for row in db.execute(f"SELECT {_NODE_COLUMNS} FROM nodes")]
         self._unannounced = self._read_unannounced(db)
         self.document_hashes = documents.hashes(db)
+        self._reader = connect(path, read_only=True)
+        self._reading = threading.Lock()
         self._writer = Writer(db, name="store")
         self.calls = calls.open_journal(db, self._writer)
 
@@ -147,6 +150,15 @@ class SqliteStore:
         """Something else than a batch in a transaction of the writer. Raises StorageError."""
         return await asyncio.wrap_future(self._writer.submit(job))
 
+    async def read(self, question: Job[T]) -> T:
+        """Something that may take a while, beside the writer and not on the loop. Raises StorageError."""
+
+        def ask() -> T:
+            with self._reading, storage_errors("store"):
+                return question(self._reader)
+
+        return await asyncio.to_thread(ask)
+
     def run_now(self, job: Job[T]) -> T:
         """The same before the loop runs. Raises StorageError."""
         return self._writer.submit(job).result()
@@ -162,6 +174,8 @@ class SqliteStore:
 
     def close(self) -> None:
         self._writer.close()
+        with self._reading:
+            self._reader.close()
 
     # ---- in the writer's thread -----------------------------------------------------------------
 

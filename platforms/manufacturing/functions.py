@@ -25,6 +25,8 @@ async def process_video_stream(
         raise BadArgumentError("camera_id", f"no camera {camera_id!r} here ({names})")
     chosen(camera_id, pipeline, cameras.describe(camera_id)["streams"])  # before anything is started
     await cameras.start(camera_id)
+    if is_settled(found := _result(cameras, camera_id, pipeline)):
+        return found
     context.progress(None, "the stream is started, its first frame is awaited")
     try:
         async with asyncio.timeout(wait):

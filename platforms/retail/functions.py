@@ -8,6 +8,7 @@ from platforms.functions import at_start, function
 from platforms.retail.counting import Interval, pieces
 from platforms.retail.entrances import TYPES, customer_counts
 from platforms.retail.types import Camera, CustomerCount, Entrance, RetailSettings, TimeRange
+from schemas.language.validators import into
 from schemas.shape import ShapeError, fields_of, read
 
 STORES, ENTRANCES = "retail.stores", "retail.entrances"
@@ -51,7 +52,7 @@ def _range(time_range: TimeRange | None, last: float | None, now_ms: int) -> Int
 
 
 async def _entrances(context: Context, cameras: Sequence[Camera]) -> list[Entrance]:
-    known = [read(Entrance, e.value, strict=False) for e in await context.state.entries(ENTRANCES)]
+    known: list[Entrance] = [into(Entrance, entry.value) for entry in await context.state.entries(ENTRANCES)]
     found: list[Entrance] = []
     for number, camera in enumerate(cameras):
         entrance = _entrance(f"entrance_cameras[{number}]", camera, known)

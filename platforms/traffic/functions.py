@@ -8,6 +8,7 @@ from platforms.context import BadArgumentError, Context, FunctionError, ResultQu
 from platforms.functions import at_start, function
 from platforms.traffic.analysis import TYPES, Window, analyse
 from platforms.traffic.types import Approach, FlowAnalysis, IntersectionState, TrafficSettings
+from schemas.language.validators import into
 from schemas.shape import ShapeError, fields_of, read
 
 INTERSECTIONS, APPROACHES = "traffic.intersections", "traffic.approaches"
@@ -25,14 +26,13 @@ async def analyze_traffic_flow(
     length_ms = round(time_window * 1000)
     approaches = await _approaches(context, intersection_id)
     now = await _window(context, approaches, end_ms - length_ms, end_ms)
-    context.progress(0.5, "the window is read, next is the one before")
     before = await _window(context, approaches, end_ms - 2 * length_ms, end_ms - length_ms)
     return analyse(intersection_id, approaches, now, before)
 
 
 async def _approaches(context: Context, intersection_id: str) -> list[Approach]:
     entries = await context.state.entries(APPROACHES)
-    known = [read(Approach, entry.value, strict=False) for entry in entries]
+    known: list[Approach] = [into(Approach, entry.value) for entry in entries]
     found = [approach for approach in known if approach.intersection_id == intersection_id]
     if not found:
         names = ", ".join(sorted({approach.intersection_id or "" for approach in known})) or "there is none"

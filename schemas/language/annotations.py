@@ -1,6 +1,7 @@
 """The annotations: one table says what each may mark and which arguments it takes."""
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
@@ -16,6 +17,9 @@ class Mark(Flag):
     PARAMETER = auto()  # of a function or an event
     TYPE = auto()  # `type Name = …`
     RECORD = auto()
+    ENUM = auto()
+    CHOICE = auto()  # a value of an enum
+    WORD = auto()  # in a list of names
     FUNCTION = auto()
     EVENT = auto()
     COLLECTION = auto()
@@ -62,11 +66,21 @@ def _text(arguments: Sequence[Value]) -> str | None:
 def _pattern(arguments: Sequence[Value]) -> str | None:
     if wrong := _text(arguments):
         return wrong
+    pattern = str(arguments[0])
+    if found := _PYTHON_ONLY.search(pattern):
+        return f"a regular expression that JSON Schema has too; it does not have {found[0]}"
     try:
-        re.compile(str(arguments[0]))
-    except (re.error, RecursionError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            re.compile(pattern)
+    except (re.error, RecursionError, OverflowError, Warning) as error:
         return f"a regular expression ({error})"
     return None
+
+
+# What ECMA 262 lacks or means otherwise: named groups, flags, comments and conditions, ends of the text, possessive
+# and atomic repetition.
+_PYTHON_ONLY = re.compile(r"\(\?P|\(\?[aiLmsux-]|\(\?#|\(\?\(|\(\?>|(?<!\\)(?:\\\\)*\\[AZ]|(?<!\\)[*+?}]\+")
 
 
 def _time(arguments: Sequence[Value]) -> str | None:
@@ -102,7 +116,11 @@ ANNOTATIONS: dict[str, Known] = {
     "personal": Known(
         VALUES | Mark.RECORD | Mark.FUNCTION | Mark.EVENT | Mark.COLLECTION, _none, "must not leave the node"
     ),
-    "deprecated": Known(VALUES | Mark.FUNCTION | Mark.EVENT, _text, "still there; the text says what to use instead"),
+    "deprecated": Known(
+        Mark.FIELD | Mark.PARAMETER | Mark.FUNCTION | Mark.EVENT,
+        _text,
+        "still there; the text says what to use instead",
+    ),
     "edge": Known(Mark.FUNCTION, _none, "hosted by nodes"),
     "cloud": Known(Mark.FUNCTION, _none, "hosted by the coordinator"),
     "any": Known(Mark.FUNCTION, _none, "hosted by a node that can, else by the coordinator"),
@@ -121,6 +139,9 @@ MARK_NAMES = {
     Mark.PARAMETER: "a parameter",
     Mark.TYPE: "a type",
     Mark.RECORD: "a record",
+    Mark.ENUM: "an enum",
+    Mark.CHOICE: "a value of an enum",
+    Mark.WORD: "a name in a list",
     Mark.FUNCTION: "a function",
     Mark.EVENT: "an event",
     Mark.COLLECTION: "a collection of the state",
@@ -136,6 +157,9 @@ class Notes:
 
     def has(self, name: str) -> bool:
         return name in self.by_name
+
+    def without(self, name: str) -> "Notes":
+        return Notes({one: note for one, note in self.by_name.items() if one != name})
 
     def argument(self, name: str) -> Value | None:
         """The only argument of the annotation; None without it."""

@@ -11,7 +11,7 @@ from schemas.language import asyncapi_parts as parts
 from schemas.language.asyncapi_examples import alert_examples, command_examples, event_examples, result_examples
 from schemas.language.asyncapi_parts import EVENT_TYPE, JSON_TYPE, Json
 from schemas.language.contract import EXAMPLES, contract
-from schemas.language.describe import span
+from schemas.language.describe import span, spoken_types
 from schemas.language.json_schema import definitions, fields_schema, json_schema
 from schemas.language.schema import EventType, FunctionType, Placement, Schema, references
 from schemas.messages import Severity
@@ -118,11 +118,7 @@ class _Document:
 
         Where another platform has another type of the same name, all of this one's bear its name before theirs.
         """
-        used = [one.type for function in schema.functions.values() for one in function.parameters]
-        used += [function.returns for function in schema.functions.values() if function.returns is not None]
-        used += [one.type for event in schema.events.values() for one in event.fields]
-        used += [type_ for one in schema.state.values() for type_ in (one.key, one.value)]
-        names = sorted({name for type_ in used for name in references(type_)})
+        names = sorted({name for type_ in spoken_types(schema) for name in references(type_)})
         found = self._definitions(schema, names, "")
         if any(self._schemas.get(name, one) != one for name, one in found.items()):
             found = self._definitions(schema, names, f"{schema.name}.")

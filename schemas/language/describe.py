@@ -1,5 +1,8 @@
-"""What a type allows, in words, for whoever reads an exported document."""
+"""What a schema's types allow, in words, and which of them a platform uses: for the exporters."""
 
+from collections.abc import Iterator
+
+from schemas.language.json_schema import mentioned
 from schemas.language.schema import (
     AliasType,
     Field,
@@ -7,11 +10,13 @@ from schemas.language.schema import (
     Limits,
     ListOf,
     MapOf,
+    NamedType,
     Nullable,
     Ref,
     Scalar,
     Schema,
     Type,
+    references,
 )
 
 _WORDS = {
@@ -22,10 +27,29 @@ _WORDS = {
 }
 
 
-def limits_of(schema: Schema, type_: Type) -> Limits:
-    """The limits of a type, other names and `?` looked through."""
-    bare = bare_type(schema, type_)
-    return bare.limits if isinstance(bare, Scalar | ListOf | MapOf) else Limits()
+def spoken_types(schema: Schema) -> Iterator[Type]:
+    """The types of what is said and kept: parameters, results, fields of events, keys and values of the state."""
+    for function in schema.functions.values():
+        yield from (one.type for one in function.parameters)
+        if function.returns is not None:
+            yield function.returns
+    for event in schema.events.values():
+        yield from (one.type for one in event.fields)
+    for collection in schema.state.values():
+        yield from (collection.key, collection.value)
+
+
+def used_types(schema: Schema) -> dict[str, NamedType]:
+    """The platform's own types, and of imported ones those that it mentions, one through another; in their order."""
+    waiting = [name for name, one in schema.types.items() if one.module == schema.name]
+    waiting += [name for type_ in spoken_types(schema) for name in references(type_)]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += mentioned(schema.types[name])
+    return {name: one for name, one in schema.types.items() if name in found}
 
 
 def bare_type(schema: Schema, type_: Type) -> Type:
@@ -56,6 +80,8 @@ def allowed(schema: Schema, type_: Type, unit: str = "") -> str:
     if not isinstance(bare, Scalar | ListOf | MapOf):
         return ""
     limits, said = bare.limits, []
+    if isinstance(bare, Scalar) and bare.kind is Kind.DURATION and not unit and limits != Limits():
+        unit = "s"
     if span := _span(limits.least, limits.most):
         said.append(f"{span} {unit}".rstrip())
     elif unit:

@@ -5,6 +5,7 @@ type (`spoken`) has `5m` where one on the wire has 300 seconds.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,9 +46,8 @@ def example(schema: Schema, type_: Type, name: str = "", *, spoken: bool = False
 def example_of(
     schema: Schema, fields: Sequence[Field], *, spoken: bool = False, brief: bool = False
 ) -> dict[str, Any]:
-    """An object with these fields: arguments, the data of an event. `brief`: with those alone that must be there."""
-    wanted = [one for one in fields if one.required] if brief else fields
-    return _Maker(schema, spoken).fields(wanted, ())
+    """An object with these fields: arguments, the data of an event. `brief`: with what must be there, no more."""
+    return _Maker(schema, spoken, brief).fields(fields, ())
 
 
 def example_key(schema: Schema, key: Type, name: str = "") -> str:
@@ -59,10 +59,11 @@ def example_key(schema: Schema, key: Type, name: str = "") -> str:
 class _Maker:
     schema: Schema
     spoken: bool
+    brief: bool = False
     made: list[None] = field(default_factory=list)  # one for each value so far
 
     def fields(self, fields: Sequence[Field], above: tuple[str, ...]) -> dict[str, Any]:
-        return {one.name: self._field(one, above) for one in fields}
+        return {one.name: self._field(one, above) for one in fields if one.required or not self.brief}
 
     def _field(self, one: Field, above: tuple[str, ...]) -> Any:
         if one.default is not None and not one.required:
@@ -209,7 +210,10 @@ def _text(limits: Limits, wanted: str, name: str) -> str:
     if least > TEXT_CHARS_MAX:
         raise NoExampleError(f"{name}: an example has at most {TEXT_CHARS_MAX} characters")
     if limits.pattern:
-        found = matching(limits.pattern, least, most)
+        is_one = (
+            re.fullmatch(limits.pattern, wanted) and len(wanted) >= least and (most is None or len(wanted) <= most)
+        )
+        found = wanted if is_one else matching(limits.pattern, least, most)
         if found is None:
             raise NoExampleError(f"{name}: no text was found that matches {limits.pattern}")
         return found

@@ -1,13 +1,13 @@
 """Files to schemas: reads a `.edge` file and those it imports. The one place of the language that opens files."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas.language import platform
 from schemas.language.limits import FILE_BYTES_MAX, IMPORTS_MAX
-from schemas.language.parse import parse
-from schemas.language.problems import Problem, SchemaError, Severity
+from schemas.language.parse import Parsed, parse_what_can_be
+from schemas.language.problems import Problem, SchemaError
 from schemas.language.schema import Schema
 from schemas.language.tree import File, Import, Place
 
@@ -35,56 +35,76 @@ def load(path: Path, find: Find = lambda name: None) -> Loaded:
 def load_text(text: str, name: str = "text", find: Find = lambda name: None, *, folder: Path | None = None) -> Loaded:
     """The same of a text; paths of imports go from `folder`."""
     loader = _Loader(find)
-    return loader.build(parse(text, f"{name}{SUFFIX}"), name, folder or Path())
+    return loader.build(parse_what_can_be(text, f"{name}{SUFFIX}"), name, folder or Path())
 
 
 class _Loader:
     def __init__(self, find: Find) -> None:
         self._find = find
-        self._done: dict[Path, Loaded] = {}
+        self._done: dict[Path, Loaded | None] = {}  # None: what is wrong with it is told already
         self._under_way: list[Path] = []
 
     def load(self, path: Path) -> Loaded:
         path = path.resolve()
         if path in self._done:
-            return self._done[path]
+            if (found := self._done[path]) is None:
+                raise SchemaError([])
+            return found
         self._under_way.append(path)
+        self._done[path] = None
         try:
-            loaded = self.build(parse(read_text(path), str(path)), path.stem, path.parent)
+            loaded = self.build(parse_what_can_be(read_text(path), str(path)), path.stem, path.parent)
         finally:
             self._under_way.pop()
         self._done[path] = loaded
         return loaded
 
-    def build(self, file: File, name: str, folder: Path) -> Loaded:
-        problems: list[Problem] = []
+    def build(self, parsed: Parsed, name: str, folder: Path) -> Loaded:
+        """Raises SchemaError with what is wrong with it and with what it imports."""
+        file, damage = parsed.file, parsed.damage
+        elsewhere: list[Problem] = []
+        here: list[Problem] = list(parsed.problems)
         imported: dict[str, Schema] = {}
         for one in file.imports:
+            if one.place.line in damage.lines:
+                damage = replace(damage, anything=True)
+                continue
             try:
                 schema = self._import(one, file, folder).schema
             except SchemaError as error:
-                problems += error.problems
+                damage = replace(damage, anything=True)
+                elsewhere += [problem for problem in error.problems if problem.file != file.name]
+                here += [problem for problem in error.problems if problem.file == file.name]
             else:
                 if schema.name in imported:
-                    problems.append(_at(file, one, f"{schema.name} is imported twice", "leave one out"))
+                    here.append(_at(file, one, f"{schema.name} is imported twice", "leave one out"))
                 imported[schema.name] = schema
-        if problems:
-            raise SchemaError(problems)  # what its names mean is not known; what else is wrong comes after
-        schema, scope = platform.build(file, name, imported)
-        if any(problem.severity is Severity.ERROR for problem in scope.problems):
-            raise SchemaError(scope.problems)
-        return Loaded(schema, file, imported, tuple(scope.problems))
+        schema, scope = platform.build(file, name, imported, damage)
+        here = sorted([*here, *scope.problems], key=lambda problem: problem.place)
+        problems = [*elsewhere, *here]
+        if damage.anything or any(problem.is_error for problem in problems):
+            raise SchemaError(problems)
+        return Loaded(schema, file, imported, tuple(problems))
 
     def _import(self, one: Import, file: File, folder: Path) -> Loaded:
-        path = folder / one.target if one.is_path else self._named(one, folder)
-        if path is None or not path.is_file():
+        try:
+            path = folder / one.target if one.is_path else self._named(one, folder)
+            is_there = path is not None and path.is_file()
+            resolved = path.resolve() if path is not None else None
+        except (OSError, RuntimeError, ValueError) as error:  # no name of a file, or links in a circle
+            raise SchemaError([_at(file, one, f"{one.target[:80]} cannot be opened: {error}", "")]) from error
+        if one.is_path and (not one.target.endswith(SUFFIX) or Path(one.target).is_absolute()):
+            hint = f'write import "name{SUFFIX}", with the way from the folder of this file'
+            raise SchemaError([_at(file, one, f"{one.target[:80]} is no path of a {SUFFIX} file", hint)])
+        if path is None or not is_there:
             what = f"there is no file {path}" if one.is_path else f"there is no platform {one.target}"
             hint = "" if one.is_path else f"put {one.target}{SUFFIX} beside this file, or install the platform"
             raise SchemaError([_at(file, one, what, hint)])
-        if path.resolve() in self._under_way:
-            way = " → ".join(step.name for step in (*self._under_way, path))
+        if resolved in self._under_way:
+            names = [step.name for step in self._under_way[self._under_way.index(resolved) :]]
+            way = " → ".join([*names, path.name])
             raise SchemaError([_at(file, one, f"files import each other in a circle: {way}", "move what both need")])
-        if len(self._done) >= IMPORTS_MAX:
+        if len(self._done) > IMPORTS_MAX:
             raise SchemaError([_at(file, one, f"more than {IMPORTS_MAX} files are imported", "put some together")])
         return self.load(path)
 

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from schemas.fields import Owner, Rule
 from schemas.language import tree
 from schemas.language.annotations import Mark, Notes
-from schemas.language.build import Scope, nearest
+from schemas.language.build import Scope, nearest, place_of_import, shortened_list
+from schemas.language.reach import mentioned, reached
+from schemas.language.recover import NO_DAMAGE, Damage
 from schemas.language.schema import (
     CollectionType,
-    EnumType,
     EventType,
     FunctionType,
     Kind,
+    ListOf,
     MapOf,
-    OpaqueType,
+    Nullable,
     Placement,
     RecordType,
     Scalar,
@@ -23,12 +25,15 @@ from schemas.language.schema import (
 
 GROUPS = ("workloads", "analytics_types", "data_sources")
 SECTIONS = ("platform_name", "edge_node_types", *GROUPS, "functions", "state", "events")
+TITLE_CHARS_MAX = 200
 NODE, COORDINATOR = "node", "coordinator"
 
 
-def build(file: tree.File, name: str, imported: Mapping[str, Schema]) -> tuple[Schema, Scope]:
+def build(
+    file: tree.File, name: str, imported: Mapping[str, Schema], damage: Damage = NO_DAMAGE
+) -> tuple[Schema, Scope]:
     """The schema of a file whose imports are built already; what is wrong with it is in the scope's `problems`."""
-    scope = Scope(file, name, imported)
+    scope = Scope(file, name, imported, damage)
     blocks = file.platforms
     for block in blocks[1:]:
         scope.wrong(block.place, "a file has one edge_computing block", "put the second one in a file of its own")
@@ -44,8 +49,43 @@ def build(file: tree.File, name: str, imported: Mapping[str, Schema]) -> tuple[S
         scope.check_defaults(schema, function.parameters)
     for event in schema.events.values():
         scope.check_defaults(schema, event.fields)
-    scope.problems.sort(key=lambda problem: problem.place)
+    if not damage:
+        _warn_of_unused(scope, schema, imported)
+    scope.finish()
     return schema, scope
+
+
+SETTINGS = "_Settings"
+
+
+def _warn_of_unused(scope: Scope, schema: Schema, imported: Mapping[str, Schema]) -> None:
+    """A file that imports nothing, or has no platform, may be there for others: its types count as used."""
+    used = reached(schema.types, _messages(schema))
+    if schema.platform and imported:
+        for name in sorted(scope.types.keys() - used):
+            if name.endswith(SETTINGS):
+                continue  # a table of the configuration
+            place = scope.place(name)
+            if place is not None:
+                scope.warn(place, f"no message holds a {name}", "leave it out, or use it")
+    mine = [type_ for type_ in schema.types.values() if type_.module == schema.name]
+    used |= {name for type_ in mine for name in mentioned(type_)}
+    sources = {source for event in schema.events.values() for source in event.sources}
+    for other in imported.values():
+        words = {word for words in other.groups.values() for word in words}
+        names = {*other.types, *other.functions, *other.events, *words}
+        if not names & {*used, *schema.functions, *schema.events, *sources}:
+            text = f"nothing of {other.name} is used"
+            scope.warn(place_of_import(scope.file, other.name), text, "leave the import out")
+
+
+def _messages(schema: Schema) -> list[Type]:
+    """The types of all that is sent."""
+    fields = [one for function in schema.functions.values() for one in function.parameters]
+    fields += [one for event in schema.events.values() for one in event.fields]
+    found = [one.type for one in fields]
+    found += [function.returns for function in schema.functions.values() if function.returns is not None]
+    return found + [type_ for one in schema.state.values() for type_ in (one.key, one.value)]
 
 
 class _Block:
@@ -72,8 +112,10 @@ class _Block:
         groups = {group: self._words(group) for group in GROUPS if group in self._sections}
         functions = self._functions()
         names = {*functions, *(word for words in groups.values() for word in words)}
+        hosts = {name: one.placement for name, one in functions.items()}
         for schema in self._imported.values():
             names |= {*schema.functions, *(word for words in schema.groups.values() for word in words)}
+            hosts = {name: one.placement for name, one in schema.functions.items()} | hosts
         schema = Schema(
             scope.module,
             block.name,
@@ -82,7 +124,7 @@ class _Block:
             self._words("edge_node_types"),
             groups,
             functions,
-            self._events(names, functions),
+            self._events(names, hosts),
             self._state(),
             scope.types,
             imports,
@@ -94,11 +136,16 @@ class _Block:
     def _title(self) -> str:
         section = self._sections.get("platform_name")
         if section is None:
-            self._scope.wrong(self._block.place, f"{self._block.name} has no platform_name", 'add platform_name: "…"')
+            if not self._scope.damage.has("platform_name"):
+                text = f"{self._block.name} has no platform_name"
+                self._scope.wrong(self._block.place, text, 'add platform_name: "…"')
             return self._block.name
         if not isinstance(section.value, str):
             self._scope.wrong(section.place, "platform_name is a text", 'write platform_name: "…"')
             return self._block.name
+        if not 0 < len(section.value.strip()) <= TITLE_CHARS_MAX:
+            hint = f"write 1 to {TITLE_CHARS_MAX} characters"
+            self._scope.wrong(section.place, "platform_name is empty or too long", hint)
         return section.value
 
     def _entries(self, name: str) -> Sequence[tree.Entry]:
@@ -116,6 +163,7 @@ class _Block:
                 self._scope.wrong(one.place, f"{one.name} is there twice", f"it is in line {line} already")
             else:
                 found[one.name] = one
+        self._scope.check_case([(one.name, one.place) for one in found.values()], name.removesuffix("s"))
         return tuple(found.values())
 
     def _words(self, name: str) -> tuple[str, ...]:
@@ -123,7 +171,7 @@ class _Block:
         for one in entries:
             if one.parameters is not None:
                 self._scope.wrong(one.place, f"{name} are names", f"write {one.name} without parentheses")
-            self._scope.notes(one.annotations, Mark.PLATFORM)
+            self._scope.notes(one.annotations, Mark.WORD)
         return tuple(one.name for one in entries)
 
     # ---- functions ------------------------------------------------------------------------------
@@ -133,8 +181,15 @@ class _Block:
         for one in self._entries("functions"):
             if one.parameters is None:
                 self._scope.wrong(one.place, f"{one.name} has no parameters", f"write {one.name}()")
+            self._check_leaf(one)
             found[one.name] = self._function(one)
         return found
+
+    def _check_leaf(self, one: tree.Entry) -> None:
+        """The name is the last level of topics."""
+        if one.name.startswith("_"):
+            hint = f"write {one.name.lstrip('_') or 'a word'}"
+            self._scope.wrong(one.place, f"{one.name} cannot be the last level of a topic: it begins with _", hint)
 
     def _function(self, one: tree.Entry) -> FunctionType:
         scope = self._scope
@@ -165,7 +220,7 @@ class _Block:
 
     # ---- events ---------------------------------------------------------------------------------
 
-    def _events(self, names: Iterable[str], functions: Mapping[str, FunctionType]) -> dict[str, EventType]:
+    def _events(self, names: Iterable[str], hosts: Mapping[str, Placement]) -> dict[str, EventType]:
         known = {*names, NODE, COORDINATOR}
         found = {}
         for one in self._entries("events"):
@@ -175,26 +230,33 @@ class _Block:
                 self._scope.wrong(
                     one.returns.place, f"{one.name} is an event: it returns nothing", "leave the type out"
                 )
-            found[one.name] = self._event(one, known, functions)
+            self._check_leaf(one)
+            found[one.name] = self._event(one, known, hosts)
         return found
 
-    def _event(self, one: tree.Entry, known: set[str], functions: Mapping[str, FunctionType]) -> EventType:
+    def _event(self, one: tree.Entry, known: set[str], hosts: Mapping[str, Placement]) -> EventType:
         scope = self._scope
         notes = scope.notes(one.annotations, Mark.EVENT)
         sources = notes.words("source")
         if not sources and not scope.short_form and not self._is_shared_event(one.name):
             hint = "say who tells it: @source(node), @source(coordinator), or functions or workloads of this platform"
             scope.wrong(one.place, f"{one.name} has no source", hint)
-        for source in sources:
-            if source not in known:
-                hint = nearest(source, known) or f"there are {', '.join(sorted(known))}"
+        for source in dict.fromkeys(sources):
+            if sources.count(source) > 1:
+                scope.wrong(notes.by_name["source"].place, f"{source} is a source twice", "leave one out")
+            if source not in known and not scope.damage.has(source) and not scope.damage.has("import"):
+                hint = nearest(source, known) or f"there are {shortened_list(sorted(known))}"
                 scope.wrong(notes.by_name["source"].place, f"there is no {source} that could tell {one.name}", hint)
+        placement = _placement_of(sources, hosts)
+        if notes.has("personal") and placement is Placement.CLOUD:
+            text = f"{one.name} is @personal, so it must not leave the node, and the coordinator alone tells it"
+            scope.wrong(one.place, text, "leave @personal out, or let a node tell it")
         qos = notes.argument("qos")
         return EventType(
             one.name,
             scope.fields(one.parameters or (), Mark.PARAMETER),
             sources,
-            _placement_of(sources, functions),
+            placement,
             qos if isinstance(qos, int) else 1,
             notes.seconds("keep"),
             notes.has("personal"),
@@ -227,37 +289,47 @@ class _Block:
     def _collection(self, one: tree.Member) -> CollectionType | None:
         scope = self._scope
         notes = scope.notes(one.annotations, Mark.COLLECTION)
-        type_ = scope.type(one.type)
+        type_ = scope.bare(scope.type(one.type))
+        scope.check_body(one)
+        if one.name.startswith("_"):
+            hint = f"write {one.name.lstrip('_') or 'a word'}"
+            scope.wrong(one.place, "names that begin with _ are the contract's own", hint)
         if one.default is not None:
             scope.wrong(one.place, f"{one.name} has a default", "a collection begins empty; leave it out")
         if not isinstance(type_, MapOf):
             scope.wrong(one.type.place, f"{one.name} is no map", "write Map[Key, Value]")
             return None
-        self._check_key(one, type_.key)
         owner = Owner(notes.text("owner") or Owner.NODE)
         if notes.has("personal") and owner is not Owner.NODE:
             text = f"{one.name} is @personal, so it must not leave the node, and is not owned by the node alone"
             scope.wrong(one.place, text, "write @owner(node)")
+        rule = Rule(notes.text("merge") or Rule.LAST_WRITER)
+        if notes.has("merge"):
+            self._check_merge(notes.by_name["merge"].place, owner, rule, type_.value)
         return CollectionType(
             one.name,
             type_.key,
             type_.value,
             owner,
-            Rule(notes.text("merge") or Rule.LAST_WRITER),
+            rule,
             notes.has("personal"),
             one.doc,
             scope.module,
             one.place,
         )
 
-    def _check_key(self, one: tree.Member, key: Type) -> None:
-        bare = Schema("", types=self._scope.types).bare(key)
-        named = Schema("", types=self._scope.types).named(key)
-        is_text = isinstance(bare, Scalar) and bare.kind in (Kind.STRING, Kind.INTEGER, Kind.JSON)
-        is_open = isinstance(named, EnumType | OpaqueType)
-        if not is_text and not is_open:
-            hint = "a key is a String, an Integer, an enum, or another name for one"
-            self._scope.wrong(one.type.arguments[0].place, f"{one.type.arguments[0]} cannot be a key", hint)
+    def _check_merge(self, place: tree.Place, owner: Owner, rule: Rule, value: Type) -> None:
+        scope = self._scope
+        if owner is Owner.COORDINATOR:  # of nodes there are many
+            scope.wrong(place, "@merge says nothing: the coordinator alone writes it", "leave it out")
+            return
+        bare = scope.bare(value)
+        bare = scope.bare(bare.inner) if isinstance(bare, Nullable) else bare
+        kind = bare.kind if isinstance(bare, Scalar) else None
+        if rule is Rule.MAX and kind not in (Kind.INTEGER, Kind.FLOAT, Kind.DURATION, Kind.TIMESTAMP, Kind.JSON):
+            scope.wrong(place, "@merge(max) needs numbers", "take another rule")
+        if rule is Rule.UNION and not isinstance(bare, ListOf) and kind is not Kind.JSON:
+            scope.wrong(place, "@merge(union) needs lists", "take another rule")
 
     # ---- with other platforms -------------------------------------------------------------------
 
@@ -278,19 +350,14 @@ class _Block:
                     self._scope.wrong(schema.events[name].place, f"{name} is another event in {other.name}", hint)
 
 
-def _placement_of(sources: Sequence[str], functions: Mapping[str, FunctionType]) -> Placement:
+def _placement_of(sources: Sequence[str], hosts: Mapping[str, Placement]) -> Placement:
     """Where an event is said: by the coordinator alone, by nodes alone, or by either."""
-    clouds = {name for name in sources if name == COORDINATOR or _placed(functions, name) is Placement.CLOUD}
-    if any(_placed(functions, name) is Placement.ANY for name in sources):
+    clouds = {name for name in sources if name == COORDINATOR or hosts.get(name) is Placement.CLOUD}
+    if any(hosts.get(name) is Placement.ANY for name in sources):
         return Placement.ANY
     if clouds and len(clouds) == len(sources):
         return Placement.CLOUD
     return Placement.ANY if clouds else Placement.EDGE
-
-
-def _placed(functions: Mapping[str, FunctionType], name: str) -> Placement | None:
-    found = functions.get(name)
-    return found.placement if found is not None else None
 
 
 def _int(value: object) -> int:

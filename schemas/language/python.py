@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from schemas.language.describe import allowed, bare_type, span, unit_of
+from schemas.language.describe import allowed, bare_type, span, unit_of, used_types
 from schemas.language.python_names import BUILT_IN, RESERVED, Names, class_name, member_name, snake_name
 from schemas.language.python_text import clean, docstring, note, quoted, signature, statement, width
 from schemas.language.schema import (
@@ -51,6 +51,7 @@ _PLACES = {
     Placement.CLOUD: ("CloudFunctions", "Functions that the coordinator hosts."),
     Placement.ANY: ("AnyFunctions", "Functions that a node hosts if it can, else the coordinator."),
 }
+PERSONAL = "personal: does not leave the node"
 COLUMNS_MAX = 118  # beyond that a line is told to ruff
 
 
@@ -69,7 +70,7 @@ class _Module:
     scope: Names = field(default_factory=lambda: Names(RESERVED))
 
     def text(self) -> str:
-        for name in self.schema.types:
+        for name in used_types(self.schema):
             self.names[name] = self.scope.claim(class_name(name))
         blocks = [block for block in self._blocks() if block]
         body = blocks[0][0] if blocks else ""
@@ -85,7 +86,7 @@ class _Module:
 
     def _blocks(self) -> Iterator[tuple[str, bool]]:
         """Each top-level piece, and whether it is a class. Enums first: defaults name their members."""
-        types = list(self.schema.types.values())
+        types = list(used_types(self.schema).values())
         for one in types:
             if isinstance(one, EnumType):
                 yield self._enum(one), True
@@ -96,7 +97,8 @@ class _Module:
             waiting.remove(one)
         for one in types:
             if isinstance(one, RecordType):
-                yield self._record(one.name, self.names[one.name], one.fields, one.doc), True
+                doc = _paragraphs(one.doc or f"`{one.name}`.", f"{PERSONAL.capitalize()}." if one.personal else "")
+                yield self._record(self.names[one.name], one.fields, doc), True
                 self.out.add(one.name)
         for one in waiting:
             yield self._alias(one), False
@@ -180,17 +182,16 @@ class _Module:
             else:
                 self.used.add("TypeAlias")
                 line = f'{name}: TypeAlias = "{made}"'
-            lines = statement(line, self._note(one.type, one.unit))
+            lines = statement(line, note(self._note(one.type, one.unit), PERSONAL if one.personal else ""))
             self.out.add(one.name)
         return "\n".join([*lines, *docstring(one.doc, "")])
 
     # ---- records and events ---------------------------------------------------------------------
 
-    def _record(self, wire: str, name: str, fields: Sequence[Field], doc: str) -> str:
+    def _record(self, name: str, fields: Sequence[Field], doc: str) -> str:
         self.used.add("dataclass")
         lines = ["@dataclass(frozen=True, slots=True, kw_only=True)", f"class {name}:"]
-        said = docstring(doc or f"`{wire}`{'' if fields else ': it has no fields'}.", "    ")
-        lines += [*said, *([""] if fields else [])]
+        lines += [*docstring(doc, "    "), *([""] if fields else [])]
         scope = Names(self.names.values())
         for one in fields:
             own = scope.claim(one.name)
@@ -237,8 +238,7 @@ class _Module:
 
     def _field_note(self, one: Field, own: str) -> str:
         renamed = f"`{one.name}` on the wire" if own != one.name else ""
-        personal = "personal: does not leave the node" if one.personal else ""
-        return note(renamed, self._note(one.type, unit_of(self.schema, one)), personal)
+        return note(renamed, self._note(one.type, unit_of(self.schema, one)), PERSONAL if one.personal else "")
 
     def _note(self, type_: Type, unit: str) -> str:
         bare = bare_type(self.schema, type_)
@@ -255,7 +255,7 @@ class _Module:
             if name in self.names.values():
                 name = f"{name}Event"
             found[one.name] = self.scope.claim(name)
-            yield self._record(one.name, found[one.name], one.fields, self._event_doc(one)), True
+            yield self._record(found[one.name], one.fields, self._event_doc(one)), True
         if found:
             lines = ["EVENTS = {", *(f"    {quoted(name)}: {python}," for name, python in found.items()), "}"]
             yield "\n".join([*lines, '"""By the type of the CloudEvent whose `data` it is."""']), False
@@ -263,7 +263,8 @@ class _Module:
     def _event_doc(self, one: EventType) -> str:
         told = f"Told by {', '.join(one.sources)}." if one.sources else ""
         gone = f"Deprecated: {one.deprecated}" if one.deprecated else ""
-        return _paragraphs(one.doc or f"Event `{one.name}`.", told, gone)
+        personal = f"{PERSONAL.capitalize()}." if one.personal else ""
+        return _paragraphs(one.doc or f"Event `{one.name}`.", told, personal, gone)
 
     def _state(self) -> str:
         self.used |= {"dataclass", "field"}

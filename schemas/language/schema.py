@@ -170,6 +170,7 @@ class OpaqueType:
     doc: str = ""
     module: str = ""
     place: Place = field(default=Place(), compare=False)
+    personal: bool = False
 
 
 NamedType = RecordType | EnumType | AliasType | OpaqueType

@@ -3,7 +3,7 @@
 Lines and columns count from 1, columns in characters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 
@@ -91,6 +91,7 @@ class Member:
     body: tuple["Member", ...] | None = None
     doc: str = ""
     place: Place = Place()  # of the name
+    end: Place = Place()  # of the body's last bracket
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Record:
     annotations: tuple[Annotation, ...] = ()
     doc: str = ""
     place: Place = Place()
+    end: Place = Place()  # of the last bracket
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Enum:
     annotations: tuple[Annotation, ...] = ()
     doc: str = ""
     place: Place = Place()
+    end: Place = Place()  # of the last bracket
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ class Entry:
     annotations: tuple[Annotation, ...] = ()
     doc: str = ""
     place: Place = Place()
+    end: Place = Place()  # of the signature's last character
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,7 @@ class Section:
     value: "str | tuple[Entry, ...] | tuple[Member, ...]"
     doc: str = ""
     place: Place = Place()
+    end: Place = Place()  # of the last bracket
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,7 @@ class Platform:
     annotations: tuple[Annotation, ...] = ()
     doc: str = ""
     place: Place = Place()
+    end: Place = Place()  # of the last bracket
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +203,21 @@ class Comment:
 
     @property
     def is_doc(self) -> bool:
-        return self.text.startswith("///")
+        return self.text.startswith("///") and not self.text.startswith("////")
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file. `name` is for messages; `comments` are all of them in order, documentation included."""
+    """One file. `name` is for messages; `comments` are all of them in order, documentation included.
+
+    `documented` has the comments that document something by the place of its name.
+    """
 
     name: str
     declarations: tuple[Declaration, ...]
     comments: tuple[Comment, ...] = ()
     text: str = field(default="", repr=False, compare=False)
+    documented: Mapping[Place, tuple[Comment, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, kind: type) -> Iterator[Declaration]:
         return (one for one in self.declarations if isinstance(one, kind))

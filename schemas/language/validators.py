@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, ForwardRef, Literal, TypeVar
 
 import msgspec
@@ -22,7 +23,7 @@ from msgspec import Meta
 
 from schemas.language.check import DEPTH_MAX, InvalidError, Reader
 from schemas.language.json_schema import BASE64, mentioned
-from schemas.language.openness import Openness, is_plain
+from schemas.language.openness import Look, Openness
 from schemas.language.scalars import INTEGER_LEAST, INTEGER_MOST
 from schemas.language.schema import (
     AliasType,
@@ -48,7 +49,7 @@ _FLOAT_MOST = 1.7976931348623157e308
 _WHOLE_KEY = r"^(?:0|-?[1-9][0-9]{0,17})\Z"  # longer ones are looked at slowly
 _RECORDS = "__records__"  # in each compiled record: all of them by name, for those that mention each other
 _ITEM = "item"
-_KEPT = (bytes, bytearray)  # not turned into texts: JSON has none, so they are refused
+_KEPT = (bytes, bytearray, datetime)  # not turned into texts: JSON has none of them, so they are refused
 _REFUSED = (msgspec.DecodeError, RecursionError, TypeError, ValueError)  # a ValidationError is a DecodeError
 
 
@@ -61,7 +62,7 @@ class _Quick:
     closed_wire: Any  # the same two for bytes
     tolerant_wire: Any
     is_wrapped: bool  # the first two have the value as their only field
-    is_open: bool  # anything may stand somewhere in it, or it may be nested in itself
+    look: Look | None  # at the places where anything may stand, or where it may be nested in itself
 
 
 class Validator:
@@ -84,8 +85,10 @@ class Validator:
             except _REFUSED:
                 pass  # told below, or taken after all
             else:
-                if not quick.is_open or is_plain(found):
-                    return found[_ITEM] if quick.is_wrapped else found
+                if quick.is_wrapped:
+                    found = found[_ITEM]
+                if quick.look is None or quick.look(found, 1):
+                    return found
         return self._slow(raw)
 
     def check(self, raw: object) -> None:
@@ -97,14 +100,14 @@ class Validator:
             except _REFUSED:
                 pass
             else:
-                if not quick.is_open or is_plain(raw):
+                if quick.look is None or quick.look(raw, 1):
                     return
         self._slow(raw)
 
     def check_json(self, payload: bytes | str) -> None:
         """As `check`, for data that is still JSON."""
         quick = self._quick
-        if quick is not None and not quick.is_open:
+        if quick is not None and quick.look is None:
             if self._tolerant_json is None:
                 self._tolerant_json = msgspec.json.Decoder(quick.tolerant_wire)
             try:
@@ -136,13 +139,14 @@ class Validator:
         return msgspec.msgpack.encode(self(value))
 
     def _decoded(self, decoder: Any, decode: Callable[[Any], Any], payload: bytes | str, name: str) -> Any:
-        if self._quick is not None:
+        quick = self._quick
+        if quick is not None:
             try:
                 found = msgspec.to_builtins(decoder.decode(payload), builtin_types=_KEPT)
             except _REFUSED:
                 pass  # told below, or taken after all
             else:
-                if not self._quick.is_open or is_plain(found):
+                if quick.look is None or quick.look(found, 1):
                     return found
         return self._slow(_decoded(decode, payload, name))
 
@@ -163,7 +167,7 @@ class Validators:
         self.schema = schema
         self._closed = _Compiler(schema, closed=True)
         self._tolerant = _Compiler(schema, closed=False)
-        self._is_open = Openness(schema)
+        self._open = Openness(schema)
         self._built: dict[tuple[str, str], Validator] = {}
         self._by_type: dict[Type, Validator] = {}
 
@@ -198,17 +202,17 @@ class Validators:
         if built is None:
             declared = fields()
             reader = Reader(self.schema, strict=what == "arguments")
-            quick = self._quick_fields(f"{what}_{name}", declared)
+            quick = self._quick_fields(f"{what}_{name}", declared, strict=what == "arguments")
             built = self._built[what, name] = Validator(quick, lambda raw: reader.fields(declared, raw))
         return built
 
-    def _quick_fields(self, name: str, fields: Sequence[Field]) -> _Quick | None:
+    def _quick_fields(self, name: str, fields: Sequence[Field], *, strict: bool) -> _Quick | None:
         try:
-            closed, tolerant = self._closed.fields(name, fields), self._tolerant.fields(name, fields)
+            closed = self._closed.fields(name, fields)
+            tolerant = closed if strict else self._tolerant.fields(name, fields)
         except _NoQuickWayError:
             return None
-        is_open = any(self._is_open(one.type) for one in fields)
-        return _Quick(closed, tolerant, closed, tolerant, False, is_open)
+        return _Quick(closed, tolerant, closed, tolerant, False, self._open.of_fields(fields))
 
     def _quick(self, type_: Type) -> _Quick | None:
         item = [Field(_ITEM, type_)]
@@ -217,7 +221,7 @@ class Validators:
             wires = self._closed.root(type_), self._tolerant.root(type_)
         except _NoQuickWayError:
             return None
-        return _Quick(closed, tolerant, *wires, True, self._is_open(type_))
+        return _Quick(closed, tolerant, *wires, True, self._open.of(type_))
 
 
 # ---- types to msgspec's -------------------------------------------------------------------------
@@ -387,4 +391,12 @@ def into(annotation: Any, value: object) -> Any:
 
 def plain(value: object) -> Any:
     """What a function returns as JSON data: dataclasses, enums and tuples in it become objects, texts and lists."""
-    return msgspec.to_builtins(value)
+    return _listed(msgspec.to_builtins(value))
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return value

@@ -51,6 +51,17 @@ def test_bandwidth_prints_its_figures() -> None:
     assert figures["missing"] == 0
 
 
+def test_schema_prints_its_figures() -> None:
+    figures = last_line("benchmarks.schema", "--json", "--repeats", "2")
+    for key in ("validate_us_p50", "check_us_p50", "ratio_vs_jsonschema", "ratio_vs_pydantic"):
+        assert isinstance(value := figures[key], float) and value > 0, key
+    messages = figures["messages"]
+    assert isinstance(messages, dict)
+    assert set(messages) == {
+        "birth", "heartbeat", "line_crossed", "frame_20_objects", "stream_sample", "command", "state_value",
+    }  # fmt: skip
+
+
 def test_the_demo_adds_up() -> None:
     done = subprocess.run(
         ["bash", "scripts/demo", "--no-setup", "--seconds", "12", "--json"],

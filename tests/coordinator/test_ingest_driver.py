@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from coordinator.counters import Counters, percentile
 from coordinator.fleet.registry import Fleet, LivenessRules
-from coordinator.ingest.answer import acks
+from coordinator.ingest.answer import acks, payloads
 from coordinator.ingest.batch import BYTES_MIN, BatchLimits, Pacing
 from coordinator.ingest.dedupe import Received
 from coordinator.ingest.inbox import INBOX_MAX, PRESSURE_AT, Inbox, Item
@@ -20,7 +21,7 @@ from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, Committed, RefusedMessage, Row
 from runtime.mqtt import Delivery, Message
 from schemas.codec import decode_packed, encode_packed
-from schemas.messages import Ack
+from schemas.messages import Ack, Closed, LaneAck, Refusal
 from schemas.topics import RULES, Kind, TopicSpace
 from tests.coordinator.sender import event_payload, until
 
@@ -32,6 +33,7 @@ class ListWire:
 
     def __init__(self) -> None:
         self.out: list[Message | Delivery] = []
+        self.packet_bytes_max = 1024 * 1024
 
     def publish(self, message: Message) -> None:
         self.out.append(message)
@@ -117,7 +119,7 @@ def test_a_duplicate_is_answered_again(tmp_path: Path, wire: ListWire) -> None:
 
 def test_a_full_disk_answers_nobody_until_there_is_room(tmp_path: Path, wire: ListWire) -> None:
     async def scene() -> None:
-        store = SqliteStore(tmp_path, pages_max=45)
+        store = SqliteStore(tmp_path, pages_max=49)
         problems: list[str] = []
         async with running(store) as bench:
             bench.ingest.on_problem = lambda: problems.append(bench.ingest.problem)
@@ -307,6 +309,60 @@ def test_answers_fit_their_topic_and_name_every_row() -> None:
     stored = sum(last - first + 1 for _, ack in answers for lane in ack.stored for first, last in lane.ranges)
     assert stored == len(rows)
     assert sum(len(ack.refused) for _, ack in answers) == len(refused)
+
+
+ranges = st.lists(st.tuples(st.integers(1, 2**62), st.integers(1, 2**62)), max_size=60)
+stored_parts = st.builds(LaneAck, st.just("s" * 16), st.sampled_from(["event", "sample"]), ranges)
+refused_parts = st.builds(Refusal, st.just("s" * 16), st.just("event"), st.integers(1, 2**62), st.text(max_size=30))
+
+
+@st.composite
+def closed_parts(draw: st.DrawFn) -> Closed:
+    ends = sorted(draw(st.sets(st.integers(2, 2**61), max_size=80)))
+    held = list(zip(ends[0::2], ends[1::2], strict=False))
+    return Closed("s" * 16, "sample", 1, 2**62, held)
+
+
+def said(ack: Ack) -> tuple[list[object], list[Refusal], list[object]]:
+    """All that an answer says, one thing after another."""
+    lanes: list[object] = [(part.lane, one) for part in ack.stored for one in part.ranges]
+    return lanes, ack.refused, [(part.lane, one) for part in ack.closed for one in part.held]
+
+
+@given(
+    ack=st.builds(Ack, st.lists(stored_parts, max_size=4), st.lists(refused_parts, max_size=8),
+                  st.lists(closed_parts(), max_size=3)),
+    bytes_max=st.integers(200, 3000),
+)  # fmt: skip
+def test_an_answer_is_cut_to_what_the_broker_takes_and_says_the_same(ack: Ack, bytes_max: int) -> None:
+    pieces = payloads(ack, bytes_max)
+    assert all(len(piece) <= bytes_max for piece in pieces)
+    assert len(pieces) == 1 or len(encode_packed(ack)) > bytes_max
+    told = [decode_packed(Ack, Kind.ACK, piece) for piece in pieces]
+    lanes, refused, held = zip(*map(said, told), strict=True)
+    assert ([x for part in lanes for x in part], [x for part in refused for x in part]) == said(ack)[:2]
+    assert [x for part in held for x in part] == said(ack)[2]
+    # Each gap is closed from its first number to its last, without a hole.
+    parts = [part for piece in told for part in piece.closed]
+    whole = [part for i, part in enumerate(parts) if i == 0 or part.first == 1]
+    assert len(whole) == len(ack.closed)
+    for before, after in pairwise(parts):
+        assert after.first in (1, before.last + 1) and (after.first != 1 or before.last == 2**62)
+    assert not parts or parts[-1].last == 2**62
+
+
+def test_a_broker_with_small_packets_gets_small_answers(tmp_path: Path, wire: ListWire) -> None:
+    wire.packet_bytes_max = 300
+
+    async def scene() -> None:
+        async with running(SqliteStore(tmp_path)) as bench:
+            bench.put(wire, *range(1, 400, 2))
+            await until(lambda: len(wire.pubacks) == 200)
+
+    asyncio.run(scene())
+    messages = [message for message in wire.out if isinstance(message, Message)]
+    assert max(message.packet_bytes_max for message in messages) <= 300
+    assert [seq for ack in wire.acks for lane in ack.stored for seq, _ in lane.ranges] == list(range(1, 400, 2))
 
 
 @pytest.mark.parametrize(("values", "percent", "expected"), [([], 99, 0.0), ([3.0], 50, 3.0), ([1, 2, 3, 4], 50, 2)])

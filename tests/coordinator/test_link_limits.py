@@ -3,9 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from coordinator.link.subscriber import Channel
 from runtime.errors import TemporaryError
-from runtime.mqtt import BrokerAddress, Connection, Delivery, Limits, Message
+from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Limits, Message
 from tests.broker import broker
 from tests.coordinator.sender import until
 
@@ -26,6 +28,8 @@ class ListConnection(Connection):
     def publish(self, message: Message) -> int:
         if not self.up:
             raise TemporaryError("lost")
+        if message.packet_bytes_max > self.limits.packet_bytes_max:
+            raise BrokerRefusedError("more than it takes")
         self.sent.append(message.payload)
         return len(self.sent)
 
@@ -41,6 +45,17 @@ def test_answers_wait_for_the_broker_and_keep_their_order() -> None:
     assert connection.sent == [b"%d" % token for token in range(1, 13)]
     assert confirmed == [1, 2, *range(4, 13)]
     assert channel.idle
+
+
+def test_a_message_that_the_broker_never_takes_holds_up_none(caplog: pytest.LogCaptureFixture) -> None:
+    connection = ListConnection(receive_max=2)
+    connection.limits = Limits(2, packet_bytes_max=100)
+    channel = Channel(connection, lambda token: None)
+    for payload in (b"a", b"x" * 200, b"b"):
+        channel.publish(Message("t", payload))
+    channel.puback(1, accepted=True)
+    assert connection.sent == [b"a", b"b"]
+    assert "more than it takes" in caplog.text
 
 
 def test_nothing_is_published_on_a_lost_connection() -> None:

@@ -19,13 +19,16 @@ PAGES = [
     "CHANGELOG.md",
     "docs/protocol.md",
     "docs/local-actions.md",
+    "docs/platforms.md",
     "docs/degradation.md",
     "docs/sync.md",
     "docs/evidence.md",
     "docs/brokers.md",
     "docs/desired-state.md",
+    "docs/state.md",
     "docs/store-and-forward.md",
     "docs/your-own-platform.md",
+    "docs/calling-functions.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
 

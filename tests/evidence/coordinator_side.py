@@ -35,6 +35,8 @@ def digest(data: bytes) -> str:
 class Wire:
     """Keeps what is said and which messages the broker may forget."""
 
+    packet_bytes_max = 1024 * 1024
+
     def __init__(self) -> None:
         self.said: list[tuple[str, Held | Refused]] = []
         self.acknowledged = 0

@@ -88,6 +88,8 @@ class Way:
 class Back:
     """The receiver's wire."""
 
+    packet_bytes_max = 1024 * 1024
+
     def __init__(self, way: Way) -> None:
         self.publish = way.answer
         self.acknowledge = way.acknowledge

@@ -74,9 +74,7 @@ def test_the_official_parser_finds_no_error(parser_folder: Path, tmp_path: Path)
     for name, load in loaders().items():
         loaded = load()
         documents[name] = asyncapi([loaded.schema, *(one for one in loaded.imported.values() if one.platform)])
-        documents[f"{name}-one"] = asyncapi(
-            [loaded.schema], node="gw-1", root="tenant/edge/v1", host="broker.example"
-        )
+    documents["one"] = asyncapi([harbour().schema], node="gw-1", root="tenant/edge/v1", host="broker.example")
     for name, found in said(parser_folder, documents, tmp_path).items():
         assert [one for one in found["problems"] if one["severity"] == ERROR] == [], name
         assert found["channels"] == len(documents[name]["channels"])
@@ -84,11 +82,10 @@ def test_the_official_parser_finds_no_error(parser_folder: Path, tmp_path: Path)
 
 @pytest.mark.timeout(600)
 def test_the_official_parser_finds_what_is_wrong(parser_folder: Path, tmp_path: Path) -> None:
-    broken = {name: copy.deepcopy(document()) for name in ("action", "type", "message", "schema", "binding")}
-    broken["action"]["operations"]["call.reset"]["action"] = "request"
-    broken["type"]["components"]["schemas"]["Berth"]["type"] = "nothing"
+    small = load_text('edge_computing Small { platform_name: "S" functions: [ reset() @edge ] }').schema
+    broken = {name: copy.deepcopy(asyncapi([small])) for name in ("type", "message", "binding")}
+    broken["type"]["components"]["schemas"]["wire.Status"]["type"] = "nothing"
     broken["message"]["channels"]["status"]["messages"].clear()
-    del broken["schema"]["components"]["schemas"]["wire.Status"]
     broken["binding"]["operations"]["call.reset"]["bindings"]["mqtt"]["qos"] = 7
     for name, found in said(parser_folder, broken, tmp_path).items():
         assert any(one["severity"] == ERROR for one in found["problems"]), name
@@ -168,12 +165,10 @@ def test_what_two_platforms_share_is_said_once_and_what_differs_apart() -> None:
 @pytest.mark.parametrize("sample", every_sample())
 def test_examples_are_what_the_readers_of_the_contract_take(sample: Callable[[], Loaded]) -> None:
     made = asyncapi([sample().schema])
-    components = made["components"]
+    components = json.loads(json.dumps(made["components"]).replace("#/components/schemas/", "#/$defs/"))
     checked = 0
     for name, message in components["messages"].items():
-        payload = json.loads(json.dumps(message["payload"]).replace("#/components/schemas/", "#/$defs/"))
-        defs = json.loads(json.dumps(components["schemas"]).replace("#/components/schemas/", "#/$defs/"))
-        validator = jsonschema.Draft202012Validator({**payload, "$defs": defs})
+        validator = jsonschema.Draft202012Validator({**message["payload"], "$defs": components["schemas"]})
         for one in message.get("examples", ()):
             validator.validate(one["payload"])
             kind = name.partition(".")[0]

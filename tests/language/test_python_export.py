@@ -6,6 +6,7 @@ import subprocess
 import sys
 import typing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ from schemas.language.load import Loaded, load_text
 from schemas.language.python import python_module
 from schemas.language.python_names import Names, class_name, member_name, snake_name
 from schemas.language.python_text import comment, docstring, quoted, wrap
-from tests.language.samples import ROOT, every_sample, harbour
+from tests.language.samples import ROOT, every_sample, harbour, loaders
 
 
 def tool(*arguments: str) -> str:
@@ -75,16 +76,17 @@ edge_computing None {
 '''
 
 
-@pytest.mark.parametrize(
-    "sample", [*every_sample(), pytest.param(lambda: load_text(HOSTILE, "hostile"), id="hostile")]
-)
-def test_ruff_and_mypy_are_content(sample: Callable[[], Loaded], tmp_path: Path) -> None:
-    path = tmp_path / "generated.py"
-    path.write_text(python_module(sample().schema), encoding="utf-8")
-    assert tool("ruff", "format", "--check", "--diff", "--no-cache", str(path), "--config", "pyproject.toml") == ""
-    assert tool("ruff", "format", "--check", "--diff", "--no-cache", str(path), "--line-length", "88") == ""
-    assert tool("ruff", "check", "--no-cache", str(path), "--config", "pyproject.toml") == ""
-    assert tool("mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(path)) == ""
+def test_ruff_and_mypy_are_content(tmp_path: Path) -> None:
+    samples = loaders()
+    samples["hostile"] = partial(load_text, HOSTILE, "hostile")
+    for name, load in samples.items():
+        (tmp_path / f"made_{name}.py").write_text(python_module(load().schema), encoding="utf-8")
+    paths = [str(path) for path in sorted(tmp_path.glob("made_*.py"))]
+    assert len(paths) >= 2
+    assert tool("ruff", "format", "--check", "--diff", "--no-cache", *paths, "--config", "pyproject.toml") == ""
+    assert tool("ruff", "format", "--check", "--diff", "--no-cache", *paths, "--line-length", "88") == ""
+    assert tool("ruff", "check", "--no-cache", *paths, "--config", "pyproject.toml") == ""
+    assert tool("mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *paths) == ""
 
 
 @pytest.mark.parametrize(

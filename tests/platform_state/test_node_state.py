@@ -163,7 +163,8 @@ def test_personal_state_stays_at_the_node(tmp_path: Path) -> None:
             await one.until_said(1)
             entry = await one.state.get(VISITORS, "v1")
             assert entry is not None and entry.value == {"seen": 3}
-            await one.state.say_again()
+            one.state.say_again()
+            await until(lambda: one.state.said_again_total == 1)
         # Not at the next start, and not because a new version of the platform has another mind.
         public = Collections([replace(COLLECTIONS[VISITORS], personal=False)])
         async with node(tmp_path, public, boot=2) as one:

@@ -456,8 +456,14 @@ def test_p28_a_gap_is_closed_once_and_answered_the_same_for_ever(tmp_path: Path,
         coordinator.kill()
 
 
+def frame_data(n: int) -> dict[str, Any]:
+    """Of a FrameResult."""
+    size = {"frame_width": 640, "frame_height": 480}
+    return {"camera_id": "cam1", "pipeline": "p", "time_s": float(n), **size, "objects": []}
+
+
 def batch(*seqs: int) -> bytes:
-    rows = [SyncRow("sample", seq, "FrameResult", "cam1", 1_764_000_000_000 + seq, {"n": seq}) for seq in seqs]
+    rows = [SyncRow("sample", seq, "FrameResult", "cam1", 1_764_000_000_000 + seq, frame_data(seq)) for seq in seqs]
     return codec.encode_packed(SyncBatch("s1", 1, rows))
 
 
@@ -494,7 +500,9 @@ def test_p30_and_p31_a_batch_in_a_zstd_frame_is_taken_and_what_no_frame_may_be_i
             assert set(stored()) == {(1, 50), (60, 60)}
             assert not any(ack.refused for ack in node.acks)
         found = coordinator.query("SELECT seq, data FROM samples ORDER BY seq")
-        assert found == [(seq, f'{{"n":{seq}}}') for seq in [*range(1, 51), 60]]
+        assert [(seq, json.loads(data)) for seq, data in found] == [
+            (seq, frame_data(seq)) for seq in [*range(1, 51), 60]
+        ]
         reasons = [reason for (reason,) in coordinator.query("SELECT reason FROM refused ORDER BY id")]
         assert len(reasons) == len(hostile)
         assert "unpacks to 268435456 bytes; at most 524288" in reasons[0]
@@ -507,7 +515,7 @@ def test_p30_and_p31_a_batch_in_a_zstd_frame_is_taken_and_what_no_frame_may_be_i
 
 def test_p32_a_sync_is_complete_when_every_row_is_answered_for(tmp_path: Path, broker: Broker, peer: Peer) -> None:
     store = ResultStore(tmp_path / "data" / "results.db")
-    kept = [KeptResult(1_764_000_000_000 + n, "cam1", "p", "FrameResult", "cam1", {"n": n}) for n in range(30)]
+    kept = [KeptResult(1_764_000_000_000 + n, "cam1", "p", "FrameResult", "cam1", frame_data(n)) for n in range(30)]
     store.write(kept, [], 0.0, {}).result()
     store.close()
     agent = Agent(tmp_path, broker.port)

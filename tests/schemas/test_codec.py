@@ -373,8 +373,8 @@ def test_other_values_that_cannot_travel() -> None:
         codec.encode_packed(Heartbeat(boot=2**70))
     with pytest.raises(LocalWireError, match="no time"):
         codec.encode_event(Event(EVENT.identity, "T", "x", 2**62, {}))
-    with pytest.raises(LocalWireError, match="at most"):
-        codec.encode_event(Event(EVENT.identity, "T", "x", 0, {"a": "x" * 200_000}))
+    with pytest.raises(LocalWireError, match="before 1970"):
+        codec.encode_event(Event(EVENT.identity, "T", "x", -1, {}))
     with pytest.raises(LocalWireError):
         codec.encode_event(Event(EVENT.identity, "T", "x", 0, {"a": float("nan")}))
 
@@ -395,6 +395,21 @@ def test_data_of_an_event_may_hold_what_stands_for_plain_values() -> None:
     }
     with pytest.raises(LocalWireError, match="a set has no place"):
         codec.encode_event(Event(EVENT.identity, "T", "x", 0, {"a": {1, 2}}))
+
+
+@pytest.mark.parametrize("node", ["gw-1", "fleet"])
+@pytest.mark.parametrize("severity", [None, Severity.CRITICAL])
+def test_an_event_is_as_large_as_its_topic_allows_and_no_larger(node: str, severity: Severity | None) -> None:
+    kind = Kind.EVENT if severity is None else Kind.ALERT
+
+    def event(size: int) -> Event:
+        return Event(Identity(node, "s", "event", 1), "T", "x", 0, {"a": "x" * size}, 1, severity)
+
+    room = RULES[kind].payload_bytes_max - len(codec.encode_event(event(0)))
+    payload = codec.encode_event(event(room))
+    assert codec.decode_event(kind, node, payload) == event(room)
+    with pytest.raises(LocalWireError, match=f"event T of {len(payload) + 1} bytes; at most {len(payload)} are"):
+        codec.encode_event(event(room + 1))
 
 
 @given(times)

@@ -14,6 +14,7 @@ from schemas.blobs import Chunk, Held, Offer, Reason, Refused, decode_down, deco
 from schemas.compress import compress, decompress, is_compressed
 from schemas.documents import Conflict, Desired, Reported, Written
 from schemas.fields import Rule
+from schemas.hlc import Stamp
 from schemas.identity import Identity
 from schemas.messages import (
     Ack,
@@ -36,6 +37,7 @@ from schemas.messages import (
     SyncBatch,
     SyncRow,
 )
+from schemas.state_registers import StateChange
 from schemas.topics import Kind
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "v1"
@@ -130,6 +132,82 @@ GOLDEN = [
             {"rule": "person-at-gate", "alert_id": "a1", "state": "raised"}, 3, Severity.CRITICAL,
         ),
     ),
+    event(
+        "event-crossed.json",
+        Kind.EVENT,
+        Event(
+            Identity("gw-1", STREAM, "event", 42), "LineCrossed", "gate", NOON_UTC_MS,
+            {
+                "camera_id": "cam1", "time_s": 12.5, "line": "gate", "direction": "in", "object_id": "cam1-3.1-7",
+                "class": "person", "confidence": 0.875, "box": [1.0, 2.5, 30.0, 40.0], "frame_width": 1280,
+                "frame_height": 720, "counts": {"in": {"person": 4}, "out": {}},
+            }, 3,
+        ),
+    ),
+    event(
+        "event-synced.json",
+        Kind.EVENT,
+        Event(
+            Identity("gw-1", STREAM, "event", 43), "CloudSyncCompleted", "s1", NOON_UTC_MS,
+            {
+                "sync_id": "s1", "outcome": "completed", "rows": 12, "bytes": 3400, "skipped": 1, "duration_s": 2.25,
+                "bytes_synced": 3400, "duration_ms": 2250,
+            }, 3,
+        ),
+    ),
+    event(
+        "event-invalid.json",
+        Kind.EVENT,
+        Event(
+            Identity("gw-1", STREAM, "event", 44), "InvalidEvent", "gate", NOON_UTC_MS,
+            {
+                "type": "LineCrossed", "field": "direction",
+                "reason": "direction: 'up' must be one of in, out", "data": '{"direction": "up"}',
+            }, 3,
+        ),
+    ),
+    event(
+        "alert-updated.json",
+        Kind.ALERT,
+        Event(
+            Identity("gw-1", STREAM, "alert", 6), "AlertUpdated", "cam1", NOON_UTC_MS,
+            {
+                "camera_id": "cam1", "time_s": 14.0, "rule": "somebody", "zone": None, "duration_s": 1.5,
+                "best_confidence": 0.9, "count": 1, "objects": [
+                    {"object_id": "cam1-3.1-7", "class": "person", "confidence": 0.9, "box": [1.0, 2.0, 3.0, 4.0]}
+                ],
+                "frame_width": 1280, "frame_height": 720, "alert_id": "cam1-3.1-somebody-1", "state": "updated",
+            }, 3, Severity.WARNING,
+        ),
+    ),
+    packed(
+        "sync-samples.msgpack",
+        Kind.SYNC,
+        SyncBatch(
+            STREAM, 3, [
+                SyncRow("sample", 10, "ResultAggregate", "cam1", NOON_UTC_MS, {
+                    "camera_id": "cam1", "pipeline": "gate", "window_s": 60.0, "frames": 2,
+                    "objects": {"min": 0, "max": 1, "mean": 0.5}, "bounds": [0.5, 0.8],
+                    "classes": {"person": {
+                        "detections": 1, "count": {"min": 0, "max": 1, "mean": 0.5},
+                        "confidence": {"min": 0.75, "max": 0.75, "mean": 0.75}, "histogram": [0, 1, 0],
+                    }},
+                }),
+                SyncRow("sample", 11, "StreamSample", "cam1", NOON_UTC_MS, {
+                    "camera_id": "cam1", "pipeline": "gate", "time_s": 30.0, "frames_total": 900,
+                    "detections_total": 12,
+                    "totals": {
+                        "objects": {"person": 2}, "detections": {"person": 12},
+                        "lines": {"gate": {"in": {"person": 1}, "out": {}}},
+                    },
+                    "now": {
+                        "objects": 1, "zones": {"dock": {"counts": {"person": 1}, "total": 1, "dwell_s_max": 2.5}},
+                        "alerts": ["cam1-3.1-somebody-1"],
+                    },
+                }),
+            ],
+        ),
+    ),
     packed(
         "sync.msgpack",
         Kind.SYNC,
@@ -144,6 +222,27 @@ GOLDEN = [
         "sync-gaps.msgpack",
         Kind.SYNC,
         SyncBatch(STREAM, 3, [], [Gap(STREAM, "sample", 10, 4000, "bytes"), Gap("0f" * 8, "event", 7, 7, "damaged")]),
+    ),
+    packed(
+        "sync-state.msgpack",
+        Kind.SYNC,
+        SyncBatch(
+            STREAM,
+            3,
+            [
+                SyncRow(
+                    "state", 17, "StateChanged", "IS-001", NOON_UTC_MS,
+                    StateChange(
+                        "traffic.intersections", "IS-001", {"phase": "red", "queue": [3, 0]},
+                        Stamp(NOON_UTC_MS, 0, "gw-1"),
+                    ).data(),
+                ),
+                SyncRow(
+                    "state", 18, "StateChanged", "IS-002", NOON_UTC_MS,
+                    StateChange("traffic.intersections", "IS-002", None, Stamp(NOON_UTC_MS, 1, "gw-1")).data(),
+                ),
+            ],
+        ),
     ),
     packed(
         "ack-closed.msgpack",

@@ -1,0 +1,1 @@
+"""What the fuzzer is made of: broken inputs, and what must read them."""
