@@ -5,10 +5,11 @@ ran in a real agent process and in a real coordinator process, both called with 
 
 Reachable is told from the source (`reuselib/reach.py` says what that follows and what it cannot see), with the class
 that both hosts use in the place of `Context`. Run is what a tracer in the two processes has seen. A line is a
-statement, or the head of one; a branch that no call takes counts as not run, so `CALLS` has bad arguments too.
+statement, or the head of one; a branch that no call takes counts as not run, so there are bad arguments too.
 
-The node has a camera on a rendered scene, with lines, a zone and a rule, so that there are results to count. A
-platform that needs settings or arguments gets them in `CALLS`.
+A node has a camera on a rendered scene, with lines, a zone and a rule, and two hours of a past (`history.py`), so
+that there are results to count. Settings and arguments are in `calls.py`. A second node and the coordinator get
+settings that make no sense: what tells of those is reachable too.
 """
 
 import argparse
@@ -23,22 +24,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reuselib.figures import Place, Share, places, share
+from benchmarks.reuselib.calls import CALLS, Calls
+from benchmarks.reuselib.figures import Place, places, share
 from benchmarks.reuselib.history import write_history
 from benchmarks.reuselib.reach import Modules, Reach
 from benchmarks.reuselib.trace import environment, lines_run
-from coordinator.ctl.call import call
 from coordinator.ctl.platform_new import new_platform
 from coordinator.store.reader import EventFilter, Reader
 from platforms.finding import SHIPPED, Finder
-from platforms.loading import load_platforms
+from platforms.loading import BASE, load_platforms
 from platforms.platform import Platform
-from runtime.calls.errors import NoAnswerError
+from runtime.calls.client import Client
 from runtime.errors import EdgewrightError
 from runtime.mqtt import BrokerAddress
 from schemas.language.schema import Placement
-from schemas.messages import Command, CommandState
-from schemas.topics import COORDINATOR, TopicSpace
+from schemas.messages import Command
+from schemas.topics import COORDINATOR
 from scripts.stack import ROOT, Stack, StackError
 
 NODE = "gw-reuse"
@@ -46,91 +47,10 @@ OURS = ("schemas", "runtime", "platforms", "agent", "coordinator")
 INTERFACES = {"platforms.context.Context": "platforms.host_context.HostContext"}
 TARGET = 0.9
 ONLINE_S = 60.0
+AGREE_S = 30.0
+NOT_SERVED = ("no answer", "unknown_function", "not_bound", "defect", "bad_result")
 EVENTS_MIN = 10  # LineCrossed at the coordinator before anything is called
 
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """How the functions of a platform are called: each with every one of its arguments, at both hosts. `settings` is
-    TOML beneath `[platforms.<name>]`, with the dotted keys of TOML for tables in it."""
-
-    settings: str = ""
-    arguments: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-
-
-MARKS = '["crack", "pore", "undercut", "spatter", "burn_through"]'  # they play vehicles and customers
-TRAFFIC = f"""
-intersections.IS-001.location = {{ lat = 31.2, lon = 121.5 }}
-[[platforms.traffic.intersections.IS-001.approaches]]
-name = "north"
-camera_id = "cam1"
-line = "oven_exit"
-zone = "middle"
-zone_length_m = 20.0
-uninterrupted = true
-vehicle_classes = {MARKS}
-heavy_classes = ["pore"]
-[[platforms.traffic.intersections.IS-001.approaches]]
-name = "south"
-camera_id = "cam1"
-line = "oven_entry"
-inbound = "out"
-vehicle_classes = {MARKS}
-[[platforms.traffic.intersections.IS-001.approaches]]
-name = "west"
-camera_id = "cam9"
-line = "gate"
-gap_after_s = 1.0
-"""
-RETAIL = f"""
-stores.S-1.name = "Weld shop"
-[[platforms.retail.stores.S-1.entrances]]
-camera_id = "cam1"
-line = "oven_exit"
-customer_classes = {MARKS}
-staff_classes = ["crack"]
-"""
-JUNCTION = {"intersection_id": "IS-001"}
-AT_CAMERA = {"entrance_cameras": [{"camera_id": "cam1"}]}
-
-# A function that is not listed is called once without arguments; one that needs some is reported as not called.
-CALLS: dict[str, Calls] = {
-    "bakery": Calls(
-        "loaves_per_tray = 12",
-        {"countTrays": [{}, {"line": "oven_entry", "time_window": "10m"}, {"time_window": "never"}]},
-    ),
-    "traffic": Calls(
-        TRAFFIC,
-        {
-            "analyzeTrafficFlow": [
-                {**JUNCTION, "time_window": "10s"},
-                {**JUNCTION, "time_window": "5m"},
-                {**JUNCTION, "time_window": "1h"},
-                {**JUNCTION, "time_window": "5m", "until": 1_600_000_000_000},
-                {**JUNCTION, "time_window": "5m", "until": 4_000_000_000_000},  # the future
-                {"intersection_id": "IS-9", "time_window": "5m"},
-            ]
-        },
-    ),
-    "retail": Calls(
-        RETAIL,
-        {
-            "countCustomers": [
-                {**AT_CAMERA, "last": "10m"},
-                {**AT_CAMERA, "last": "10m", "interval": "1m", "inside_before": 3},
-                {"entrance_cameras": [{"camera_id": "cam1", "line": "oven_entry", "inward": "out"}], "last": "1h"},
-                {"entrance_cameras": [{"camera_id": "cam8", "line": "gate", "inward": "in"}], "last": "1m"},
-                {**AT_CAMERA, "time_range": {"start": 1_600_000_000_000, "end": 1_600_000_600_000}},
-                {**AT_CAMERA, "time_range": {"start": 2_000, "end": 1_000}},
-                {**AT_CAMERA, "time_range": {"start": 4_000_000_000_000, "end": 4_000_000_600_000}},
-                {**AT_CAMERA, "last": "10h", "interval": "1s"},
-                {**AT_CAMERA},
-                {"entrance_cameras": [{"camera_id": "cam7"}], "last": "1m"},
-                {"entrance_cameras": [{"camera_id": "cam1"}, {"camera_id": "cam1"}], "last": "1m"},
-            ]
-        },
-    ),
-}
 
 CAMERA = """
 [[cameras]]
@@ -150,8 +70,8 @@ rules = [{ name = "mark", classes = ["crack", "pore", "undercut", "spatter"], fo
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`functions` are the @any functions called; `refused` the calls that were answered neither with a result nor, as
-    was meant, with an error of the call."""
+    """`functions` are the @any functions called; `refused` the calls that nobody served, or the two hosts answered
+    differently. `missed` are lines that did not run in both, with the host that ran them."""
 
     shared_code_ratio: float
     target_met: bool
@@ -191,45 +111,56 @@ def reach_of(platform: Platform, folders: Mapping[str, Path]) -> Reach:
     return reach
 
 
-def platforms_toml(names: Sequence[str], folders: Sequence[Path], calls: Mapping[str, Calls]) -> str:
-    """The `[platforms]` table of both configurations."""
-    lines = ["[platforms]", f"enabled = {json.dumps([name for name in names if name != 'core'])}"]
-    lines.append(f"folders = {json.dumps([str(folder) for folder in folders])}")
-    for name in [*names, *(folder.name for folder in folders)]:
-        if name in calls and calls[name].settings:
-            lines += [f"[platforms.{name}]", calls[name].settings]
-    return "\n".join(lines) + "\n"
+def platforms_toml(names: Sequence[str], folders: Sequence[Path], settings: str = "") -> str:
+    """The `[platforms]` table of a configuration."""
+    enabled = json.dumps([name for name in names if name != BASE])
+    places = json.dumps([str(folder) for folder in folders])
+    return f"[platforms]\nenabled = {enabled}\nfolders = {places}\n{settings}"
 
 
-async def _make_calls(
-    port: int, loaded: Sequence[Platform], calls: Mapping[str, Calls]
-) -> tuple[list[str], list[str], list[str]]:
-    called: list[str] = []
-    not_called: list[str] = []
-    refused: list[str] = []
-    address, space = BrokerAddress(port=port), TopicSpace()
-    for platform in loaded:
-        for function in any_functions(platform):
-            given = arguments_of(platform, function, calls)
-            (called if given else not_called).append(f"{platform.name}.{function}")
-            for arguments in given:
-                for host in (NODE, COORDINATOR):
-                    try:
-                        result = await call(address, space, host, Command(function, dict(arguments)), timeout_s=60.0)
-                    except NoAnswerError as error:
-                        refused.append(f"{host} {function}: {error}")
-                        continue
-                    code = result.error.code if result.error else ""
-                    if result.state is not CommandState.SUCCEEDED and code in (
-                        "",
-                        "unknown_function",
-                        "not_bound",
-                        "defect",
-                    ):
-                        refused.append(
-                            f"{host} {function} {json.dumps(arguments)}: {result.state.value} {result.error}"
-                        )
-    return called, not_called, refused
+@dataclass(slots=True)
+class Made:
+    """What came of the calls."""
+
+    called: list[str] = field(default_factory=list)
+    not_called: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+async def _make_calls(port: int, loaded: Sequence[Platform], calls: Mapping[str, Calls]) -> Made:
+    made = Made()
+    async with Client(BrokerAddress(port=port), name="reuse") as client:
+        for platform in loaded:
+            for function in any_functions(platform):
+                given = arguments_of(platform, function, calls)
+                (made.called if given else made.not_called).append(f"{platform.name}.{function}")
+                for arguments in given:
+                    if why := await _call_both(client, function, arguments):
+                        made.refused.append(why)
+    return made
+
+
+async def _call_both(client: Client, function: str, arguments: Mapping[str, Any]) -> str:
+    """The coordinator is asked until it answers as the node does: state takes a moment to come there.
+
+    Returns that they did not answer alike or do not serve it, or nothing.
+    """
+    here = await _answer(client, NODE, function, arguments)
+    until_s = time.monotonic() + AGREE_S
+    while (there := await _answer(client, COORDINATOR, function, arguments)) != here and time.monotonic() < until_s:
+        await asyncio.sleep(0.5)
+    asked = f"{function} {json.dumps(arguments)}"
+    if here != there:
+        return f"{asked}: {NODE} {here}, {COORDINATOR} {there}"
+    return f"{asked}: {here}" if any(code in here for code in NOT_SERVED) else ""
+
+
+async def _answer(client: Client, host: str, function: str, arguments: Mapping[str, Any]) -> str:
+    try:
+        result = await client.ask(host, Command(function, dict(arguments)), timeout_s=60.0)
+    except EdgewrightError as error:
+        return f"no answer: {error}"
+    return f"{result.state.value} {result.error.code if result.error else ''}".strip()
 
 
 def _wait_for_events(stack: Stack, count: int) -> None:
@@ -268,30 +199,24 @@ def measure(folder: Path, calls: Mapping[str, Calls] = CALLS) -> Figures:
     by_platform = {one.name: places(reach_of(one, packages).units()) for one in loaded}
     reachable = frozenset[Place]().union(*by_platform.values())
     files = {place.file for place in reachable}
-    table = platforms_toml(shipped, folders, calls)
+    settings = "".join(calls[one.name].settings for one in loaded if one.name in calls)
+    askew = "".join(calls[one.name].askew for one in loaded if one.name in calls)
     with Stack(folder / "stack") as stack:
         stack.start_broker()
-        _start(
-            stack,
-            "coordinator",
-            f'[coordinator]\ndata_dir = "coordinator"\n[broker]\nport = {stack.port}\n{table}',
-            files,
-        )
-        node = f'[node]\nid = "{NODE}"\ndata_dir = "node"\nheartbeat_s = 2.0\n[broker]\nport = {stack.port}\n'
+        broker = f"[broker]\nport = {stack.port}\n"
+        cloud = f'[coordinator]\ndata_dir = "coordinator"\n{broker}{platforms_toml(shipped, folders, askew)}'
+        _start(stack, "coordinator", "coordinator", cloud, files)
+        node = f'[node]\nid = "{NODE}"\ndata_dir = "node"\nheartbeat_s = 2.0\n'
         past = write_history(stack.folder / "node", NODE, "cam1", time.time_ns() // 1_000_000)
-        _start(stack, "agent", f"{node}{CAMERA}{table}", files)
+        _start(stack, "agent", "agent", f"{node}{broker}{CAMERA}{platforms_toml(shipped, folders, settings)}", files)
+        other = f'[node]\nid = "{NODE}-askew"\ndata_dir = "askew"\n{broker}{platforms_toml(shipped, folders, askew)}'
+        _start(stack, "agent", "askew", other, files)
         _wait_for_events(stack, EVENTS_MIN)
         _wait_for_past(stack, past)
-        called, not_called, refused = asyncio.run(_make_calls(stack.port, loaded, calls))
+        made = asyncio.run(_make_calls(stack.port, loaded, calls))
         ran = {name: lines_run(stack.folder / f"{name}.traced") for name in ("agent", "coordinator")}
     whole = share(reachable, ran["agent"], ran["coordinator"], ROOT)
     each = {name: share(found, ran["agent"], ran["coordinator"]).ratio for name, found in by_platform.items()}
-    return figures_of(whole, each, called, not_called, refused)
-
-
-def figures_of(
-    whole: Share, each: Mapping[str, float], called: Sequence[str], not_called: Sequence[str], refused: Sequence[str]
-) -> Figures:
     return Figures(
         whole.ratio,
         whole.ratio >= TARGET,
@@ -300,19 +225,20 @@ def figures_of(
         whole.agent,
         whole.coordinator,
         whole.both,
-        called,
-        not_called,
-        refused,
+        made.called,
+        made.not_called,
+        made.refused,
         whole.missed,
     )
 
 
-def _start(stack: Stack, name: str, config: str, files: set[Path]) -> None:
+def _start(stack: Stack, program: str, name: str, config: str, files: set[Path]) -> None:
+    """Traced, with what other processes of the program have run."""
     path = stack.folder / f"{name}.toml"
     path.write_text(config, encoding="utf-8")
-    traced = environment(stack.folder / "hook", stack.folder / f"{name}.traced", files, [ROOT])
+    traced = environment(stack.folder / "hook", stack.folder / f"{program}.traced", files, [ROOT])
     variables = [f"{key}={value}" for key, value in traced.items()]
-    stack.spawn(name, ["env", *variables, sys.executable, "-m", name, "run", "--config", str(path)])
+    stack.spawn(name, ["env", *variables, sys.executable, "-m", program, "run", "--config", str(path)])
 
 
 def main() -> int:

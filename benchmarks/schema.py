@@ -25,8 +25,8 @@ from typing import Annotated, Any, Literal
 
 import jsonschema
 import pydantic
-from platforms.catalogue import open_catalogue
 
+from platforms.catalogue import open_catalogue
 from schemas.language.json_schema import document
 from schemas.language.schema import (
     AliasType,

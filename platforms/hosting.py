@@ -10,6 +10,7 @@ raises errors of its own; a host makes a `Served` of each:
     an argument that the schema refuses   rejected  bad_arguments, the field
     BadArgumentError of the function      rejected  bad_arguments, the field
     FunctionError                         failed    its code
+    StateRefusedError of the state        failed    its code
     a result that is not as declared      failed    bad_result, the field
     any other exception                   passes: a defect, for the host to answer and to log
 """
@@ -26,8 +27,10 @@ from platforms.functions import Binding
 from platforms.platform import Platform
 from schemas.language.personal import value_without_personal
 from schemas.language.schema import FunctionType, Placement, Schema
+from schemas.state import StateRefusedError
 
 BAD_ARGUMENTS, BAD_RESULT = "bad_arguments", "bad_result"
+ANSWERED = (BadArgumentError, FunctionError, StateRefusedError)
 Check = Callable[[Any], Any]
 """The value as it is used, or an exception whose `field` names the place."""
 
@@ -210,7 +213,7 @@ def _run(platform: Platform, binding: Binding, plan: Plan, make_context: MakeCon
     def begin(call: Any, given: Mapping[str, Any]) -> Any:
         try:
             return binding.run(make_context(platform, call), **given) if plan.takes_context else binding.run(**given)
-        except (BadArgumentError, FunctionError) as error:
+        except ANSWERED as error:
             raise answer_of(error) from error
 
     if not binding.is_async:
@@ -219,7 +222,7 @@ def _run(platform: Platform, binding: Binding, plan: Plan, make_context: MakeCon
     async def run(call: Any, given: Mapping[str, Any]) -> Any:
         try:
             return await begin(call, given)
-        except (BadArgumentError, FunctionError) as error:
+        except ANSWERED as error:
             raise answer_of(error) from error
 
     return run
@@ -240,7 +243,7 @@ def encoder(declared: FunctionType, rules: Rules) -> Check:
     return encode
 
 
-def answer_of(error: BadArgumentError | FunctionError) -> RejectedError | FailedError:
+def answer_of(error: BadArgumentError | FunctionError | StateRefusedError) -> RejectedError | FailedError:
     """What a function says, as the host answers it."""
     if isinstance(error, BadArgumentError):
         return RejectedError(BAD_ARGUMENTS, str(error), error.field)

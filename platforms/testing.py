@@ -16,10 +16,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from platforms.context import BadEventError, FunctionError, KeptResult, NotHereError, ResultQuery
+from platforms.context import BadEventError, KeptResult, ResultQuery
 from platforms.finding import Finder, in_folder
+from platforms.host_context import Host, HostContext
 from platforms.hosting import BAD_ARGUMENTS as BAD_ARGUMENTS
 from platforms.hosting import FailedError as FailedError
 from platforms.hosting import RejectedError as RejectedError
@@ -28,11 +29,11 @@ from platforms.loading import load_platform
 from platforms.platform import Platform
 from platforms.rules import rules_of
 from schemas.fields import Owner
-from schemas.language.schema import Placement
+from schemas.language.schema import EventType, Placement, Schema
 from schemas.language.validators import InvalidError, Validators, plain
-from schemas.state import Entry
+from schemas.state import Entry, StateRefusedError
+from schemas.topics import COORDINATOR
 
-T = TypeVar("T")
 NOW_UTC_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 NOT_BOUND = "not_bound"
 
@@ -69,20 +70,16 @@ class FakeState:
         return None if kept is None else replace(kept, age_s=(self.host.now - kept.time_utc_ms) / 1000)
 
     async def put(self, collection: str, key: str, value: Any) -> None:
-        name = self._declared(collection)
-        owner = self.host.platform.schema.state[name].owner
-        theirs = Owner.COORDINATOR if self.host.placement is Placement.EDGE else Owner.NODE
-        if owner is theirs:
-            raise FunctionError("wrong_owner", f"{collection} is written by {owner.value}, and not here")
+        name = self._writable(collection, key)
         keys, values = self.host.validators.state(name)
         try:
             kept = Entry(keys(key), values(plain(value)), self.host.now, 0.0, self.host.name)
-            self.values[collection, kept.key] = kept
         except InvalidError as error:
-            raise FunctionError("bad_value", f"{collection} {key!r}: {error}") from error
+            raise StateRefusedError("bad_value", collection, key, str(error)) from error
+        self.values[collection, kept.key] = kept
 
     async def delete(self, collection: str, key: str) -> bool:
-        self._declared(collection)
+        self._writable(collection, key)
         return self.values.pop((collection, key), None) is not None
 
     async def keys(self, collection: str, prefix: str = "") -> list[str]:
@@ -99,7 +96,14 @@ class FakeState:
         platform, _, name = collection.partition(".")
         if platform != schema.name or name not in schema.state:
             known = ", ".join(f"{schema.name}.{one}" for one in schema.state) or "none"
-            raise FunctionError("unknown_collection", f"there is no collection {collection}; there are {known}")
+            raise StateRefusedError("unknown_collection", collection, "", f"no such collection; there are {known}")
+        return name
+
+    def _writable(self, collection: str, key: str) -> str:
+        name = self._declared(collection)
+        owner = self.host.platform.schema.state[name].owner
+        if owner is (Owner.COORDINATOR if self.host.placement is Placement.EDGE else Owner.NODE):
+            raise StateRefusedError("wrong_owner", collection, key, f"{owner.value} writes it")
         return name
 
 
@@ -117,18 +121,31 @@ class FakeHost:
     ) -> None:
         self.platform = platform
         self.placement = placement
-        self.name = "gw-test" if placement is Placement.EDGE else "coordinator"
-        self.settings = dict(settings or {})
-        self.services = dict(services or {})
+        self.name = "gw-test" if placement is Placement.EDGE else COORDINATOR
         self.now = now_utc_ms
         self.validators = Validators(platform.schema)
         self.state = FakeState(self)
         self.kept: list[KeptResult] = []
         self.emitted: list[Emitted] = []
         self.progressed: list[tuple[float | None, str]] = []
-        hosting = served_functions(platform, placement, rules_of(platform.schema), lambda _, __: FakeContext(self))
+        self._rules = rules_of(platform.schema)
+        self._host = Host(
+            self.name,
+            placement,
+            self.state,
+            lambda: self.now,
+            self._results,
+            self._tell,
+            {platform.name: settings or {}},
+            services or {},
+        )
+        hosting = served_functions(platform, placement, self._rules, lambda _, call: self.context())
         self._functions = {one.name: one for one in hosting.functions}
         self.unbound = hosting.unbound
+
+    def context(self) -> HostContext:
+        """What a function gets, for tests that call Python and not the declared function."""
+        return HostContext(self._host, self.platform, self._rules, _Call(self.progressed))
 
     def seen(
         self,
@@ -138,12 +155,13 @@ class FakeHost:
         at_s: float = 0.0,
         camera: str = "cam1",
         subject: str = "",
+        node: str = "gw-test",
     ) -> None:
-        """A result that the host has kept, `at_s` seconds from now: -60 is a minute ago."""
+        """A result that was kept, `at_s` seconds from now: -60 is a minute ago."""
         if type_ in self.platform.schema.events:
             self.validators.event(type_).check(dict(data))
         time_ms = self.now + round(at_s * 1000)
-        self.kept.append(KeptResult(self.name, camera, type_, subject, time_ms, json.loads(json.dumps(data))))
+        self.kept.append(KeptResult(node, camera, type_, subject, time_ms, json.loads(json.dumps(data))))
 
     def call(self, function: str, /, **arguments: Any) -> Any:
         """Calls a function and gives its plain result. Raises RejectedError and FailedError."""
@@ -159,69 +177,28 @@ class FakeHost:
         return found.encode(await found.run(None, found.parse(raw)))
 
     def start(self) -> None:
-        """Runs what `@at_start` marks."""
-        asyncio.run(run_hooks(self.platform, FakeContext(self)))
+        """Runs what `@at_start` marks. Raises BrokenPlatformError."""
+        asyncio.run(run_hooks(self.platform, self.context()))
 
-
-class FakeContext:
-    """A `Context` of a `FakeHost`."""
-
-    def __init__(self, host: FakeHost) -> None:
-        self._host = host
-
-    @property
-    def host(self) -> str:
-        return self._host.name
-
-    @property
-    def placement(self) -> Placement:
-        return self._host.placement
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return self._host.settings
-
-    @property
-    def state(self) -> FakeState:
-        return self._host.state
-
-    def now_utc_ms(self) -> int:
-        return self._host.now
-
-    def progress(self, share: float | None, text: str = "") -> None:
-        self._host.progressed.append((share, text))
-
-    async def results(self, query: ResultQuery) -> Sequence[KeptResult]:
-        meant = sorted(filter(meaning(query), self._host.kept), key=lambda one: one.time_utc_ms)
+    async def _results(self, query: ResultQuery) -> Sequence[KeptResult]:
+        meant = sorted(filter(meaning(query), self.kept), key=lambda one: one.time_utc_ms)
         return meant[-query.limit :]
 
-    async def emit(self, event: str, data: Any, *, subject: str = "") -> None:
-        self._host.emitted.append(Emitted(event, checked_event(self._host, event, data), subject))
-
-    def service(self, kind: type[T]) -> T:
-        found = self._host.services.get(kind)
-        if found is None:
-            raise NotHereError(kind.__name__)
-        service: T = found
-        return service
+    async def _tell(self, schema: Schema, event: EventType, data: Mapping[str, Any], subject: str) -> None:
+        names = {one.name for one in event.fields}
+        if extra := [name for name in data if name not in names]:  # a real host lets it go, and nobody can rely on it
+            raise BadEventError(f"{event.name}: {extra[0]}: the schema does not declare it")
+        self.emitted.append(Emitted(event.name, data, subject))
 
 
-def checked_event(host: FakeHost, event: str, data: Any) -> Mapping[str, Any]:
-    """The data as it goes out. Raises BadEventError."""
-    declared = host.platform.schema.events.get(event)
-    if declared is None:
-        known = ", ".join(host.platform.schema.events) or "none"
-        raise BadEventError(f"{host.platform.name} declares no event {event}; there are {known}")
-    if declared.placement not in (host.placement, Placement.ANY):
-        raise BadEventError(f"{event} is told by {declared.placement}, not by {host.name}")
-    try:
-        made: Mapping[str, Any] = host.validators.event(event)(plain(data))
-    except InvalidError as error:
-        raise BadEventError(f"{event}: {error}") from error
-    names = {one.name for one in declared.fields}
-    if extra := [name for name in made if name not in names]:
-        raise BadEventError(f"{event}: {extra[0]}: the schema does not declare it")
-    return made
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a context wants of a call."""
+
+    told: list[tuple[float | None, str]]
+
+    def progress(self, share: float | None, text: str = "") -> None:
+        self.told.append((share, text))
 
 
 def meaning(query: ResultQuery) -> Callable[[KeptResult], bool]:

@@ -13,7 +13,7 @@ from coordinator.ctl.platform_new import new_platform
 from coordinator.ctl.tables import table
 from platforms.errors import PlatformError
 from platforms.finding import Finder
-from platforms.loading import load_platform
+from platforms.loading import BASE, load_platform
 from platforms.settings import read_platforms
 
 Arguments = argparse.Namespace
@@ -103,13 +103,18 @@ def shown(found: Sequence[Line]) -> str:
     """As a table, what is wrong below it."""
     titles = ("PLATFORM", "FROM", "VERSION", "BOUND", "EVENTS", "FOLDER")
     rows = [
-        (line.name, line.kind, line.version, f"{line.bound}/{line.declared}", str(line.events), line.folder)
+        (line.name, line.kind, line.version, _bound(line), str(line.events), line.folder)
         if not line.problem
         else (line.name, line.kind, "", "broken", "", line.folder)
         for line in found
     ]
     problems = [f"\n{line.problem}" for line in found if line.problem]
     return "\n".join([table(titles, rows), *problems])
+
+
+def _bound(line: Line) -> str:
+    """The functions of the base platform come with the processes."""
+    return "built in" if line.name == BASE else f"{line.bound}/{line.declared}"
 
 
 def _folders(path: Path | None) -> Sequence[Path]:

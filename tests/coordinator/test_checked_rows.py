@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from platforms.catalogue import open_catalogue
 
 from coordinator.ingest.decode import Decoded, Decoder, Facts
 from coordinator.store.store import RefusedMessage
+from platforms.catalogue import open_catalogue
 from runtime.mqtt import Delivery
 from schemas.codec import encode_packed
 from schemas.messages import SyncBatch, SyncRow

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -174,4 +175,4 @@ def test_the_list_has_what_is_shipped_and_what_a_configuration_names(tmp_path: P
     assert "nowhere is no folder" in found["-"]["problem"]
     done = edgectl(tmp_path, "platform", "ls", "--folder", "plat_good")
     assert done.returncode == 0
-    assert "plat_good  folder" in done.stdout
+    assert re.search(r"^plat_good +folder +0.1.0 +2/2 ", done.stdout, re.MULTILINE)

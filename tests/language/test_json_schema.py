@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from platforms.catalogue import open_catalogue
 
+from platforms.catalogue import open_catalogue
 from schemas.language.json_schema import definitions, document, fields_schema, json_schema, roots
 from schemas.language.load import load_text
 from schemas.language.schema import ListOf, Nullable, Ref, Schema

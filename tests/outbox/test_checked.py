@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from platforms.catalogue import open_catalogue
 
 from agent.outbox.checked import DATA_CHARS_MAX, Checked
 from agent.outbox.file import OutboxFile
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft
+from platforms.catalogue import open_catalogue
 from schemas.identity import Lane
 from schemas.messages import Severity
 from schemas.topics import RULES, Kind

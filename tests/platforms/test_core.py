@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Union
 
 import pytest
-from platforms.catalogue import open_catalogue
 
 from agent.actions.settings import EVENT_TYPES, Do
 from agent.capture.camera import CameraState
@@ -21,6 +20,7 @@ from agent.node_functions import DOCUMENTS, OfCamera, ReportOf, SnapshotOf
 from agent.sync.command import SyncCall
 from coordinator.documents.documents import SetDesired
 from coordinator.fleet.registry import NodeState
+from platforms.catalogue import open_catalogue
 from schemas import blobs, documents, fields, messages, sync
 from schemas.language.schema import (
     EnumType,

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgpack
 import pytest
-from platforms.catalogue import open_catalogue
 
 from agent.decide.decider import Decider
 from agent.decide.facts import Fact
@@ -18,6 +17,7 @@ from agent.sync.progress import Progress
 from coordinator.fleet.news import fleet_news
 from coordinator.fleet.registry import Fleet, LivenessRules, Moment
 from coordinator.store.store import Row
+from platforms.catalogue import open_catalogue
 from schemas import codec
 from schemas.blobs import Held, Offer, Refused
 from schemas.language.schema import Ref

@@ -74,7 +74,7 @@ def test_arguments_are_checked_and_defaults_filled_in() -> None:
 @pytest.mark.parametrize(
     ("event", "data", "said"),
     [
-        ("Burnt", {}, "test declares no event Burnt; there are Baked, Planned"),
+        ("Burnt", {}, "test declares no event 'Burnt' (Baked, Planned)"),
         ("Planned", {"loaf": {"weight_g": 1.0}}, "Planned is told by cloud, not by gw-test"),
         ("Baked", {}, "loaf"),
         ("Baked", {"loaf": {"weight_g": -1.0}}, "loaf.weight_g"),

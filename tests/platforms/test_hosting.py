@@ -26,6 +26,7 @@ from platforms.hosting import (
 from platforms.platform import Platform
 from schemas.language.load import load_text
 from schemas.language.schema import Placement, Schema
+from schemas.state import StateRefusedError
 
 SCHEMA = load_text(
     """
@@ -226,11 +227,22 @@ def test_a_senseless_argument_is_rejected_with_its_field(run: Callable[..., Any]
     assert (raised.value.code, raised.value.field) == ("bad_arguments", "times")
 
 
-@pytest.mark.parametrize("run", [*raising(FunctionError("oven_cold", "no heat")), *raising(NotHereError("oven"))])
+@pytest.mark.parametrize(
+    "run",
+    [
+        *raising(FunctionError("oven_cold", "no heat")),
+        *raising(NotHereError("oven")),
+        *raising(StateRefusedError("full", "test.ovens", "", "no room")),
+    ],
+)
 def test_what_did_not_work_out_fails_with_its_code(run: Callable[..., Any]) -> None:
     with pytest.raises(FailedError) as raised:
         answer(hosted("weigh", run), {"loaf": {"weight_g": 1.0}})
-    assert (raised.value.code, str(raised.value)) in (("oven_cold", "no heat"), ("not_here", "this host has no oven"))
+    assert (raised.value.code, str(raised.value)) in (
+        ("oven_cold", "no heat"),
+        ("not_here", "this host has no oven"),
+        ("full", "test.ovens: no room"),
+    )
 
 
 @pytest.mark.parametrize("run", raising(ZeroDivisionError("a defect")))

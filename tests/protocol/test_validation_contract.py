@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from platforms.catalogue import open_catalogue
 
 from agent.outbox.checked import Checked
 from agent.outbox.file import OutboxFile
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, Row
+from platforms.catalogue import open_catalogue
 from schemas.identity import Lane
 from schemas.language.validators import InvalidError
 from tests.broker import Broker, start_broker
