@@ -63,6 +63,22 @@ def test_what_the_language_says_more_is_there() -> None:
     }  # fmt: skip
 
 
+def test_what_marks_a_whole_event_or_result_is_there_too() -> None:
+    text = """
+    edge_computing A {
+      platform_name: "a"
+      functions: [ who(): String @edge @personal, old() @deprecated("use who") ]
+      state: { faces: Map[String, String] @owner(node) @personal }
+      events: [ Seen(n: Integer) @source(node) @personal @deprecated("use Met") ]
+    }
+    """
+    schema = load_text(text, "a").schema
+    assert document(schema, "result.who")["x-personal"] is document(schema, "state.faces")["x-personal"] is True
+    assert document(schema, "arguments.old")["x-deprecated"] == "use who"
+    seen = document(schema, "event.Seen")
+    assert (seen["x-personal"], seen["deprecated"], seen["x-deprecated"]) == (True, True, "use Met")
+
+
 def test_names_stay_references_below_any_prefix() -> None:
     prefix = "#/components/schemas/"
     assert json_schema(SCHEMA, Nullable(ListOf(Ref("Tree"))), ref_prefix=prefix) == {
