@@ -183,12 +183,20 @@ async def fill(config: Path, told: Path, rows: int) -> None:
         fresh.write_text(json.dumps(said), encoding="utf-8")
         fresh.rename(told)
 
-    kinds = {Lane.ALERT: "AlertUpdated", Lane.EVENT: "ObjectSeen", Lane.SAMPLE: "StreamSample"}
+    kinds = {Lane.ALERT: "AlertUpdated", Lane.EVENT: "ObjectSeen", Lane.SAMPLE: "CountsChanged"}
 
     def draft(lane: Lane, n: int) -> Draft:
-        data = {"uid": n, "camera_id": "cam1", "counts": {"person": n % 7, "car": n % 3}, "score": 0.5 + n % 50 / 100}
+        data: dict[str, Any] = {"uid": n, "camera_id": "cam1"}
         severity = Severity.WARNING if lane is Lane.ALERT else None
-        return Draft(lane, kinds[lane], "cam1/lane-1", time.time_ns() // 1_000_000, data, severity)
+        kind = kinds[lane]
+        match kind:
+            case "AlertUpdated":
+                data |= {"rule": "crowded", "alert_id": f"cam1-{n}", "best_confidence": 0.5 + n % 50 / 100}
+            case "ObjectSeen":
+                data |= {"object_id": f"cam1-{n}", "box": [n % 7, n % 3, 640, 480], "confidence": 0.5 + n % 50 / 100}
+            case _:
+                data |= {"pipeline": "lane-1", "counts": {"person": n % 7, "car": n % 3}}
+        return Draft(lane, kind, "cam1/lane-1", time.time_ns() // 1_000_000, data, severity)
 
     async def some(numbers: range) -> None:
         for begin in numbers:
@@ -209,9 +217,8 @@ async def fill(config: Path, told: Path, rows: int) -> None:
         n = 10**12
         while True:
             n += 1
-            alert = Draft(
-                Lane.ALERT, "AlertRaised", "cam1", time.time_ns() // 1_000_000, {"uid": n}, Severity.CRITICAL
-            )
+            data = {"uid": n, "rule": "crowded", "alert_id": f"cam1-{n}"}
+            alert = Draft(Lane.ALERT, "AlertRaised", "cam1", time.time_ns() // 1_000_000, data, Severity.CRITICAL)
             began_s[0] = time.monotonic()
             await agent.outbox.append([alert])
             said["append_ms"].append((time.monotonic() - began_s[0]) * 1000)

@@ -21,6 +21,7 @@ from coordinator.ingest.batch import BatchLimits
 from coordinator.ingest.inbox import Inbox, Item
 from coordinator.ingest.ingest import Ingest
 from coordinator.store.sqlite import SqliteStore
+from platforms.catalogue import open_catalogue
 from runtime.mqtt import Delivery, Message
 from schemas.codec import encode_event, encode_packed
 from schemas.identity import Identity
@@ -53,7 +54,7 @@ def deliveries(rows: int, events_percent: int) -> list[Delivery]:
     sample = event = 0
     while sample + event < rows:
         batch = [
-            SyncRow("sample", sample + i, "StreamSample", "cam1/lane-1", 1_764_000_000_000 + i, _data(sample + i))
+            SyncRow("sample", sample + i, "CountsChanged", "cam1/lane-1", 1_764_000_000_000 + i, _data(sample + i))
             for i in range(1, BATCH_ROWS + 1)
         ]
         sample += BATCH_ROWS
@@ -67,7 +68,9 @@ def deliveries(rows: int, events_percent: int) -> list[Delivery]:
 
 
 def _data(n: int) -> dict[str, Any]:
-    return {"uid": n, "camera_id": "cam1", "counts": {"person": n % 7, "car": n % 3}, "score": 0.5 + n % 50 / 100}
+    """Of a CountsChanged, and of an ObjectSeen."""
+    counts = {"person": n % 7, "car": n % 3}
+    return {"uid": n, "camera_id": "cam1", "pipeline": "lane-1", "counts": counts, "box": [0, 0, 640, 480]}
 
 
 def _delivery(below: str, payload: bytes) -> Delivery:
@@ -80,7 +83,8 @@ async def measure(rows: int = 200_000, events_percent: int = 10) -> dict[str, An
     with tempfile.TemporaryDirectory(prefix="edgewright-ingest-") as folder:
         store, counters, wire = SqliteStore(Path(folder)), Counters(), _Wire()
         inbox = Inbox(counters)
-        ingest = Ingest(store, Fleet([], LivenessRules(), 0), inbox, counters, TopicSpace(), BatchLimits())
+        fleet = Fleet([], LivenessRules(), 0)
+        ingest = Ingest(store, fleet, inbox, counters, TopicSpace(), BatchLimits(), open_catalogue())
         task = asyncio.create_task(ingest.run(), name="ingest")
         began_s, cpu_s = time.monotonic(), time.process_time()
         for message in messages:
@@ -92,6 +96,7 @@ async def measure(rows: int = 200_000, events_percent: int = 10) -> dict[str, An
         took_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
         store.close()
     assert wire.answered == len(messages)
+    assert ingest.figures() == {"invalid": 0, "unchecked": 0}
     said = counters.snapshot()
     return {
         "rows": counters.stored,

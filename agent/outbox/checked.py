@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 INVALID = "InvalidEvent"
 DATA_CHARS_MAX = 20_000  # of the text that is kept: in the worst case six bytes each, and a row has 128 KiB
 TEXT_CHARS_MAX = 500
+SAID_MAX = 200  # kinds of mistakes in the log
 
 
 class Checked:
@@ -25,6 +26,7 @@ class Checked:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._check = catalogue.check
+        self._said: set[tuple[str, str]] = set()  # types and fields that are in the log already
         self.invalid_total = 0
         self.unchecked_total = 0
 
@@ -41,7 +43,10 @@ class Checked:
 
     def _instead(self, draft: Draft, error: InvalidError) -> Draft:
         self.invalid_total += 1
-        log.error("event %s of %s is not as declared, sent as %s: %s", draft.type, draft.subject, INVALID, error)
+        what = draft.type, error.field
+        if what not in self._said and len(self._said) < SAID_MAX:
+            self._said.add(what)
+            log.error("event %s of %s is not as declared, sent as %s: %s", draft.type, draft.subject, INVALID, error)
         data = {
             "type": draft.type,
             "field": error.field[:TEXT_CHARS_MAX],

@@ -43,6 +43,8 @@ def draft(lane: Lane, uid: str, pad: int = 0) -> Draft:
     kind = {Lane.ALERT: "AlertRaised", Lane.SAMPLE: "Level", Lane.LIFECYCLE: "CameraStateChanged"}.get(lane, "Load")
     if lane is Lane.ALERT:
         data |= {"rule": "load", "alert_id": uid, "state": "raised"}
+    if lane is Lane.LIFECYCLE:
+        data |= {"state": "running"}
     return Draft(lane, kind, "load", time.time_ns() // 1_000_000, data, severity)
 
 

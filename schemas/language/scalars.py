@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from schemas.language.json_schema import BASE64, MOMENT
+from schemas.language.json_schema import BASE64, DURATION, MOMENT
 from schemas.language.schema import Kind, Limits
-from schemas.language.values import DURATION
 
 INTEGER_LEAST, INTEGER_MOST = -(2**63), 2**63 - 1
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -44,7 +44,7 @@ def test_what_the_language_says_more_is_there() -> None:
     grow = document(SCHEMA, "arguments.grow")
     assert grow["description"] == "Grows it."
     assert grow["required"] == ["tree"] and grow["additionalProperties"] is False
-    assert grow["properties"]["by"] == {"$ref": "#/$defs/Metres", "default": 1.5}
+    assert grow["properties"]["by"].items() >= {"$ref": "#/$defs/Metres", "default": 1.5}.items()
     assert grow["properties"]["times"] == {
         "type": "integer", "format": "int64", "minimum": 1, "maximum": 9, "default": 1, "x-unit": "1",
     }  # fmt: skip
@@ -58,9 +58,25 @@ def test_what_the_language_says_more_is_there() -> None:
     assert grow["$defs"]["Tree"]["additionalProperties"] is False
     grown = document(SCHEMA, "event.Grown")
     assert "additionalProperties" not in grown and "additionalProperties" not in grown["$defs"]["Tree"]
-    assert grown["properties"]["by"] == {
+    assert grown["properties"]["by"].items() >= {
         "$ref": "#/$defs/Metres", "deprecated": True, "x-deprecated": "use tree", "x-personal": True,
-    }  # fmt: skip
+    }.items()  # fmt: skip
+
+
+def test_what_marks_a_whole_event_or_result_is_there_too() -> None:
+    text = """
+    edge_computing A {
+      platform_name: "a"
+      functions: [ who(): String @edge @personal, old() @deprecated("use who") ]
+      state: { faces: Map[String, String] @owner(node) @personal }
+      events: [ Seen(n: Integer) @source(node) @personal @deprecated("use Met") ]
+    }
+    """
+    schema = load_text(text, "a").schema
+    assert document(schema, "result.who")["x-personal"] is document(schema, "state.faces")["x-personal"] is True
+    assert document(schema, "arguments.old")["x-deprecated"] == "use who"
+    seen = document(schema, "event.Seen")
+    assert (seen["x-personal"], seen["deprecated"], seen["x-deprecated"]) == (True, True, "use Met")
 
 
 def test_names_stay_references_below_any_prefix() -> None:

@@ -250,6 +250,17 @@ def test_fast_and_slow_agree_on_events(raw: Any) -> None:
 
 
 @either
+@given(st.one_of(st.binary(max_size=60), values(TREE).map(msgpack.packb), values(TREE).map(json.dumps)), st.data())
+def test_whatever_bytes_come_they_are_read_or_refused(payload: bytes | str, data: st.DataObject) -> None:
+    raw = bytearray(payload.encode() if isinstance(payload, str) else payload)
+    for _ in range(data.draw(st.integers(0, 3)) if raw else 0):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    for read in (VALIDATORS.type(TREE).decode_json, VALIDATORS.type(TREE).decode_msgpack):
+        found = outcome(read, bytes(raw))
+        assert isinstance(found, tuple) or VALIDATORS.type(TREE)(found) == found
+
+
+@either
 @given(values(TREE))
 def test_what_came_out_goes_in_again_unchanged(raw: Any) -> None:
     validator = VALIDATORS.type(TREE)
