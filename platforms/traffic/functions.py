@@ -69,10 +69,8 @@ async def publish_intersections(context: Context) -> None:
             approaches[f"{intersection_id}/{approach.name}"] = replace(
                 approach, intersection_id=intersection_id, node_id=context.host
             )
-        names = tuple(approach.name for approach in junction.approaches)
-        await _put(
-            context, INTERSECTIONS, intersection_id, IntersectionState(junction.name, junction.location, names)
-        )
+        state = IntersectionState(junction.name, junction.location)  # alike from all its nodes
+        await _put(context, INTERSECTIONS, intersection_id, state)
     for key, approach in approaches.items():
         await _put(context, APPROACHES, key, approach)
     for key, entry in (await context.state.entries(APPROACHES)).items():
