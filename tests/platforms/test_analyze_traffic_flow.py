@@ -350,6 +350,11 @@ def test_wrong_settings_are_told_with_their_place() -> None:
         asyncio.run(publish_intersections(FakeContext(settings=settings(wrong))))
 
 
+def test_an_approach_that_is_named_twice_is_told() -> None:
+    with pytest.raises(FunctionError, match="the approach IS-001/north is there twice"):
+        asyncio.run(publish_intersections(FakeContext(settings=settings(NORTH, {**SOUTH, "name": "north"}))))
+
+
 def test_the_module_binds_what_it_says() -> None:
     assert [binding.name for binding in bindings_of(functions)] == ["analyzeTrafficFlow"]
     assert list(start_hooks_of(functions)) == [publish_intersections]
