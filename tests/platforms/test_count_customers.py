@@ -169,7 +169,7 @@ def test_one_camera_may_see_two_doors() -> None:
     rows = counted(context, Camera("door", line="sill"), Camera("door", line="mat"))
     assert [(row.line, row.entered) for row in rows] == [("sill", 1), ("mat", 2), (None, 3)]
     with pytest.raises(
-        BadArgumentError, match="may be any of gw-1/door, line (sill|mat), gw-1/door, line (mat|sill)"
+        BadArgumentError, match=r"may be any of gw-1/door, line (sill|mat), gw-1/door, line (mat|sill)"
     ):
         counted(context, Camera("door"))
 
