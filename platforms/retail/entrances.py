@@ -32,7 +32,7 @@ def customer_counts(
     for piece in count(settled, len(entrances), intervals, inside_before):
         heard = [_heard(each, times, piece.interval) for each, times in zip(entrances, times_ms, strict=True)]
         rows += [
-            _row(piece.interval, tally, each.share, entrance.camera_id, entrance.node_id)
+            _row(piece.interval, entrance, tally, each.share)
             for entrance, tally, each in zip(entrances, piece.tallies, heard, strict=True)
         ]
         rows.append(_together(piece, least_share(heard)))
@@ -63,10 +63,11 @@ def _heard(entrance: Entrance, times_ms: Sequence[int], interval: Interval) -> C
     return coverage(times_ms[first:last], *interval, gap_ms)
 
 
-def _row(interval: Interval, tally: Tally, share: float, camera_id: str, node_id: str | None) -> CustomerCount:
+def _row(interval: Interval, entrance: Entrance, tally: Tally, share: float) -> CustomerCount:
     return CustomerCount(
-        camera_id=camera_id,
-        node_id=node_id,
+        camera_id=entrance.camera_id,
+        node_id=entrance.node_id,
+        line=entrance.line,
         interval_start=interval[0],
         interval_end=interval[1],
         entered=tally.entered,

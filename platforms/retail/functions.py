@@ -106,7 +106,7 @@ async def publish_entrances(context: Context) -> None:
     except ShapeError as error:
         raise FunctionError("bad_settings", f"[platforms.retail]: {error}") from error
     entrances = {
-        f"{store_id}/{entrance.camera_id}": replace(entrance, store_id=store_id, node_id=context.host)
+        f"{store_id}/{entrance.camera_id}/{entrance.line}": replace(entrance, store_id=store_id, node_id=context.host)
         for store_id, store in settings.stores.items()
         for entrance in store.entrances
     }

@@ -70,6 +70,7 @@ class CustomerCount:
     coverage: float
     camera_id: str = ""
     node_id: str | None = None
+    line: str | None = None
     turned_back: int = 0
     staff_entered: int = 0
     staff_left: int = 0

@@ -67,13 +67,12 @@ async def publish_intersections(context: Context) -> None:
     approaches: dict[str, Approach] = {}
     for intersection_id, junction in settings.intersections.items():
         for approach in junction.approaches:
-            approaches[f"{intersection_id}/{approach.name}"] = replace(
-                approach, intersection_id=intersection_id, node_id=context.host
-            )
-        names = tuple(approach.name for approach in junction.approaches)
-        await _put(
-            context, INTERSECTIONS, intersection_id, IntersectionState(junction.name, junction.location, names)
-        )
+            key = f"{intersection_id}/{approach.name}"
+            if key in approaches:
+                raise FunctionError("bad_settings", f"[platforms.traffic]: the approach {key} is there twice")
+            approaches[key] = replace(approach, intersection_id=intersection_id, node_id=context.host)
+        state = IntersectionState(junction.name, junction.location)  # alike from all its nodes
+        await _put(context, INTERSECTIONS, intersection_id, state)
     for key, approach in approaches.items():
         await _put(context, APPROACHES, key, approach)
     for entry in await context.state.entries(APPROACHES):

@@ -84,11 +84,10 @@ class TrafficSettings:
 
 @dataclass(frozen=True, slots=True)
 class IntersectionState:
-    """A junction as it is known."""
+    """A junction as it is known, to all of its nodes alike."""
 
     name: str = ""
     location: GeoCoordinates | None = None
-    approaches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

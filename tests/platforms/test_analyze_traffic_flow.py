@@ -318,13 +318,22 @@ def test_a_node_writes_its_junctions_at_its_start_and_nothing_at_the_next() -> N
     context = FakeContext(state=state, settings=settings(NORTH, SOUTH))
     asyncio.run(publish_intersections(context))
     junction = state.held["traffic.intersections"]["IS-001"].value
-    assert junction == {"name": "Main and 5th", "location": None, "approaches": ["north", "south"]}
+    assert junction == {"name": "Main and 5th", "location": None}
     assert list(state.held["traffic.approaches"]) == ["IS-001/north", "IS-001/south"]
     north = state.held["traffic.approaches"]["IS-001/north"].value
     assert (north["node_id"], north["intersection_id"], north["inbound"]) == ("gw-1", "IS-001", "in")
     writes = state.writes
     asyncio.run(publish_intersections(context))
     assert state.writes == writes
+
+
+def test_nodes_of_one_junction_say_the_same_of_it() -> None:
+    said = []
+    for host, approach in (("gw-1", NORTH), ("gw-2", SOUTH)):
+        context = FakeContext(host=host, settings=settings(approach))
+        asyncio.run(publish_intersections(context))
+        said.append(context.state.held["traffic.intersections"]["IS-001"].value)
+    assert said[0] == said[1]
 
 
 def test_an_approach_that_is_gone_from_the_configuration_is_deleted_and_others_nodes_are_not() -> None:
@@ -339,6 +348,11 @@ def test_wrong_settings_are_told_with_their_place() -> None:
     wrong = {**NORTH, "lanes": "two"}
     with pytest.raises(FunctionError, match=r"intersections.IS-001.approaches\[0\].lanes"):
         asyncio.run(publish_intersections(FakeContext(settings=settings(wrong))))
+
+
+def test_an_approach_that_is_named_twice_is_told() -> None:
+    with pytest.raises(FunctionError, match="the approach IS-001/north is there twice"):
+        asyncio.run(publish_intersections(FakeContext(settings=settings(NORTH, {**SOUTH, "name": "north"}))))
 
 
 def test_the_module_binds_what_it_says() -> None:

@@ -163,6 +163,17 @@ def test_a_call_may_name_the_line_itself() -> None:
     assert (row.camera_id, row.node_id, row.entered) == ("attic", None, 1)
 
 
+def test_one_camera_may_see_two_doors() -> None:
+    results = [*watched(), crossed(4), crossed(3, line="mat"), crossed(2, line="mat")]
+    context = FakeContext(settings=settings(DOOR, {**DOOR, "line": "mat"}), kept=results)
+    rows = counted(context, Camera("door", line="sill"), Camera("door", line="mat"))
+    assert [(row.line, row.entered) for row in rows] == [("sill", 1), ("mat", 2), (None, 3)]
+    with pytest.raises(
+        BadArgumentError, match=r"may be any of gw-1/door, line (sill|mat), gw-1/door, line (mat|sill)"
+    ):
+        counted(context, Camera("door"))
+
+
 def test_a_call_may_take_another_line_of_a_configured_entrance() -> None:
     results = [*watched(), crossed(3), crossed(2, line="mat")]
     row, _ = counted(FakeContext(settings=settings(DOOR), kept=results), Camera("door", line="mat"))
@@ -210,8 +221,8 @@ def test_a_node_writes_its_entrances_at_its_start_and_nothing_at_the_next() -> N
     state = FakeState()
     context = FakeContext(state=state, settings=settings(DOOR, YARD))
     asyncio.run(publish_entrances(context))
-    assert list(state.held["retail.entrances"]) == ["S-017/door", "S-017/yard"]
-    yard = state.held["retail.entrances"]["S-017/yard"].value
+    assert list(state.held["retail.entrances"]) == ["S-017/door/sill", "S-017/yard/gate"]
+    yard = state.held["retail.entrances"]["S-017/yard/gate"].value
     assert (yard["node_id"], yard["store_id"], yard["inward"]) == ("gw-1", "S-017", "out")
     assert state.held["retail.stores"]["S-017"].value == {"name": "High Street"}
     writes = state.writes
@@ -230,7 +241,7 @@ def test_an_entrance_that_is_gone_from_the_configuration_is_deleted_and_others_n
     state = two_nodes()
     state.host = "gw-1"
     asyncio.run(publish_entrances(FakeContext(state=state, settings=settings(YARD))))
-    assert sorted(state.held["retail.entrances"]) == ["S-017/yard", "S-gw-2/door"]
+    assert sorted(state.held["retail.entrances"]) == ["S-017/yard/gate", "S-gw-2/door/sill"]
 
 
 def test_wrong_settings_are_told_with_their_place() -> None:

