@@ -13,7 +13,7 @@ from schemas.language.asyncapi_parts import EVENT_TYPE, JSON_TYPE, Json
 from schemas.language.contract import EXAMPLES, contract
 from schemas.language.describe import span, spoken_types
 from schemas.language.json_schema import definitions, fields_schema, json_schema
-from schemas.language.schema import EventType, FunctionType, Placement, Schema, references
+from schemas.language.schema import CollectionType, EventType, FunctionType, Placement, Schema, references
 from schemas.messages import Severity
 from schemas.shape import fields_of
 from schemas.topics import COORDINATOR, FLEET, ROOT, RULES, Kind, TopicSpace
@@ -134,15 +134,15 @@ class _Document:
     # ---- a platform -----------------------------------------------------------------------------
 
     def add_platform(self, schema: Schema) -> None:
-        """Its functions, events and state; what another one has said already is left out."""
+        """Its functions, events and state, but those that stay at the node, and what another one has said already."""
         prefix = self._types(schema)
         for function in schema.functions.values():
             if f"command.{function.name}" not in self._messages:
                 self._add_function(schema, function, prefix)
         for event in schema.events.values():
-            if f"event.{event.name}" not in self._messages:
+            if f"event.{event.name}" not in self._messages and not event.personal:
                 self._add_event(schema, event, prefix)
-        for one in schema.state.values():
+        for one in _told_state(schema):
             self._schemas[f"state.{schema.name}.{one.name}"] = {
                 "title": f"{schema.name}.{one.name}",
                 "description": f"{one.doc or 'State'} (ask with `edgectl state get {schema.name}.{one.name}.<key>`)",
@@ -249,7 +249,7 @@ class _Document:
     def add_tellings(self, schemas: Sequence[Schema]) -> None:
         """Presence, heartbeats, batches, documents and files; `schemas` say which state there is."""
         shown = {type(one).__name__: fields_of(one) for one in EXAMPLES}
-        state = dict.fromkeys(f"{schema.name}.{name}" for schema in schemas for name in schema.state)
+        state = dict.fromkeys(f"{schema.name}.{one.name}" for schema in schemas for one in _told_state(schema))
         for one in parts.TELLINGS:
             key = one.kind.value.replace("/", ".")
             payload = {"$ref": f"{REF}{WIRE}{one.type}"} if one.type else {"type": "string", "format": "binary"}
@@ -277,6 +277,10 @@ def _description(one: FunctionType) -> str:
     personal = "Its result is personal and does not leave the node." if one.personal else ""
     gone = f"Deprecated: {one.deprecated}" if one.deprecated else ""
     return _paragraphs(one.doc, " ".join(part for part in (longest, many) if part), personal, gone)
+
+
+def _told_state(schema: Schema) -> list[CollectionType]:
+    return [one for one in schema.state.values() if not one.personal]
 
 
 def _told(one: EventType) -> str:

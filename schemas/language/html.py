@@ -34,6 +34,7 @@ from schemas.topics import COORDINATOR, FLEET, ROOT, Topic, TopicSpace
 from schemas.topics import Kind as TopicKind
 
 NODE = "gw-1"  # in the lines to copy
+STAYS = "<p>It stays at the node.</p>"
 _PLACES = {
     Placement.EDGE: "node",
     Placement.CLOUD: "coordinator",
@@ -179,6 +180,8 @@ class _Page:
         tags += [tag("personal", "warn")] if one.personal else []
         tags += [tag("deprecated", "warn")] if one.deprecated else []
         body = paragraphs(one.doc) + (paragraphs(f"Deprecated: {one.deprecated}") if one.deprecated else "")
+        if one.personal:
+            return article(f"event-{one.name}", one.name, tags, body + STAYS + self._fields(one.fields))
         hosts = {Placement.EDGE: ("+",), Placement.CLOUD: (FLEET,), Placement.ANY: ("+", FLEET)}[one.placement]
         topics = [self._space.filter(TopicKind.EVENT, who).removesuffix("+") + one.name for who in hosts]
         told = f"told by {', '.join(one.sources)} · " if one.sources else ""
@@ -199,7 +202,9 @@ class _Page:
         body += f"<p><code>{text(path)}.&lt;key&gt;</code> is a <code>{self._type(one.value)}</code>"
         body += f', the key a <code>{self._type(one.key)}</code> <span class="soft">· where several wrote: '
         body += f"{text(one.rule.value.replace('_', ' '))}</span></p>"
-        key = self._example(lambda: example_key(self._schema, one.key))
+        key = None if one.personal else self._example(lambda: example_key(self._schema, one.key))
+        if one.personal:
+            body += STAYS
         if key is not None:
             body += line(f"edgectl state get {shlex.quote(f'{path}.{key}')}")
         body += self._shown("Example of a value", lambda: example(self._schema, one.value))

@@ -11,6 +11,7 @@ from schemas.language.load import Loaded, load, load_text
 
 ROOT = Path(__file__).resolve().parents[2]
 HARBOUR = Path(__file__).parent / "exported" / "harbour.edge"
+HOSTILE = HARBOUR.with_name("hostile.edge")
 SHIPPED = sorted((ROOT / "platforms").glob("*/*.edge"))
 SEED = ROOT.parent / "shared" / "seed"
 
@@ -33,7 +34,7 @@ def seed_blocks() -> dict[str, str]:
 
 def loaders() -> dict[str, Callable[[], Loaded]]:
     """By name: what loads the sample."""
-    found: dict[str, Callable[[], Loaded]] = {"harbour": harbour}
+    found: dict[str, Callable[[], Loaded]] = {"harbour": harbour, "hostile": partial(load, HOSTILE)}
     for path in SHIPPED:
         found[path.stem] = partial(load, path, find)
     for name, text in seed_blocks().items():

@@ -146,6 +146,12 @@ def test_quality_of_service_and_retention_are_those_of_the_contract() -> None:
     assert operations["receive.event.ShipArrived"]["bindings"]["mqtt"]["qos"] == 0
 
 
+def test_what_must_not_leave_the_node_is_not_offered() -> None:
+    text = json.dumps(document())
+    assert "BerthPlanned" in text and "FaceSeen" not in text
+    assert "harbour.berths" in text and "harbour.faces" not in text
+
+
 def test_what_two_platforms_share_is_said_once_and_what_differs_apart() -> None:
     other = load_text(
         'record Ship { mast: Integer }\nedge_computing Regatta { platform_name: "R" '
@@ -179,8 +185,8 @@ def test_examples_are_what_the_readers_of_the_contract_take(sample: Callable[[],
             elif kind == "result":
                 assert decode_result(encoded).state.final
             checked += 1
-    functions, events = sample().schema.functions, sample().schema.events
-    assert checked == 4 * len(functions) + len(events) + len(TELLINGS) - 2 + 1
+    told = [one for one in sample().schema.events.values() if not one.personal]
+    assert checked == 4 * len(sample().schema.functions) + len(told) + len(TELLINGS) - 2 + 1
 
 
 def test_what_stands_beside_a_reference_is_kept() -> None:

@@ -152,6 +152,13 @@ def test_every_declared_thing_is_there_once() -> None:
     assert wanted <= ids
 
 
+def test_what_stays_at_the_node_has_no_line_to_get_it() -> None:
+    page = read(html_page(harbour().schema))
+    assert {"event-FaceSeen", "state-faces"} <= set(page.ids)
+    assert page.texts["p"].count("It stays at the node.") == 2
+    assert not any("FaceSeen" in line or "faces" in line for line in page.texts["pre"])
+
+
 def test_types_that_nobody_uses_are_left_to_the_platform_that_declares_them(tmp_path: Any) -> None:
     (tmp_path / "base.edge").write_text("record Used { x: Integer } record Unused { x: Integer } type Deep = Used")
     schema = load_text(

@@ -6,14 +6,13 @@ import subprocess
 import sys
 import typing
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from schemas.language.load import Loaded, load_text
+from schemas.language.load import Loaded
 from schemas.language.python import python_module
 from schemas.language.python_names import Names, class_name, member_name, snake_name
 from schemas.language.python_text import comment, docstring, quoted, wrap
@@ -42,44 +41,8 @@ def imported(source: str, folder: Path, name: str = "generated_platform") -> Mod
     return module
 
 
-HOSTILE = r'''
-/// """ # noqa type: ignore \ end \
-enum Odd { a, A, none, value }
-/// "quoted"
-type Cap
-type Any_Thing = Integer?
-record State {
-  int: Integer = 5
-  field: String = "it's \"both\" ' and \\"
-  self: Float = 1
-  lambda: String
-  camelCase: Boolean = true
-  State: Odd = A
-  a_very_long_name_of_a_field_that_goes_on: Map[String, Map[String, Map[String, Map[String, Map[String, Integer]]]]]
-  unit: Float @unit("type: ignore # noqa")
-}
-record Foo_Bar { l: Integer }
-record FooBar { x: Any_Thing }
-record Class { later: Later[] }
-type Later = Class?
-edge_computing None {
-  platform_name: "\"\"\""
-  functions: [
-    getHTTPState(l: Integer, id: String, lambda: Odd = a, self: Json, camelCase: Foo_Bar): State @edge,
-    import(a_very_long_name_of_a_parameter_that_goes_on: Map[String, Map[String, Map[String, Integer]]]):
-      Map[String, Map[String, Map[String, Map[String, Integer]]]],
-    list(), getHttpState(), get_http_state(): FooBar
-  ]
-  state: { dict: Map[String, Cap] Foo: Map[Odd, Class] }
-  events: [ State(value: Odd = none) @source(node), Happened(lists: String[][] = [["a", "b"], []]) @source(node) ]
-}
-'''
-
-
 def test_ruff_and_mypy_are_content(tmp_path: Path) -> None:
-    samples = loaders()
-    samples["hostile"] = partial(load_text, HOSTILE, "hostile")
-    for name, load in samples.items():
+    for name, load in loaders().items():
         (tmp_path / f"made_{name}.py").write_text(python_module(load().schema), encoding="utf-8")
     paths = [str(path) for path in sorted(tmp_path.glob("made_*.py"))]
     assert len(paths) >= 2
@@ -89,9 +52,7 @@ def test_ruff_and_mypy_are_content(tmp_path: Path) -> None:
     assert tool("mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *paths) == ""
 
 
-@pytest.mark.parametrize(
-    "sample", [*every_sample(), pytest.param(lambda: load_text(HOSTILE, "hostile"), id="hostile")]
-)
+@pytest.mark.parametrize("sample", every_sample())
 def test_every_annotation_of_the_module_means_something(sample: Callable[[], Loaded], tmp_path: Path) -> None:
     module = imported(python_module(sample().schema), tmp_path)
     classes = [one for one in vars(module).values() if dataclasses.is_dataclass(one)]
