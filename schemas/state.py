@@ -16,6 +16,7 @@ from schemas.fields import Owner, Rule
 from schemas.shape import fields_of
 
 KEY_CHARS_MAX = 200
+VALUE_BYTES_MAX = 64 * 1024  # as JSON; a node may allow less
 VALUE_LEVELS_MAX = NESTING_MAX - 4  # below a message, its list of rows, a row and its data
 
 Check = Callable[[str, Any], str | None]

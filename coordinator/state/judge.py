@@ -7,10 +7,11 @@ from coordinator.store.store import RefusedMessage, Row
 from schemas.errors import RemoteWireError
 from schemas.fields import Owner
 from schemas.identity import Lane
-from schemas.state import Collections
+from schemas.state import VALUE_BYTES_MAX, Collections
 from schemas.state_registers import STATE_CHANGED, StateChange, read_change
 
 REASON_CHARS_MAX = 200
+BYTES_BESIDE = 2048  # the key, the stamp and the names beside a value, at most
 
 
 def is_state(row: Row) -> bool:
@@ -38,21 +39,24 @@ class Judge:
         return taken, refused
 
     def _refusal(self, row: Row, topic: str) -> RefusedMessage | None:
-        payload = row.data.encode()
+        payload, data = row.data.encode(), json.loads(row.data)
         try:
-            change = read_change(json.loads(row.data), row.node)
+            reason = self._wrong(read_change(data, row.node))
         except RemoteWireError as error:
             reason = str(error)
-        else:
-            reason = self._wrong(change) or ""
-            declared = self.collections.get(change.collection)
-            if declared is not None and declared.personal:
-                payload = b""  # what must not leave its node is not kept here either
+        if len(payload) > VALUE_BYTES_MAX + BYTES_BESIDE:
+            reason = reason or f"{STATE_CHANGED}: {len(payload)} bytes as JSON; a value has at most {VALUE_BYTES_MAX}"
         if not reason:
             return None
+        if self._is_personal(data.get("collection")):
+            payload = b""  # what must not leave its node is not kept here either
         return RefusedMessage(
             topic, row.node, _short(reason), payload, row.received_utc_ms, row.stream, row.lane, row.seq
         )
+
+    def _is_personal(self, path: object) -> bool:
+        declared = self.collections.get(path) if isinstance(path, str) else None
+        return declared is not None and declared.personal
 
     def _wrong(self, change: StateChange) -> str | None:
         declared = self.collections.get(change.collection)

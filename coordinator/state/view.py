@@ -6,9 +6,7 @@ from coordinator.store import state
 from coordinator.store.sqlite import SqliteStore
 from runtime.machine_time import machine_time
 from schemas.fields import Owner
-from schemas.state import Collections, Entry
-
-VALUE_BYTES_MAX = 64 * 1024  # as JSON, of what is written here
+from schemas.state import VALUE_BYTES_MAX, Collections, Entry
 
 
 class CoordinatorState:

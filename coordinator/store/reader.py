@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator.store import documents, evidence, gaps, state_views
+from coordinator.store import documents, evidence, gaps, state, state_views
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.gaps import GapView
@@ -217,7 +217,7 @@ class Reader:
 
     def last_state_change(self) -> int:
         """The newest write to platform state."""
-        return state_views.last_change(self._db)
+        return state.last_change(self._db)
 
     def state_collections(self) -> list[CollectionView]:
         """The collections of platform state."""

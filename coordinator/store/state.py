@@ -25,12 +25,22 @@ from schemas.topics import COORDINATOR
 
 log = logging.getLogger(__name__)
 
+OVER_MAX = 1000  # writers of one key whose stamps are remembered as seen: the newest
 COLLECTIONS_MAX = 1000  # that nobody declares here: more of them are not kept
 
-_INSERT = """
-INSERT OR REPLACE INTO state (platform, collection, key, node, value, at_ms, at_counter, over, time_utc_ms,
-    received_utc_ms, checked, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_BEFORE = """
+SELECT at_ms, at_counter, coalesce(value, '') FROM state
+WHERE platform = ? AND collection = ? AND key = ? AND node = ?
 """
+_UPSERT = """
+INSERT INTO state (platform, collection, key, node, value, at_ms, at_counter, over, time_utc_ms,
+    received_utc_ms, checked, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (platform, collection, key, node) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms,
+    at_counter = excluded.at_counter, over = excluded.over, time_utc_ms = excluded.time_utc_ms,
+    received_utc_ms = excluded.received_utc_ms, checked = excluded.checked, change = excluded.change
+"""
+_DECLARED = "SELECT declared FROM state_collections WHERE platform = ? AND collection = ?"
+_ONE_MORE = "UPDATE state_collections SET rows = rows + 1 WHERE platform = ? AND collection = ?"
 # SQLite 3.40 answers `RETURNING value IS NOT NULL` wrongly where an index has that expression.
 _SHED = """
 DELETE FROM state WHERE (platform, collection, key, node) IN (
@@ -69,7 +79,7 @@ def declare(db: sqlite3.Connection, collections: Collections) -> None:
 
 def take(db: sqlite3.Connection, rows: Iterable[Row], rows_max: int) -> StateTaken:
     """Keeps what the rows of nodes say, those that are of another kind left out."""
-    taken = StateTaken()
+    keeper = Keeper(db, rows_max)
     for row in rows:
         if not is_state(row):
             continue
@@ -79,59 +89,66 @@ def take(db: sqlite3.Connection, rows: Iterable[Row], rows_max: int) -> StateTak
             log.error("state of %s cannot be read: %s", row.node, error)
             continue
         register = Register(row.node, change.value, change.at, row.time_utc_ms, row.received_utc_ms)
-        keep(db, place_of(change.collection), change.key, register, rows_max, taken)
-    return taken
+        keeper.keep(place_of(change.collection), change.key, register)
+    return keeper.done()
 
 
-def keep(
-    db: sqlite3.Connection, place: Place, key: str, register: Register, rows_max: int, taken: StateTaken
-) -> None:
-    """One writer's write, if it is later than what is kept of that writer."""
-    at, text = register.at, None if register.value is None else canonical(register.value)
-    before = db.execute(
-        "SELECT at_ms, at_counter, coalesce(value, '') FROM state"
-        " WHERE platform = ? AND collection = ? AND key = ? AND node = ?",
-        (*place, key, register.writer),
-    ).fetchone()
-    if before is not None and (at.wall_ms, at.counter, text or "") <= before:
-        taken.stale += 1
-        return
-    declared = _count_in(db, place, new=before is None)
-    if declared is None:
-        taken.left_out += 1
-        return
-    over = canonical({writer: str(stamp) for writer, stamp in register.over.items()}) if register.over else ""
-    db.execute(
-        _INSERT,
-        (*place, key, register.writer, text, at.wall_ms, at.counter, over, register.time_utc_ms,
-         register.received_utc_ms, declared, _next_change(db)),
-    )  # fmt: skip
-    taken.changed += 1
-    if before is None:
-        taken.shed += _shed(db, place, rows_max)
+class Keeper:
+    """Keeps registers in one transaction, which ends with `done`."""
+
+    def __init__(self, db: sqlite3.Connection, rows_max: int) -> None:
+        self._db = db
+        self._rows_max = rows_max
+        self._declared: dict[Place, int] = {}  # as far as it was asked for
+        self._change = 0
+        self._taken = StateTaken()
+
+    def keep(self, place: Place, key: str, register: Register) -> None:
+        """One writer's write, if it is later than what is kept of that writer."""
+        at, text = register.at, None if register.value is None else canonical(register.value)
+        before = self._db.execute(_BEFORE, (*place, key, register.writer)).fetchone()
+        if before is not None and (at.wall_ms, at.counter, text or "") <= before:
+            self._taken.stale += 1
+            return
+        declared = self._declared_of(place)
+        if declared is None:
+            self._taken.left_out += 1
+            return
+        self._change = (self._change or last_change(self._db)) + 1
+        over = canonical({writer: str(stamp) for writer, stamp in register.over.items()}) if register.over else ""
+        self._db.execute(
+            _UPSERT,
+            (*place, key, register.writer, text, at.wall_ms, at.counter, over, register.time_utc_ms,
+             register.received_utc_ms, declared, self._change),
+        )  # fmt: skip
+        self._taken.changed += 1
+        if before is None:
+            self._db.execute(_ONE_MORE, place)
+            self._taken.shed += _shed(self._db, place, self._rows_max)
+
+    def done(self) -> StateTaken:
+        """What it came to."""
+        if self._change:
+            self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('state_change', ?)", (self._change,))
+        return self._taken
+
+    def _declared_of(self, place: Place) -> int | None:
+        """1 where the collection is declared, 0 where not, None where there are too many such."""
+        if place not in self._declared:
+            found = self._db.execute(_DECLARED, place).fetchone()
+            if found is None:
+                (count,) = self._db.execute("SELECT count(*) FROM state_collections WHERE NOT declared").fetchone()
+                if count >= COLLECTIONS_MAX:
+                    return None
+                self._db.execute("INSERT INTO state_collections (platform, collection) VALUES (?, ?)", place)
+            self._declared[place] = int(found[0]) if found else 0
+        return self._declared[place]
 
 
-def _count_in(db: sqlite3.Connection, place: Place, *, new: bool) -> int | None:
-    """1 where the collection is declared, 0 where not, None where there are too many such."""
-    found = db.execute(
-        "UPDATE state_collections SET rows = rows + ? WHERE platform = ? AND collection = ? RETURNING declared",
-        (int(new), *place),
-    ).fetchone()
-    if found is not None:
-        return int(found[0])
-    (count,) = db.execute("SELECT count(*) FROM state_collections WHERE NOT declared").fetchone()
-    if count >= COLLECTIONS_MAX:
-        return None
-    db.execute("INSERT INTO state_collections (platform, collection, rows) VALUES (?, ?, 1)", place)
-    return 0
-
-
-def _next_change(db: sqlite3.Connection) -> int:
-    sql = """
-        INSERT INTO meta (key, value) VALUES ('state_change', '1')
-        ON CONFLICT DO UPDATE SET value = CAST(value AS INTEGER) + 1 RETURNING value
-    """
-    return int(db.execute(sql).fetchone()[0])
+def last_change(db: sqlite3.Connection) -> int:
+    """The number of the newest write of all."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'state_change'").fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _shed(db: sqlite3.Connection, place: Place, rows_max: int) -> int:
@@ -162,9 +179,12 @@ def write(db: sqlite3.Connection, path: str, key: str, text: str | None, now: Ma
     # A node's clock that is far ahead draws this one write along, but not our clock.
     newest = max([clock.last, *(one.at for one in seen)])
     at = clock.last if newest == clock.last else Clock(COORDINATOR, newest).tick(now_ms).last
-    over = {one.writer: one.at for one in seen if one.writer != COORDINATOR}
+    others = sorted((one for one in seen if one.writer != COORDINATOR), key=lambda one: one.at)
+    over = {one.writer: one.at for one in others[-OVER_MAX:]}
     value = None if text is None else json.loads(text)
-    keep(db, place, key, Register(COORDINATOR, value, at, now_ms, now_ms, over), rows_max, StateTaken())
+    keeper = Keeper(db, rows_max)
+    keeper.keep(place, key, Register(COORDINATOR, value, at, now_ms, now_ms, over))
+    keeper.done()
     return True
 
 
@@ -172,6 +192,7 @@ def forget_node(db: sqlite3.Connection, node: str) -> int:
     """Nothing of what a node wrote stays behind. Counts what went."""
     gone = db.execute("DELETE FROM state WHERE node = ? RETURNING platform, collection", (node,)).fetchall()
     db.executemany("UPDATE state_collections SET rows = rows - 1 WHERE platform = ? AND collection = ?", gone)
+    db.execute("DELETE FROM state_collections WHERE NOT declared AND rows = 0")
     return len(gone)
 
 

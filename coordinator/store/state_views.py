@@ -128,11 +128,6 @@ def _view(place: Place, key: str, rows: Sequence[tuple[Any, ...]], rule_name: st
     )
 
 
-def last_change(db: sqlite3.Connection) -> int:
-    """The newest write of all."""
-    return int(db.execute("SELECT coalesce(max(change), 0) FROM state").fetchone()[0])
-
-
 Change = tuple[str, WriterView]
 """A write with its path."""
 

@@ -27,6 +27,7 @@ from schemas.messages import Closed, SyncBatch, SyncRow
 from schemas.topics import RULES, Kind, TopicSpace
 from tests.coordinator.process import edgectl
 from tests.coordinator.sender import until
+from tests.coordinator.stores import empty_pages
 from tests.coordinator.test_ingest_driver import ListWire, running
 
 T = TypeVar("T")
@@ -214,7 +215,7 @@ def test_a_full_disk_closes_nothing_and_answers_nothing(tmp_path: Path) -> None:
     wire = ListWire()
 
     async def scene() -> None:
-        store = SqliteStore(tmp_path, pages_max=50)
+        store = SqliteStore(tmp_path, pages_max=empty_pages(tmp_path) + 2)
         async with running(store) as bench:
             data = {"x": "y" * 3000}
             rows = [SyncRow("sample", seq, "S", "cam1", 7, data) for seq in range(1, 101)]

@@ -24,6 +24,7 @@ from schemas.codec import decode_packed, encode_packed
 from schemas.messages import Ack, Closed, LaneAck, Refusal
 from schemas.topics import RULES, Kind, TopicSpace
 from tests.coordinator.sender import event_payload, until
+from tests.coordinator.stores import empty_pages
 
 TOPIC = "edge/v1/gw-1/event/ObjectSeen"
 
@@ -119,7 +120,7 @@ def test_a_duplicate_is_answered_again(tmp_path: Path, wire: ListWire) -> None:
 
 def test_a_full_disk_answers_nobody_until_there_is_room(tmp_path: Path, wire: ListWire) -> None:
     async def scene() -> None:
-        store = SqliteStore(tmp_path, pages_max=49)
+        store = SqliteStore(tmp_path, pages_max=empty_pages(tmp_path) + 1)
         problems: list[str] = []
         async with running(store) as bench:
             bench.ingest.on_problem = lambda: problems.append(bench.ingest.problem)

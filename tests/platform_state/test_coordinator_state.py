@@ -220,6 +220,8 @@ JUDGE = Judge(Collections([*COLLECTIONS.values(), Collection("odd", "x", check=b
         (with_data(rows.row(COUNTS, "p", 1), at="1.1.gw-2"), "is not one of gw-1"),
         (with_data(rows.row(COUNTS, "p", 1), key=[]), "key must be a text"),
         (rows.row("retail.visitors", "v", {"face": 1}), "personal data does not leave its node"),
+        (with_data(rows.row("retail.visitors", "v", {"face": 1}), at=""), "is no stamp"),
+        (rows.row("bakery.ovens", "o", "x" * 70_000), "as JSON; a value has at most 65536"),
     ],
 )
 def test_a_row_that_cannot_be_is_kept_with_the_reason(row: Row, said: str) -> None:
@@ -304,6 +306,11 @@ def test_a_node_that_is_no_more_leaves_nothing_behind(
     assert [one.rows for one in reader.state_collections() if one.collection == "counts"] == [1]
     reader.close()
     assert run(state.forget_node("gw-1")) == 0
+    take(store, rows.row("bakery.ovens", "o", 1, node="gw-3"))
+    assert run(state.forget_node("gw-3")) == 1
+    reader = Reader(tmp_path)
+    assert "bakery" not in {one.platform for one in reader.state_collections()}
+    reader.close()
 
 
 def test_changes_are_told_in_the_order_in_which_they_came_and_each_once(

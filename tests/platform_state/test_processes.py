@@ -105,6 +105,9 @@ def test_state_of_a_node_can_be_asked_for_at_both_ends(system: System) -> None:
     text = system.ctl("state", "get", f"{ROADS}.IS-001.north")  # of keys with dots the longest
     assert '{"phase": "green"}' in text and "gw-1" in text
 
+    said = json.loads(system.ctl("call", "gw-1", "status"))["result"]["platform_state"]
+    assert (said["rows_total"], said["waiting"], said["refused_total"]) == (2, 0, {"bad_value": 1})
+
     # The node goes away: its word stays and is said to be old.
     system.broker.stop()
     assert system.agent.write(ROADS, "IS-001", GREEN) == "done"
