@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, documents, evidence, show
+from coordinator.ctl import arguments, documents, evidence, schema, show
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import call
 from coordinator.ctl.evidence import Opener
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "pictures and clips that came from the nodes"
     evidence.add_commands(commands.add_parser("evidence", help=text, description=text), Opener(_reader, _config))
     _add_documents(commands)
+    schema.add_commands(commands.add_parser("schema", help="check, format, compare and show `.edge` files"))
     add("status", "what the coordinator has done", _status)
     calling = commands.add_parser("call", help="call a function of a node and wait for its result")
     calling.add_argument("node", metavar="NODE")
