@@ -86,8 +86,9 @@ def parse_what_can_be(text: str, name: str = "<text>") -> Parsed:
         end = scan.tokens[-1].place
         problems.append(Problem(name, end, "there are more errors than are told", "begin with those"))
     damage = recovery.damage
-    if scan.problems:
-        damage = Damage(damage.lines | {one.place.line for one in scan.problems}, damage.names)
+    if problems:  # a word in place of a wrong one is no word of the author's
+        wrong = {one.place.line for one in (*scan.problems, *build.problems)}
+        damage = Damage(damage.lines | wrong, damage.names)
     if not problems:
         problems += _undocumented(name, lines, scan.comments, docs)
     return Parsed(file, tuple(sorted(problems, key=lambda problem: problem.place)), damage)
