@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "platform state: what nodes and the coordinator keep by key, with its age"
     state.add_commands(commands.add_parser("state", help=text, description=text), _reader)
     _add_documents(commands)
-    text = "the schemas of platforms: check them, export them"
+    text = "the schemas of platforms: check, format, compare, show and export them"
     schema.add_commands(commands.add_parser("schema", help=text, description=text))
     text = "platforms of your own: docs/your-own-platform.md"
     platforms.add_commands(commands.add_parser("platform", help=text, description=text), _config_path)

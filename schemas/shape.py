@@ -20,15 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
+MISTAKES_MAX = 1000  # collected: a small message can hold very many
+TOLD_MAX = 50  # of them in the text of an error
+
 T = TypeVar("T")
 Reader = Callable[[Any, str, list[str], bool], Any]
 
 
 class ShapeError(Exception):
-    """A mapping does not have the shape of the dataclass; `mistakes` lists all of them."""
+    """A mapping does not have the shape of the dataclass; `mistakes` lists all of them, up to MISTAKES_MAX."""
 
     def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("; ".join(mistakes))
+        more = [f"and {len(mistakes) - TOLD_MAX} more"] if len(mistakes) > TOLD_MAX else []
+        super().__init__("; ".join([*mistakes[:TOLD_MAX], *more]))
         self.mistakes = mistakes
 
 
@@ -84,7 +88,10 @@ def read_what_can_be(cls: type[T], raw: object) -> tuple[T | None, list[str]]:
     """
     mistakes: list[str] = []
     reader: Reader = _reader(typing.cast(Any, cls))
-    return typing.cast(T | None, reader(raw, "", mistakes, True)), mistakes
+    try:
+        return typing.cast(T | None, reader(raw, "", mistakes, True)), mistakes
+    except ShapeError as error:  # there are too many to go on
+        return None, error.mistakes
 
 
 def fields_of(value: object) -> Any:
@@ -103,6 +110,8 @@ def fields_of(value: object) -> Any:
 
 
 def _fail(where: str, mistakes: list[str], text: str) -> None:
+    if len(mistakes) >= MISTAKES_MAX:
+        raise ShapeError(mistakes)
     mistakes.append(f"{where}: {text}" if where else text)
 
 
@@ -182,7 +191,10 @@ def _union_reader(args: tuple[Any, ...]) -> Reader:
         first: list[str] | None = None
         for one in readers:
             found: list[str] = []
-            value = one(raw, where, found, strict)
+            try:
+                value = one(raw, where, found, strict)
+            except ShapeError as error:
+                value, found = None, error.mistakes
             if not found:
                 return value
             first = first or found

@@ -124,7 +124,8 @@ class Scope:
             if rule is None:
                 self.wrong(one.place, f"there is no annotation @{one.name}", nearest(one.name, ANNOTATIONS, "@"))
             elif mark not in rule.marks:
-                places = " and ".join(text for flag, text in MARK_NAMES.items() if flag in rule.marks)
+                places = ", ".join(text for flag, text in MARK_NAMES.items() if flag in rule.marks)
+
                 self.wrong(one.place, f"@{one.name} cannot mark {MARK_NAMES[mark]}", f"it marks {places}")
             elif one.name in found:
                 self.wrong(one.place, f"@{one.name} is given twice", "leave one out")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from itertools import islice
 from typing import Any
 
 from lark import Lark, Transformer, Tree, v_args
@@ -86,10 +87,12 @@ def parse_what_can_be(text: str, name: str = "<text>") -> Parsed:
         end = scan.tokens[-1].place
         problems.append(Problem(name, end, "there are more errors than are told", "begin with those"))
     damage = recovery.damage
-    if scan.problems:
-        damage = Damage(damage.lines | {one.place.line for one in scan.problems}, damage.names)
+    if problems:  # a word in place of a wrong one is no word of the author's
+        wrong = {one.place.line for one in (*scan.problems, *build.problems)}
+        damage = Damage(damage.lines | wrong, damage.names)
     if not problems:
-        problems += _undocumented(name, lines, scan.comments, docs)
+        problems += islice(_undocumented(name, lines, scan.comments, docs), ERRORS_MAX)
+
     return Parsed(file, tuple(sorted(problems, key=lambda problem: problem.place)), damage)
 
 
@@ -162,14 +165,16 @@ class _Docs:
         above = {one.place.line: one for one in docs if one.own_line}
         beside = {one.place.line: one for one in docs if not one.own_line}
         first: dict[int, Place] = {}  # of each line: what begins it
-        last: dict[int, tuple[bool, int, Place]] = {}  # what a comment at its end is about
+        last: dict[int, tuple[bool, tuple[int, int], int, Place]] = {}  # what a comment at its end is about
         for place, end in _named(root):
             first[place.line] = min(place, first.get(place.line, place))
             comment = beside.get(place.line)
             if comment is not None and place < comment.place:
                 is_whole = end <= (comment.place.line, comment.place.column)
-                # The outermost of what ends here is the one that begins first; else what begins last.
-                candidate = (is_whole, -place.column if is_whole else place.column, place)
+                # What ends last, the outermost of it; else what begins last.
+                at = end if is_whole else (place.line, place.column)
+                candidate = (is_whole, at, -place.column, place)
+
                 last[place.line] = max(candidate, last.get(place.line, candidate))
         self.first = min(first.values(), default=None)
         for place in first.values():
@@ -180,7 +185,7 @@ class _Docs:
                 line -= 1
             if found:
                 self.owned[place] = tuple(reversed(found))
-        for line, (_, _, place) in last.items():
+        for line, (_, _, _, place) in last.items():
             self.owned.setdefault(place, (beside[line],))
 
     def of(self, place: Place) -> str:
@@ -370,10 +375,11 @@ class _Build(Transformer[LarkToken, Any]):
             else:
                 made = tree.TypeRef(made.name, made.arguments, True, place)
             if depth > NESTING_MAX:
-                message = f"a type is nested deeper than {NESTING_MAX} levels"
-                self._wrong(place, message, "give the inner part a name")
-                made, depth = tree.TypeRef("Json", (), False, place), 1
                 break
+        if depth > NESTING_MAX:
+            message = f"a type is nested deeper than {NESTING_MAX} levels"
+            self._wrong(place, message, "give the inner part a name")
+            made, depth = tree.TypeRef("Json", (), False, place), 1
         self._depths[id(made)] = depth
         return made
 

@@ -361,7 +361,7 @@ class _Walk:
             found = left or found
         if {"a field", "a name", "a section"} & found.keys() and "}" in found:
             found.pop(",", None)
-        texts = sorted(found, key=lambda text: (len(text) == 1, text))
+        texts = sorted(found, key=lambda text: (len(text) == 1, text != ",", text))
         between = " " if "," in texts else ", "
         return texts[0] if len(texts) == 1 else f"{between.join(texts[:-1])} or {texts[-1]}"
 

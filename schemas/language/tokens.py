@@ -133,14 +133,16 @@ class Scanner:
             if len(scan.problems) < ERRORS_MAX and not (last and last.end_line == place.line and kind == "bad"):
                 scan.problems.append(Problem(file, place, message, hint, line=lines[place.line - 1]))
 
+        if kind == "mark":
+            return self._marks[piece], piece
+        if kind == "word" and self._name.fullmatch(piece):
+            if len(piece) > NAME_CHARS_MAX:
+                wrong(f"a name of {len(piece)} characters; at most {NAME_CHARS_MAX} are allowed", "shorten it")
+            return self._keywords.get(piece, "NAME"), piece
+        if kind in ("STRING", "NUMBER", "DURATION"):
+            return kind, piece
         shown = shortened(piece)
         match kind:
-            case "mark":
-                return self._marks[piece], piece
-            case "word" if self._name.fullmatch(piece):
-                if len(piece) > NAME_CHARS_MAX:
-                    wrong(f"a name of {len(piece)} characters; at most {NAME_CHARS_MAX} are allowed", "shorten it")
-                return self._keywords.get(piece, "NAME"), piece
             case "word":
                 wrong(f"{shown} is no name", "names have the letters a to z and A to Z, digits and _")
                 return "NAME", "_"

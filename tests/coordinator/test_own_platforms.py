@@ -156,7 +156,7 @@ def test_another_file_of_functions_may_be_named(tmp_path: Path) -> None:
     done = edgectl(tmp_path, "schema", "check", "small.edge", "--bindings")
     assert (done.returncode, "there is no functions.py" in done.stderr) == (2, True)
     done = edgectl(tmp_path, "schema", "check", "small.edge")
-    assert (done.returncode, done.stdout) == (0, "small.edge: 1 functions, 0 events, no errors\n")
+    assert (done.returncode, done.stdout) == (0, "1 file: no errors, no warnings\n")
 
 
 def test_the_list_has_what_is_shipped_and_what_a_configuration_names(tmp_path: Path) -> None:
