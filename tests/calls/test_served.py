@@ -96,7 +96,7 @@ def test_a_call_counts_down_by_the_clock_it_is_given() -> None:
     call = Call("7", "f", "me", ends_s=12.5, now_s=lambda: now[0])
     assert call.deadline_s == 2.5
     now[0] = 13.0
-    # Only who cut it off says that it is over: what a function returns just in time counts, what it gives up does not.
+    # Only who cut it off says that it is over: then what it gives up is not taken for an answer.
     assert (call.deadline_s, call.is_over) == (0.0, False)
 
 
