@@ -179,12 +179,16 @@ class Dispatcher:
             del self._by_id[command.id]
         if command.function == CANCEL:
             self._cancels -= 1
-        elif running.task is not None and not running.task.done():
-            running.task.add_done_callback(lambda task: self._places.discard(running))  # it holds its place
-        else:
-            self._places.discard(running)
+        self._leave(running)
         if not task.cancelled() and task.exception() is not None:
             log.error("command %s ended by a defect", command.function, exc_info=task.exception())
+
+    def _leave(self, running: Running) -> None:
+        """Its place is free, unless the function is still there: then once it has ended."""
+        if running.task is not None and not running.task.done():
+            running.task.add_done_callback(lambda task: self._places.discard(running))
+        else:
+            self._places.discard(running)
 
     async def _run(self, running: Running) -> None:
         asked = running.asked
@@ -194,6 +198,8 @@ class Dispatcher:
         state, payload = self.answers.encode(command, outcome)
         if identifier:
             await self._keep(identifier, state, payload)
+        self._leave(running)  # first: whoever hears the answer may call again at once
+        if identifier:
             self._deliver(command.function, identifier, payload, asked.delivery)
         else:
             self.answers.reply(asked.delivery, command.function, payload)

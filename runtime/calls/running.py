@@ -76,12 +76,12 @@ class Running:
             ends: set[asyncio.Future[Any]] = {task, self._cancelled}
             await asyncio.wait(ends, timeout=ends_s - began_s, return_when=asyncio.FIRST_COMPLETED)
             if is_cut := not task.done():
-                call.is_cancelled = True
+                call.is_over = True
                 task.cancel()
                 await asyncio.wait({task}, timeout=GRACE_S)
         finally:
             self._spaced.close()
-            call.is_cancelled = True
+            call.is_over = True
             task.cancel()  # where this process stops
         still = "" if task.done() else f"; it did not end within {GRACE_S:g} s of being told to, and may go on"
         if self._cancelled.done():

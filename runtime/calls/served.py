@@ -29,7 +29,7 @@ class Call:
     in a thread of its own looks at `is_over` now and then.
     """
 
-    __slots__ = ("_ends_s", "_now_s", "_report", "caller", "function", "id", "is_cancelled")
+    __slots__ = ("_ends_s", "_now_s", "_report", "caller", "function", "id", "is_over")
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Call:
         self.id = id
         self.function = function
         self.caller = caller
-        self.is_cancelled = False
+        self.is_over = False  # nobody waits for what comes of it any more: said by whoever cut it off
         self._ends_s = ends_s
         self._now_s = now_s
         self._report = report
@@ -54,11 +54,6 @@ class Call:
     def deadline_s(self) -> float:
         """The seconds left, 0 when none are."""
         return max(0.0, self._ends_s - self._now_s())
-
-    @property
-    def is_over(self) -> bool:
-        """Nobody waits for what comes of it any more."""
-        return self.is_cancelled or self.deadline_s == 0.0
 
     def progress(self, share: float | None = None, text: str = "") -> None:
         """Tells the caller how far it is, `share` from 0 to 1. From any thread, as often as you like: the newest wins
