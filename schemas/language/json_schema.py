@@ -31,10 +31,10 @@ from schemas.language.schema import (
     Type,
     references,
 )
-from schemas.language.values import DURATION
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DEFS = "#/$defs/"
+DURATION = r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+"
 BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 WHOLE = r"-?(?:0|[1-9][0-9]{0,18})"
 MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -134,19 +134,20 @@ def _root(schema: Schema, root: str) -> tuple[Json, list[str], bool]:
     match section:
         case "arguments":
             function = schema.functions[name]
-            body = fields_schema(schema, function.parameters, closed=True)
+            body = fields_schema(schema, function.parameters, closed=True) | _deprecated(function.deprecated)
             return _titled(root, function.doc, body), _names(function.parameters), True
         case "result":
             function = schema.functions[name]
             returns = function.returns or Scalar(Kind.JSON)
-            body = json_schema(schema, returns)
+            body = json_schema(schema, returns) | _personal(function.personal)
             return _titled(root, function.doc, body), list(references(returns)), False
         case "event":
             event = schema.events[name]
-            return _titled(root, event.doc, fields_schema(schema, event.fields)), _names(event.fields), False
+            body = fields_schema(schema, event.fields) | _deprecated(event.deprecated) | _personal(event.personal)
+            return _titled(root, event.doc, body), _names(event.fields), False
         case "state":
             collection = schema.state[name]
-            body = json_schema(schema, collection.value)
+            body = json_schema(schema, collection.value) | _personal(collection.personal)
             return _titled(root, collection.doc, body), list(references(collection.value)), False
     schema.types[root]  # a KeyError for what there is not
     return {"title": root, **json_schema(schema, Ref(root))}, [root], False
@@ -185,13 +186,15 @@ def _field(schema: Schema, field: Field, ref_prefix: str) -> Json:
     found |= json_schema(schema, field.type, ref_prefix=ref_prefix)
     if not field.required:
         found["default"] = field.default
-    if field.deprecated:
-        found |= {"deprecated": True, "x-deprecated": field.deprecated}
-    return found | _unit(field.unit) | _personal(field.personal)
+    return found | _deprecated(field.deprecated) | _unit(field.unit) | _personal(field.personal)
 
 
 def _unit(unit: str) -> Json:
     return {"x-unit": unit} if unit else {}
+
+
+def _deprecated(instead: str) -> Json:
+    return {"deprecated": True, "x-deprecated": instead} if instead else {}
 
 
 def _personal(personal: bool) -> Json:
