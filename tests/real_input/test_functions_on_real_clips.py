@@ -27,7 +27,7 @@ from tests.platforms.fake_context import NOON_MS, FakeContext, FakeState, sample
 from tests.real_input import bundles
 from tests.real_input.replay import Replay, replay
 
-pytestmark = needs_assets
+pytestmark = [needs_assets, pytest.mark.timeout(300)]
 
 ROAD = ASSETS / "video" / "road_counting_640x352.mp4"
 ROAD_S = 905 / 24.01
