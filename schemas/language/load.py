@@ -92,12 +92,13 @@ class _Loader:
             is_there = path is not None and path.is_file()
             resolved = path.resolve() if path is not None else None
         except (OSError, RuntimeError, ValueError) as error:  # no name of a file, or links in a circle
-            raise SchemaError([_at(file, one, f"{one.target[:80]} cannot be opened: {error}", "")]) from error
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise SchemaError([_at(file, one, f"{one.target[:80]} cannot be opened: {why}", "")]) from error
         if one.is_path and (not one.target.endswith(SUFFIX) or Path(one.target).is_absolute()):
             hint = f'write import "name{SUFFIX}", with the way from the folder of this file'
             raise SchemaError([_at(file, one, f"{one.target[:80]} is no path of a {SUFFIX} file", hint)])
         if path is None or not is_there:
-            what = f"there is no file {path}" if one.is_path else f"there is no platform {one.target}"
+            what = f"there is no file {str(path)[-200:]}" if one.is_path else f"there is no platform {one.target}"
             hint = "" if one.is_path else f"put {one.target}{SUFFIX} beside this file, or install the platform"
             raise SchemaError([_at(file, one, what, hint)])
         if resolved in self._under_way:

@@ -138,7 +138,7 @@ class Scanner:
         if kind == "word" and self._name.fullmatch(piece):
             if len(piece) > NAME_CHARS_MAX:
                 wrong(f"a name of {len(piece)} characters; at most {NAME_CHARS_MAX} are allowed", "shorten it")
-            return self._keywords.get(piece, "NAME"), piece
+            return self._keywords.get(piece, "NAME"), piece[:NAME_CHARS_MAX]
         if kind in ("STRING", "NUMBER", "DURATION"):
             return kind, piece
         shown = shortened(piece)
