@@ -5,13 +5,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, calling, documents, evidence, platforms, schema, show, state
+from coordinator.ctl import arguments, calling, documents, evidence, show, state
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
 from coordinator.ctl.calling import seconds
@@ -33,7 +33,8 @@ Arguments = argparse.Namespace
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 1 for a failure, 2 for a mistake in the command line."""
-    parsed = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    parsed = _parser(words).parse_args(words)
     try:
         status = int(parsed.run(parsed))
         sys.stdout.flush()
@@ -52,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """For a command line of these words."""
     parser = argparse.ArgumentParser(prog="edgectl", description=__doc__)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--config", type=Path, metavar="FILE", help="coordinator.toml; else $EDGECTL_CONFIG")
@@ -95,9 +97,17 @@ def _parser() -> argparse.ArgumentParser:
     state.add_commands(commands.add_parser("state", help=text, description=text), _reader)
     _add_documents(commands)
     text = "the schemas of platforms: check, format, compare, show and export them"
-    schema.add_commands(commands.add_parser("schema", help=text, description=text))
+    schemas = commands.add_parser("schema", help=text, description=text)
     text = "platforms of your own: docs/your-own-platform.md"
-    platforms.add_commands(commands.add_parser("platform", help=text, description=text), _config_path)
+    platforms = commands.add_parser("platform", help=text, description=text)
+    if "schema" in words:  # what these stand on takes longer to import than all the rest
+        from coordinator.ctl import schema as schema_commands
+
+        schema_commands.add_commands(schemas)
+    elif "platform" in words:
+        from coordinator.ctl import platforms as platform_commands
+
+        platform_commands.add_commands(platforms, _config_path)
     add("status", "what the coordinator has done", _status)
     calling.add_commands(commands, _broker)
     return parser
