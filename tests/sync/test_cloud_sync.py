@@ -110,10 +110,11 @@ def test_everything_that_matches_is_sent_in_chunks_and_the_end_is_an_event(tmp_p
         assert node.sent() == [n for n in range(100) if n % 2 and n % 10 != 1]
         (end,) = node.completed()
         sizes = sum(len(row.payload) for row in node.rows if row.lane is Lane.SAMPLE)
-        assert {**end, "duration_s": 0} == {
+        assert {**end, "duration_s": 0, "duration_ms": 0} == {
             "sync_id": filter_id(DataFilter(classes=("car",))), "outcome": "completed", "rows": 40, "bytes": sizes,
-            "skipped": 10, "duration_s": 0,
+            "skipped": 10, "duration_s": 0, "bytes_synced": sizes, "duration_ms": 0,
         }  # fmt: skip
+        assert end["duration_ms"] == round(end["duration_s"] * 1000)
         data = sync_row(next(row for row in node.rows if row.lane is Lane.SAMPLE)).data
         assert (data["sync_id"], data["row"]) == (end["sync_id"], 4), "its number in the file tells a copy"
         assert node.cloud.report() == {"running": None, "last": end}
