@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 from runtime.calls.answers import Answers, Outcome, ended
 from runtime.calls.errors import CallCancelledError, CallFailedError, CallRejectedError
 from runtime.calls.journal import Journal, Journalled
-from runtime.calls.running import GRACE_S, Asked, Running
+from runtime.calls.running import Asked, Running
 from runtime.calls.served import CANCEL, Call, Served, Table, arguments
 from runtime.errors import EdgewrightError
 from runtime.mqtt import Delivery
@@ -34,6 +34,7 @@ IDENTIFIER_CHARS_MAX = 128
 RUNNING_MAX = 16  # calls at a time; one more is rejected, so that a flood of commands cannot pile up
 CANCELS_MAX = 16  # calls of `cancel` at a time, beside the others
 TASKS_MAX = 1100  # commands that wait for the journal; the broker has no more than its receive maximum under way
+STOP_S = 1.0  # what functions get to end in when the process stops
 UNKEPT_MAX = 100  # answers that the journal did not take
 
 
@@ -127,7 +128,7 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if left := [running.task for running in self._places if running.task is not None]:
-            await asyncio.wait(left, timeout=GRACE_S)
+            await asyncio.wait(left, timeout=STOP_S)
 
     # ---- a command's life -----------------------------------------------------------------------
 

@@ -94,7 +94,10 @@ class Running:
 
 
 async def _run(served: Served, call: Call, given: Any) -> Any:
-    return await served.run(call, given)
+    try:
+        return await served.run(call, given)
+    except SystemExit as error:  # the loop would take it for the end of the process
+        raise CallFailedError("defect", f"{served.name} tried to end the process: {error!r}") from error
 
 
 def _look_away(task: "asyncio.Task[Any]") -> None:

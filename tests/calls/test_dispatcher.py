@@ -325,8 +325,8 @@ def test_threads_that_nobody_waits_for_are_counted(tmp_path: Path) -> None:
     play(scene)
 
 
-@pytest.mark.parametrize("error", [StopIteration("none left"), ZeroDivisionError("a defect")])
-def test_what_a_thread_raises_is_its_answer(tmp_path: Path, error: Exception) -> None:
+@pytest.mark.parametrize("error", [StopIteration("none left"), ZeroDivisionError("a defect"), SystemExit(3)])
+def test_what_a_thread_raises_is_its_answer(tmp_path: Path, error: BaseException) -> None:
     def work(call: Call, given: Nothing) -> None:
         raise error
 
