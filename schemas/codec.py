@@ -299,14 +299,19 @@ def decode_command(function: str, payload: bytes) -> Command:
     packed = _is_packed(payload)
     fields = (_from_msgpack(payload) if packed else _from_json(payload)) if payload.strip() else {}
     identifier = fields.pop("_id", "")
-    expires_s = fields.pop("_expires_s", None)
+    expires_s, deadline_s = _seconds(fields, "_expires_s"), _seconds(fields, "_deadline_s")
     if not isinstance(identifier, str) or len(identifier) > 128:
         raise RemoteWireError("cmd: _id must be a text of at most 128 characters")
-    if expires_s is not None and (
-        isinstance(expires_s, bool) or not isinstance(expires_s, int | float) or expires_s < 0
-    ):
-        raise RemoteWireError(f"cmd: _expires_s is {_show(expires_s)}, not a number of seconds")
-    return Command(function, fields, identifier, expires_s, packed)
+    return Command(function, fields, identifier, expires_s, packed, deadline_s)
+
+
+def _seconds(fields: dict[str, Any], key: str) -> float | None:
+    value = fields.pop(key, None)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise RemoteWireError(f"cmd: {key} is {_show(value)}, not a number of seconds")
+    return value
 
 
 def encode_command(command: Command) -> bytes:
@@ -316,12 +321,14 @@ def encode_command(command: Command) -> bytes:
         fields["_id"] = command.id
     if command.expires_s is not None:
         fields["_expires_s"] = command.expires_s
+    if command.deadline_s is not None:
+        fields["_deadline_s"] = command.deadline_s
     return _pack(fields) if command.packed else _to_json(fields)
 
 
 def encode_result(result: Result, *, packed: bool) -> bytes:
-    """The answer to a command, in the caller's own encoding."""
-    return _pack(result) if packed else _to_json(result)
+    """The answer to a command, in the caller's own encoding. Of progress nothing is said where there is none."""
+    return _pack(result, unsaid=("progress",)) if packed else _to_json(result, unsaid=("progress",))
 
 
 def decode_result(payload: bytes) -> Result:
@@ -341,9 +348,10 @@ def _shaped(cls: type[T], kind: Kind, raw: Mapping[str, Any]) -> T:
         raise RemoteWireError(f"{kind.value}: {error}") from error
 
 
-def _to_json(message: object) -> bytes:
+def _to_json(message: object, *, unsaid: Sequence[str] = ()) -> bytes:
+    """`unsaid` names fields that are left out when they are empty."""
     try:
-        return _encode_json(fields_of(message)).encode()
+        return _encode_json(_without(fields_of(message), unsaid)).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise LocalWireError(f"not JSON: {error}") from error
 
@@ -351,14 +359,17 @@ def _to_json(message: object) -> bytes:
 def _pack(message: object, *, unsaid: Sequence[str] = ()) -> bytes:
     """`unsaid` names fields that are left out when they are empty."""
     try:
-        fields = fields_of(message)
-        for name in unsaid:
-            if not fields.get(name, True):
-                del fields[name]
-        packed: bytes = msgpack.packb(fields)
+        packed: bytes = msgpack.packb(_without(fields_of(message), unsaid))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalWireError(f"not msgpack: {error}") from error
     return packed
+
+
+def _without(fields: Any, unsaid: Sequence[str]) -> Any:
+    for name in unsaid:
+        if not fields.get(name, True):
+            del fields[name]
+    return fields
 
 
 def _is_packed(payload: bytes) -> bool:

@@ -228,8 +228,9 @@ class CommandState(enum.Enum):
 class Command:
     """A call of a function. Without an id it is run at most once and not remembered.
 
-    In JSON or msgpack the arguments are the payload's own fields; `_id` and `_expires_s` beside them are ours, for
-    callers that cannot set MQTT 5 properties (`correlation data` and `message expiry interval` mean the same).
+    In JSON or msgpack the arguments are the payload's own fields; `_id`, `_expires_s` and `_deadline_s` beside them
+    are ours, for callers that cannot set MQTT 5 properties (`correlation data` and `message expiry interval` mean the
+    same as the first two). Both times are relative to arrival: to begin by `expires_s`, to be done by `deadline_s`.
     """
 
     function: str
@@ -237,6 +238,7 @@ class Command:
     id: str = ""
     expires_s: float | None = None
     packed: bool = False  # the caller spoke msgpack: answer so
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +251,17 @@ class CommandError:
 
 
 @dataclass(frozen=True, slots=True)
+class CallProgress:
+    """How far a running call is: `share` of the whole where that is known, and words for people."""
+
+    share: Annotated[float, Limit(ge=0, le=1)] | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """The one answer to a command."""
+    """The one answer to a command. Before it come any number in state `running`, with a `progress`: they answer
+    nothing."""
 
     function: str
     state: CommandState
@@ -259,4 +270,5 @@ class Result:
     time_utc_ms: Count = 0
     result: Any = None
     error: CommandError | None = None
+    progress: CallProgress | None = None
     v: int = WIRE_VERSION

@@ -15,6 +15,7 @@ from schemas.identity import Identity, Lane
 from schemas.messages import (
     Ack,
     Birth,
+    CallProgress,
     Command,
     CommandError,
     CommandState,
@@ -81,6 +82,7 @@ results = st.builds(
     counts,
     plain,
     st.none() | st.builds(CommandError, texts, texts, texts),
+    st.none() | st.builds(CallProgress, st.none() | st.floats(0, 1), texts),
 )
 events = st.builds(
     Event,
@@ -92,8 +94,9 @@ events = st.builds(
     counts,
     st.none() | st.sampled_from(Severity),
 )
-own = st.dictionaries(texts.filter(lambda key: key not in ("_id", "_expires_s")), plain, max_size=4)
-commands = st.builds(Command, st.just("f"), own, texts, st.none() | st.floats(0, 1e9), st.booleans())
+SECONDS = st.none() | st.floats(0, 1e9)
+own = st.dictionaries(texts.filter(lambda key: key not in ("_id", "_expires_s", "_deadline_s")), plain, max_size=4)
+commands = st.builds(Command, st.just("f"), own, texts, SECONDS, st.booleans(), SECONDS)
 
 
 # ---- round trips -------------------------------------------------------------------------------
@@ -250,7 +253,7 @@ odd = st.recursive(
 )
 known = st.sampled_from(
     sorted({*GOOD, "state", "boot", "rows", "stream", "stored", "refused", "lane", "seq", "streams", "_id",
-            "_expires_s", "function", "location", "edgeboot", "edgeseverity", "v"})
+            "_expires_s", "_deadline_s", "progress", "function", "location", "edgeboot", "edgeseverity", "v"})
 )  # fmt: skip
 almost = st.dictionaries(known, odd, max_size=8)
 hostile = st.one_of(
@@ -392,6 +395,7 @@ def test_times_survive(utc_ms: int) -> None:
         (b'{"_id":"7","x":1}', Command("f", {"x": 1}, "7")),
         (b'{"_expires_s":0}', Command("f", {}, "", 0)),
         (b'{"_expires_s":2.5,"_id":"a"}', Command("f", {}, "a", 2.5)),
+        (b'{"_deadline_s":9}', Command("f", {}, deadline_s=9)),
         (msgpack.packb({"x": 1, "_id": "b"}), Command("f", {"x": 1}, "b", None, True)),
         (msgpack.packb({}), Command("f", {}, "", None, True)),
         (msgpack.packb({str(i): i for i in range(20)}), Command("f", {str(i): i for i in range(20)}, packed=True)),
@@ -416,6 +420,8 @@ def test_a_command_by_hand(payload: bytes, command: Command) -> None:
         b'{"_expires_s":-1}',
         b'{"_expires_s":1e999}',
         b'{"_expires_s":1' + b"0" * 400 + b"}",
+        b'{"_deadline_s":"1"}',
+        b'{"_deadline_s":-0.1}',
         b"{}{}",
         b" " * (64 * 1024 + 1),
     ],

@@ -18,6 +18,7 @@ from schemas.identity import Identity
 from schemas.messages import (
     Ack,
     Birth,
+    CallProgress,
     Closed,
     Command,
     CommandError,
@@ -177,6 +178,14 @@ GOLDEN = [
     ),
     command("cmd.json", Command("snapshot", {"camera_id": "cam1"}, "c-1", 30.0)),
     command("cmd.msgpack", Command("snapshot", {"camera_id": "cam1"}, "c-2", None, packed=True)),
+    command("cmd-deadline.json", Command("snapshot", {"camera_id": "cam1"}, "c-3", 30.0, deadline_s=5.5)),
+    result(
+        "result-progress.json",
+        Result(
+            "analyse", CommandState.RUNNING, "c-3", "gw-1", NOON_UTC_MS, progress=CallProgress(0.4, "2 of 5 clips")
+        ),
+        packed=False,
+    ),
     result(
         "result.json",
         Result("snapshot", CommandState.SUCCEEDED, "c-1", "gw-1", NOON_UTC_MS, {"bytes": 3}),
