@@ -13,8 +13,6 @@ from agent.actions.actions import Actions
 from agent.actions.local_broker import LocalBroker
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
-from agent.commands.dispatcher import Dispatcher
-from agent.commands.functions import Functions
 from agent.config import AgentConfig
 from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
@@ -44,6 +42,8 @@ from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
+from runtime.calls.dispatcher import Dispatcher
+from runtime.calls.served import Table
 from runtime.errors import EdgewrightError
 from runtime.scheduling import prefer_short_slices
 from runtime.sdnotify import Notifier
@@ -147,7 +147,6 @@ class Agent:
         ]
         if self._evidence is not None:
             functions += evidence_functions(self._evidence)
-        self._functions = Functions(functions)
         self._sender = Sender(
             self._file,
             node=node.id,
@@ -159,7 +158,7 @@ class Agent:
         )
         self._sender.compress = self.sync.policy.compress
         self.sync.on_policy = self._follow
-        self._dispatcher = Dispatcher(self._functions, self._state, node=node.id, space=self._space)
+        self._dispatcher = Dispatcher(Table(functions), self._state.journal, responder=node.id, space=self._space)
         self._link = Link(
             addresses,
             self._sender,
@@ -397,7 +396,7 @@ class Agent:
             resources=host.resources(node.data_dir),
             versions=host.versions(),
             platforms=["core"],
-            functions=self._functions.names,
+            functions=self._dispatcher.names,
             cameras=sorted(self.streams),
             stream=self._file.stream,
         )
@@ -460,7 +459,7 @@ class Agent:
             "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),
             "streams": [asdict(report) for report in beat.streams],
-            "functions": self._functions.names,
+            "functions": self._dispatcher.names,
         }
 
     async def _evidence_figures(self) -> dict[str, Any] | None:

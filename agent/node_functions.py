@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from agent.commands.functions import CommandFailedError, CommandRejectedError, Function, Nothing
 from agent.stream import Stream
+from runtime.calls.errors import CallFailedError, CallRejectedError
+from runtime.calls.served import Nothing, Served, plain
 from schemas.codec import format_utc
 from schemas.shape import Limit
 from schemas.topics import Kind
@@ -39,29 +40,29 @@ class ReportOf:
     documents: Annotated[tuple[str, ...], Limit(len_max=10)] = ()
 
 
-def report_function(publish: Callable[[str], None]) -> Function:
+def report_function(publish: Callable[[str], None]) -> Served:
     """`publish`es a document of the node again: a heartbeat named one that somebody does not have."""
 
     async def report(call: ReportOf) -> dict[str, Any]:
         if unknown := [name for name in call.documents if name not in DOCUMENTS]:
             known = ", ".join(DOCUMENTS)
-            raise CommandRejectedError("bad_arguments", f"there is no document {unknown[0]!r}; {known}", "documents")
+            raise CallRejectedError("bad_arguments", f"there is no document {unknown[0]!r}; {known}", "documents")
         names = list(call.documents or DOCUMENTS)
         for name in names:
             publish(name)
         return {"published": names}
 
-    return Function("report", ReportOf, report)
+    return plain("report", ReportOf, report)
 
 
-def node_functions(streams: Mapping[str, Stream], status: Callable[[], Awaitable[dict[str, Any]]]) -> list[Function]:
+def node_functions(streams: Mapping[str, Stream], status: Callable[[], Awaitable[dict[str, Any]]]) -> list[Served]:
     """Bound to the streams of one agent."""
 
     def stream(camera_id: str) -> Stream:
         found = streams.get(camera_id)
         if found is None:
             known = ", ".join(sorted(streams)) or "there is none"
-            raise CommandRejectedError("unknown_camera", f"no camera {camera_id!r} here ({known})", "camera_id")
+            raise CallRejectedError("unknown_camera", f"no camera {camera_id!r} here ({known})", "camera_id")
         return found
 
     async def start(call: OfCamera) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def node_functions(streams: Mapping[str, Stream], status: Callable[[], Awaitable
         chosen = stream(call.camera_id)
         taken = await asyncio.to_thread(chosen.snapshot, width_max=call.width_max, quality=call.quality)
         if taken is None:
-            raise CommandFailedError("no_frame", f"camera {call.camera_id} has given no frame yet; is it started?")
+            raise CallFailedError("no_frame", f"camera {call.camera_id} has given no frame yet; is it started?")
         frame, picture = taken
         return {
             "camera_id": call.camera_id,
@@ -92,10 +93,10 @@ def node_functions(streams: Mapping[str, Stream], status: Callable[[], Awaitable
         return await status()
 
     return [
-        Function("startStream", OfCamera, start, timeout_s=120.0),
-        Function("stopStream", OfCamera, stop),
-        Function("snapshot", SnapshotOf, snapshot),
-        Function("status", Nothing, node_status),
+        plain("startStream", OfCamera, start, timeout_s=120.0),
+        plain("stopStream", OfCamera, stop),
+        plain("snapshot", SnapshotOf, snapshot),
+        plain("status", Nothing, node_status),
     ]
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from coordinator.config import CoordinatorConfig
@@ -16,20 +15,22 @@ from coordinator.fleet import liveness
 from coordinator.fleet.registry import Fleet
 from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
-from coordinator.link.commands import Commands
 from coordinator.link.subscriber import Subscriber
 from coordinator.lock import FolderLock
 from coordinator.store.sqlite import SqliteStore
+from runtime.calls.dispatcher import Dispatcher
+from runtime.calls.served import Nothing, Served, Table, plain
 from runtime.errors import EdgewrightError
 from runtime.sdnotify import Notifier
 from runtime.supervision import RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
-from schemas.topics import TopicSpace
+from schemas.topics import COORDINATOR, TopicSpace
 
 log = logging.getLogger(__name__)
 
 COUNTERS_EVERY_S = 2.0
 DRAIN_S = 10.0  # how long a stopping coordinator finishes what it has already received
 GOODBYE_S = 4.0
+CALLS_MAX = 64  # under way at a time; one more is rejected
 
 
 class Coordinator:
@@ -46,10 +47,13 @@ class Coordinator:
         self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits)
         self._documents = Documents(store, space, self._counters)
+        self._calls = Dispatcher(
+            Table(self._functions()), store.calls, responder=COORDINATOR, space=space, parallel_max=CALLS_MAX
+        )
         self._subscriber = Subscriber(
             config.broker.address(),
             self._inbox,
-            Commands(space, {"status": self._status, "setDesired": self._documents.set_desired}),
+            self._calls,
             self._counters,
             store,
             client_id=table.client_id,
@@ -81,6 +85,7 @@ class Coordinator:
             supervisor.supervise("evidence", self._receiver.run, for_ever, stage=0)
             supervisor.supervise("evidence-move", self._receiver.move, for_ever, stage=1)
         supervisor.supervise("liveness", lambda: liveness.watch(self._fleet, self._ingest.nudge), stage=1)
+        supervisor.supervise("calls", self._until_stopped, stage=1, stop_timeout_s=GOODBYE_S)
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         supervisor.supervise(
@@ -96,10 +101,21 @@ class Coordinator:
             await self._store_counters()
             self._notifier.close()
 
+    # ---- what others may ask --------------------------------------------------------------------
+
+    def _functions(self) -> list[Served]:
+        return [plain("status", Nothing, self._status), self._documents.function()]
+
+    async def _until_stopped(self) -> None:
+        """Calls run beside all this, over connections that come and go."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._calls.stop()
+
     # ---- what others are told -------------------------------------------------------------------
 
-    async def _status(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to the command `status`."""
+    async def _status(self, call: Nothing) -> dict[str, Any]:
         return {
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "counters": self._snapshot(),
@@ -112,6 +128,7 @@ class Coordinator:
         return {
             **self._counters.snapshot(),
             **(self._receiver.report() if self._receiver else {}),
+            "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
             "broker_connected": float(self._subscriber.is_connected),
             "boot": self._store.boot,

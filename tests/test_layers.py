@@ -27,6 +27,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "zstandard": ["schemas/compress.py"],
     "sqlite3": [
         "runtime/sqlite.py",
+        "runtime/calls/journal.py",
         "agent/outbox/*.py",
         "agent/state.py",
         "agent/evidence/*.py",

@@ -4,10 +4,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from agent.commands.functions import CommandRejectedError, Function
 from agent.evidence.evidence import Evidence
 from agent.evidence.settings import UploadPolicy
 from agent.evidence.tables import Kept, State, shown
+from runtime.calls.errors import CallRejectedError
+from runtime.calls.served import Served, plain
 from schemas.codec import parse_utc
 from schemas.shape import Limit
 
@@ -33,7 +34,7 @@ class UploadEvidence:
     event_id: Annotated[str, Limit(len_max=300)] = ""
 
 
-def evidence_functions(evidence: Evidence) -> list[Function]:
+def evidence_functions(evidence: Evidence) -> list[Served]:
     """Bound to the evidence of one agent."""
     store = evidence.store
 
@@ -51,14 +52,14 @@ def evidence_functions(evidence: Evidence) -> list[Function]:
 
     async def upload_evidence(call: UploadEvidence) -> dict[str, Any]:
         if bool(call.sha256) == bool(call.event_id):
-            raise CommandRejectedError("bad_arguments", "name either sha256 or event_id", "sha256")
+            raise CallRejectedError("bad_arguments", "name either sha256 or event_id", "sha256")
         if evidence.settings.upload is UploadPolicy.NEVER:
-            raise CommandRejectedError("not_allowed", "evidence.upload is never: nothing leaves this node")
+            raise CallRejectedError("not_allowed", "evidence.upload is never: nothing leaves this node")
         found = await asyncio.to_thread(_find, call)
         if not found:
-            raise CommandRejectedError("unknown_evidence", "there is no such evidence here (any more)")
+            raise CallRejectedError("unknown_evidence", "there is no such evidence here (any more)")
         if all(kept.piece.local_only for kept in found):
-            raise CommandRejectedError("local_only", f"it stays at the node: {found[0].piece.reason}")
+            raise CallRejectedError("local_only", f"it stays at the node: {found[0].piece.reason}")
         return {"evidence": [await _ask(kept) for kept in found]}
 
     def _find(call: UploadEvidence) -> list[Kept]:
@@ -76,8 +77,8 @@ def evidence_functions(evidence: Evidence) -> list[Function]:
         return shown(kept) | {"state": State.ASKED.value, "reason": ""}
 
     return [
-        Function("listEvidence", ListEvidence, list_evidence),
-        Function("uploadEvidence", UploadEvidence, upload_evidence),
+        plain("listEvidence", ListEvidence, list_evidence),
+        plain("uploadEvidence", UploadEvidence, upload_evidence),
     ]
 
 
@@ -87,4 +88,4 @@ def _time(name: str, text: str, otherwise: int) -> int:
     try:
         return parse_utc(text)
     except (ValueError, OverflowError) as error:
-        raise CommandRejectedError("bad_arguments", f"{name}: {error}", name) from error
+        raise CallRejectedError("bad_arguments", f"{name}: {error}", name) from error

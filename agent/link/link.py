@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from agent.commands.dispatcher import Dispatcher
 from agent.link.brokers import BrokerRules, Brokers, Trouble
 from agent.link.presence import Identity, heartbeat_payload
 from agent.link.sender import PACKET_BYTES_BESIDE, Sender
 from agent.link.session import Session, probe
+from runtime.calls.dispatcher import Dispatcher
 from runtime.errors import AuthError, EdgewrightError
 from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Limits, Message
 from schemas.codec import decode_document, decode_packed
@@ -96,7 +96,7 @@ class Link:
         self.on_desired: Callable[[bytes], None] = lambda payload: None
         self.reported: Callable[[], bytes] = lambda: b""  # the report as it travels; empty: there is none
         self.files: FileAnswers | None = None  # who hears what the coordinator says of files
-        dispatcher.publish = self.publish
+        dispatcher.answers.publish = self.publish
 
     @property
     def is_connected(self) -> bool:
@@ -247,7 +247,7 @@ class Link:
         connection = session.connection
         self._session = session
         self._brokers.connected(session.which, time.monotonic())
-        self._dispatcher.payload_bytes_max = connection.limits.packet_bytes_max - RESULT_BYTES_BESIDE
+        self._dispatcher.answers.payload_bytes_max = connection.limits.packet_bytes_max - RESULT_BYTES_BESIDE
         reason = f"{connection.address}: given up"
         try:
             await connection.subscribe(self._subscriptions())

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.commands.functions import CommandFailedError, CommandRejectedError
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, Row
 from agent.results import store
@@ -22,6 +21,7 @@ from agent.results.result import Result, narrowed
 from agent.state import StateFile
 from agent.sync.outlet import draft_of_result
 from agent.sync.progress import Ended, Progress, filter_id, unpacked
+from runtime.calls.errors import CallFailedError, CallRejectedError
 from runtime.errors import EdgewrightError
 from schemas.errors import LocalWireError
 from schemas.identity import Lane
@@ -70,20 +70,20 @@ class CloudSync:
     # ---- asked by others ------------------------------------------------------------------------
 
     async def start(self, data_filter: DataFilter, sync_id: str) -> dict[str, Any]:
-        """Begins, or goes on with, a sending; one that runs under another id ends. Raises CommandRejectedError where
-        the id belongs to another filter, CommandFailedError where nothing can be read now."""
+        """Begins, or goes on with, a sending; one that runs under another id ends. Raises CallRejectedError where
+        the id belongs to another filter, CallFailedError where nothing can be read now."""
         sync_id = sync_id or filter_id(data_filter)
         running = self._next or self._now
         if running is not None and running.sync_id == sync_id and running.data_filter == data_filter:
             return {"state": "running already", **self._report(running)}
         is_running_otherwise = running is not None and running.sync_id == sync_id
         if is_running_otherwise or self._ended.is_another(sync_id, data_filter):
-            raise CommandRejectedError(
+            raise CallRejectedError(
                 "id_in_use", f"sync_id: {sync_id!r} was given to another filter before; give a new one", "sync_id"
             )
         epoch = self._epoch()
         if not epoch:
-            raise CommandFailedError("not_ready", "the results kept here are not open yet; try again in a moment")
+            raise CallFailedError("not_ready", "the results kept here are not open yet; try again in a moment")
         upto = await asyncio.to_thread(_last_id, self._path)
         self._next = Progress(sync_id, data_filter, epoch, self._ended.cursor(sync_id, epoch), upto, self._run_s())
         self._wake.set()

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
-from agent.commands.functions import CommandRejectedError, Function
 from agent.sync.sync import Sync
+from runtime.calls import served
+from runtime.calls.errors import CallRejectedError
 from schemas.shape import Limit, ShapeError
 from schemas.sync import DataFilter, SyncPolicy, parse_filter, parse_policy, plain
 
@@ -25,7 +26,7 @@ class SyncCall:
     reset: bool = False
 
 
-def sync_function(sync: Sync) -> Function:
+def sync_function(sync: Sync) -> served.Served:
     """Bound to one agent's."""
 
     async def run(call: SyncCall) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def sync_function(sync: Sync) -> Function:
         sync.apply(policy, "command")
         return {"source": sync.source, "policy": plain(sync.policy)}
 
-    return Function("syncDataToCloud", SyncCall, run)
+    return served.plain("syncDataToCloud", SyncCall, run)
 
 
 def _check_alone(call: SyncCall) -> None:
@@ -62,7 +63,7 @@ def _check_alone(call: SyncCall) -> None:
     ):
         for other in others:
             if given[name] and given[other]:
-                raise CommandRejectedError(
+                raise CallRejectedError(
                     "bad_arguments", f"{other}: means nothing beside {name}; leave one of them out", other
                 )
 
@@ -77,16 +78,16 @@ def _parsed_filter(call: SyncCall) -> DataFilter:
             parse_policy(call.sync_policy, "sync_policy")
         except ShapeError as error:
             mistakes = [*mistakes, *error.mistakes]
-    raise CommandRejectedError("bad_arguments", "; ".join(mistakes), "data_filter")
+    raise CallRejectedError("bad_arguments", "; ".join(mistakes), "data_filter")
 
 
 def _parsed_policy(call: SyncCall) -> SyncPolicy:
     try:
         policy = parse_policy(call.sync_policy, "sync_policy")
     except ShapeError as error:
-        raise CommandRejectedError("bad_arguments", str(error), "sync_policy") from error
+        raise CallRejectedError("bad_arguments", str(error), "sync_policy") from error
     if call.data_filter and policy.filter != DataFilter():
-        raise CommandRejectedError(
+        raise CallRejectedError(
             "bad_arguments", "sync_policy.filter: data_filter is given too; leave one of them out", "sync_policy"
         )
     return policy

@@ -8,23 +8,24 @@ few seconds a node, and less often where it does not help.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from coordinator.counters import Counters
 from coordinator.documents.changes import Change, ChangeRefusedError
 from coordinator.ingest.decode import News
-from coordinator.link.commands import CommandRefusedError
 from coordinator.store.store import Committed, Store
 from runtime.backoff import Backoff
+from runtime.calls.errors import CallRejectedError
+from runtime.calls.served import Served, plain
 from runtime.errors import EdgewrightError
 from runtime.mqtt import Message
 from schemas.codec import document_hash, encode_command
 from schemas.documents import encode
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.messages import Birth, Command, Count, Heartbeat
-from schemas.shape import Limit, ShapeError, fields_of, read
+from schemas.shape import Limit, fields_of
 from schemas.topics import Kind, Topic, TopicSpace, check_node_name
 
 log = logging.getLogger(__name__)
@@ -164,23 +165,23 @@ class Documents:
 
     # ---- what operators want --------------------------------------------------------------------
 
-    async def set_desired(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The command `setDesired`. Raises CommandRefusedError with the current document where it is stale."""
-        try:
-            asked = read(SetDesired, arguments, strict=True)
-        except ShapeError as error:
-            raise CommandRefusedError("bad_arguments", str(error)) from error
+    def function(self) -> Served:
+        """The command `setDesired`."""
+        return plain("setDesired", SetDesired, self.set_desired)
+
+    async def set_desired(self, asked: SetDesired) -> dict[str, Any]:
+        """Makes the next revision. Raises CallRejectedError, with the current document where it is stale."""
         if wrong := check_node_name(asked.node):
-            raise CommandRefusedError("bad_arguments", f"node: {wrong}")
+            raise CallRejectedError("bad_arguments", f"node: {wrong}", "node")
         change = Change(asked.set, asked.unset, asked.if_revision, asked.source)
         try:
             changed = await self._store.change_desired(asked.node, change)
         except ChangeRefusedError as error:
-            raise CommandRefusedError(error.code, str(error), fields_of(error.current)) from error
+            raise CallRejectedError(error.code, str(error), value=fields_of(error.current)) from error
         except LocalWireError as error:
-            raise CommandRefusedError("too_large", str(error)) from error
+            raise CallRejectedError("too_large", str(error)) from error
         except RemoteWireError as error:
-            raise CommandRefusedError("damaged", f"what is stored of {asked.node} cannot be read: {error}") from error
+            raise CallRejectedError("damaged", f"what is stored of {asked.node} cannot be read: {error}") from error
         if changed.fields:
             self._told[asked.node] = _Told(self._now_s(), 1)  # its next heartbeat may not know of it yet
             self._make_due(asked.node, changed.desired.hash)

@@ -48,7 +48,7 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """To be acknowledged and forgotten: a cleared retained topic, or our own words coming back."""
+    """To be acknowledged and forgotten: a cleared retained topic, our own words coming back, progress of a call."""
 
 
 Decoded = Facts | News | ResultRow | RefusedMessage | Nothing
@@ -240,6 +240,8 @@ def _reported(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded
 
 def _result(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     result = codec.decode_result(delivery.payload)
+    if not result.state.final:  # how far a call is: of no use once the next message has come
+        return Nothing()
     fields = fields_of(result)
     document = _data(fields)
     if len(document) > RESULT_BYTES_KEPT:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from coordinator.counters import Counters
 from coordinator.ingest.inbox import Inbox, Item
-from coordinator.link.commands import Commands
 from coordinator.store.store import Store
 from runtime.backoff import Backoff
+from runtime.calls.dispatcher import Dispatcher
 from runtime.errors import AuthError, EdgewrightError
 from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
 from schemas.codec import decode_document, encode_document, encode_event
@@ -32,7 +32,7 @@ OUTGOING_MAX = 20_000  # answers that wait for the broker; the oldest go first, 
 INFLIGHT_MAX = 500
 ANNOUNCE_MAX = 100  # fleet events under way at a time
 GOODBYE_S = 2.0
-COMMANDS_MAX = 64  # under way at a time; one more is rejected
+RESULT_BYTES_BESIDE = 1024  # topic, properties and headers of an answer, at most
 ROOM_MAX = 100  # messages that may wait before those that can be put off stay where they are
 EVENT_CONTENT_TYPE = "application/cloudevents+json"
 _BLOB = f"/{Kind.BLOB_UP.value}/"
@@ -90,7 +90,7 @@ class Subscriber:
         self,
         address: BrokerAddress,
         inbox: Inbox,
-        commands: Commands,
+        dispatcher: Dispatcher,
         counters: Counters,
         store: Store,
         *,
@@ -99,7 +99,7 @@ class Subscriber:
     ) -> None:
         self._address = address
         self._inbox = inbox
-        self._commands = commands
+        self._dispatcher = dispatcher
         self._counters = counters
         self._store = store
         self._client_id = client_id
@@ -112,7 +112,8 @@ class Subscriber:
         self._stopped = False
         self._complained = False
         self._random = random.Random()
-        self._running: set[asyncio.Task[None]] = set()
+        self._late: asyncio.Task[None] | None = None
+        self._answers = 0  # numbers of answers, which are tokens below 0: fleet events have theirs above
         self._announcing: set[int] = set()  # sequences of fleet events under way
         self._announcing_to = 0  # the highest of them so far
         self.announced_seq = 0  # every fleet event up to here is with the broker
@@ -120,6 +121,7 @@ class Subscriber:
         self.on_link: Callable[[bool], None] = lambda connected: None
         self.on_file: Callable[[Delivery, Channel], None] | None = None  # pieces of files, which are no rows
         inbox.on_pressure = self._pressed
+        dispatcher.answers.publish = self._answer
 
     @property
     def is_connected(self) -> bool:
@@ -160,6 +162,14 @@ class Subscriber:
         if self._channel is not None:
             self._channel.publish(message)
 
+    def _answer(self, message: Message) -> int | None:
+        """Publishes what is said of a call; `_confirmed` is told the number, once the broker has it."""
+        if self._channel is None:
+            return None
+        self._answers += 1
+        self._channel.publish(message, token=-self._answers)
+        return -self._answers
+
     def announce(self) -> None:
         """Publishes the fleet events that are stored and not yet with the broker."""
         if self._channel is None:
@@ -187,6 +197,7 @@ class Subscriber:
         self._connection, self._channel = connection, channel
         self._announcing.clear()
         self._announcing_to = self.announced_seq
+        self._dispatcher.answers.payload_bytes_max = connection.limits.packet_bytes_max - RESULT_BYTES_BESIDE
         try:
             await connection.subscribe(self._subscriptions())
             self._welcome(channel)
@@ -198,8 +209,9 @@ class Subscriber:
         finally:
             self._connection = self._channel = None
             self.on_link(False)
-            for task in self._running:
-                task.cancel()
+            self._dispatcher.disconnected()
+            if self._late is not None:
+                self._late.cancel()
             await connection.close()
 
     def _welcome(self, channel: Channel) -> None:
@@ -210,6 +222,14 @@ class Subscriber:
         self._complained, self.problem = False, ""
         self.on_link(True)
         self.announce()
+        self._late = asyncio.create_task(self._answer_late(), name="link.late-answers")
+
+    async def _answer_late(self) -> None:
+        """The answers that an earlier connection, or an earlier start, did not get through."""
+        try:
+            await self._dispatcher.connected()
+        except EdgewrightError as error:
+            log.error("link: old answers cannot be delivered now: %s", error)
 
     def _subscriptions(self) -> dict[str, int]:
         wanted = {self._space.filter(kind): kind_qos(kind) for kind in KINDS}
@@ -243,7 +263,6 @@ class Subscriber:
         if channel is None:
             return
         if delivery.topic.startswith(self._own_prefix):
-            channel.acknowledge(delivery)
             self._receive_own(channel, delivery)
             return
         if self.on_file is not None and _BLOB in delivery.topic:
@@ -260,28 +279,14 @@ class Subscriber:
         try:
             topic = self._space.parse(delivery.topic)
             if topic.kind is Kind.CMD:
-                self._run_command(channel, topic, delivery)
-            elif topic.kind is Kind.STATUS and delivery.payload:
+                self._dispatcher.receive(delivery, topic.leaf, channel.acknowledge)
+                return
+            channel.acknowledge(delivery)
+            if topic.kind is Kind.STATUS and delivery.payload:
                 self._see_status(channel, decode_document(Status, Kind.STATUS, delivery.payload))
         except RemoteWireError as error:
+            channel.acknowledge(delivery)
             log.warning("refused a message on %s: %s", delivery.topic, error)
-
-    def _run_command(self, channel: Channel, topic: Topic, delivery: Delivery) -> None:
-        """In a task of its own: some commands wait for the disk."""
-        busy = len(self._running) >= COMMANDS_MAX
-
-        async def run() -> None:
-            for message in await self._commands.answer(topic, delivery, time.time_ns() // 1_000_000, busy=busy):
-                channel.publish(message)
-
-        task = asyncio.create_task(run(), name=f"command[{topic.leaf}]")
-        self._running.add(task)
-        task.add_done_callback(self._command_done)
-
-    def _command_done(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("%s ended by a defect", task.get_name(), exc_info=task.exception())
 
     def _see_status(self, channel: Channel, status: Status) -> None:
         ours = (self._store.boot, self._session)
@@ -294,6 +299,9 @@ class Subscriber:
             channel.publish(self._status(Presence.ONLINE, ""))
 
     def _confirmed(self, seq: int) -> None:
+        if seq < 0:
+            self._dispatcher.puback(seq)
+            return
         self._announcing.discard(seq)
         self.announced_seq = min(self._announcing, default=self._announcing_to + 1) - 1
         self.announce()

@@ -1,5 +1,6 @@
 """The schema of the coordinator's SQLite file, step by step. Steps that were released are never changed."""
 
+from coordinator.store import calls
 from runtime.sqlite import Migration
 
 FILE_NAME = "coordinator.db"
@@ -190,4 +191,5 @@ CREATE TABLE evidence_events (
 CREATE INDEX evidence_events_by_event ON evidence_events (event_id);
 """,
     ),
+    ("0006-calls", calls.SCHEMA),
 )

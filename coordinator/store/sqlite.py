@@ -17,7 +17,7 @@ from coordinator.documents.changes import Change, Changed
 from coordinator.fleet.news import fleet_news
 from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
 from coordinator.ingest.dedupe import Addition, Received
-from coordinator.store import documents, gaps
+from coordinator.store import calls, documents, gaps
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from coordinator.store.store import (
     Batch,
@@ -108,6 +108,7 @@ class SqliteStore:
         self._unannounced = self._read_unannounced(db)
         self.document_hashes = documents.hashes(db)
         self._writer = Writer(db, name="store")
+        self.calls = calls.open_journal(db, self._writer)
 
     def nodes(self) -> list[Node]:
         """Every node as the file held it when it was opened."""

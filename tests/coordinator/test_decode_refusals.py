@@ -12,6 +12,7 @@ from runtime.mqtt import Delivery
 from schemas.codec import encode_document, encode_packed, encode_result
 from schemas.messages import (
     Birth,
+    CallProgress,
     CommandState,
     Heartbeat,
     Presence,
@@ -155,6 +156,11 @@ def test_our_own_words_are_not_taken_again(topic: str) -> None:
 
 def test_a_cleared_retained_status_is_nothing() -> None:
     assert isinstance(decode("edge/v1/gw-1/status", b""), Nothing)
+
+
+def test_how_far_a_call_is_is_not_kept() -> None:
+    running = Result("analyse", CommandState.RUNNING, "id1", "gw-1", NOW, progress=CallProgress(0.4))
+    assert isinstance(decode("edge/v1/gw-1/result/analyse", encode_result(running, packed=False)), Nothing)
 
 
 def test_a_large_result_is_kept_without_its_body() -> None:

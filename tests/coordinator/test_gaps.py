@@ -214,7 +214,7 @@ def test_a_full_disk_closes_nothing_and_answers_nothing(tmp_path: Path) -> None:
     wire = ListWire()
 
     async def scene() -> None:
-        store = SqliteStore(tmp_path, pages_max=46)
+        store = SqliteStore(tmp_path, pages_max=50)
         async with running(store) as bench:
             data = {"x": "y" * 3000}
             rows = [SyncRow("sample", seq, "S", "cam1", 7, data) for seq in range(1, 101)]

@@ -117,7 +117,7 @@ def test_a_duplicate_is_answered_again(tmp_path: Path, wire: ListWire) -> None:
 
 def test_a_full_disk_answers_nobody_until_there_is_room(tmp_path: Path, wire: ListWire) -> None:
     async def scene() -> None:
-        store = SqliteStore(tmp_path, pages_max=45)
+        store = SqliteStore(tmp_path, pages_max=49)
         problems: list[str] = []
         async with running(store) as bench:
             bench.ingest.on_problem = lambda: problems.append(bench.ingest.problem)

@@ -11,9 +11,10 @@ import pytest
 from coordinator.counters import Counters
 from coordinator.documents.documents import Documents
 from coordinator.ingest.decode import News
-from coordinator.link.commands import CommandRefusedError
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, Committed, ReportedRow
+from runtime.calls.errors import CallRejectedError
+from runtime.calls.served import Call
 from runtime.mqtt import Message
 from schemas.codec import document_hash
 from schemas.documents import Reported, decode_desired, sealed
@@ -37,6 +38,10 @@ class Desk:
         self.driver.has_room = lambda: self.room
         self.driver.is_connected = lambda: True
         self.driver.is_registered = lambda node: node == "gw-1"
+
+    async def set_desired(self, arguments: dict[str, Any]) -> Any:
+        function = self.driver.function()
+        return await function.run(Call(), function.parse(arguments))
 
     def hear(self, document: Birth | Heartbeat, payload: bytes = b"", committed: Committed | None = None) -> None:
         self.driver.heard([(News("gw-1", document), payload)], committed or Committed())
@@ -73,7 +78,7 @@ async def until(true: Callable[[], object]) -> None:
 
 def test_a_node_is_told_and_asked_less_and_less_often_where_that_does_not_help(tmp_path: Path) -> None:
     async def scene(desk: Desk) -> None:
-        await desk.driver.set_desired({"node": "gw-1", "set": {"heartbeat_s": 5}})
+        await desk.set_desired({"node": "gw-1", "set": {"heartbeat_s": 5}})
         await until(lambda: desk.versions() == [(1, 1)])
         assert (desk.sent[0].retain, desk.sent[0].qos) == (True, 1)
         for _ in range(240):  # an hour of heartbeats that never match
@@ -107,7 +112,7 @@ def test_after_a_connect_everything_is_published_without_filling_the_queue(tmp_p
     async def scene(desk: Desk) -> None:
         desk.room = False
         for n in range(5):
-            answer = await desk.driver.set_desired({"node": f"gw-{n}", "set": {"heartbeat_s": 5}})
+            answer = await desk.set_desired({"node": f"gw-{n}", "set": {"heartbeat_s": 5}})
             assert answer["registered"] == (n == 1)
         await asyncio.sleep(0.1)
         assert desk.sent == []
@@ -136,8 +141,8 @@ CLASSES = [f"{n}-" + "x" * 190 for n in range(100)]
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, arguments: dict[str, Any], code: str) -> None:
     async def scene(desk: Desk) -> None:
-        with pytest.raises(CommandRefusedError) as refused:
-            await desk.driver.set_desired(arguments)
+        with pytest.raises(CallRejectedError) as refused:
+            await desk.set_desired(arguments)
         assert refused.value.code == code
         assert (await desk.store.desired("gw-1")).revision == 0
 

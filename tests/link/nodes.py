@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.commands.dispatcher import Dispatcher
-from agent.commands.functions import Function, Functions, Nothing
 from agent.link.brokers import BrokerRules
 from agent.link.link import Link
 from agent.link.sender import Sender
@@ -20,6 +18,8 @@ from agent.outbox.file import OutboxFile
 from agent.outbox.outbox import Outbox
 from agent.state import StateFile
 from coordinator.fleet.registry import Fleet, FleetEvent, LivenessRules, Moment, NodeState
+from runtime.calls.dispatcher import Dispatcher
+from runtime.calls.served import Nothing, Table, plain
 from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
 from schemas.codec import decode_document, decode_event, decode_packed, encode_document, encode_packed
 from schemas.identity import Lane
@@ -184,15 +184,15 @@ async def node(
     async def large(call: Nothing) -> dict[str, Any]:
         return {"text": "x" * 100_000}
 
-    functions = Functions([Function("count", Nothing, count), Function("large", Nothing, large)])
+    table = Table([plain("count", Nothing, count), plain("large", Nothing, large)])
     link = Link(
         addresses,
         sender,
-        Dispatcher(functions, state, node="gw-1", space=SPACE),
+        Dispatcher(table, state.journal, responder="gw-1", space=SPACE),
         node="gw-1",
         boot=state.boot,
         space=SPACE,
-        birth=lambda: Birth(functions=functions.names),
+        birth=lambda: Birth(functions=table.names),
         heartbeat=lambda: Heartbeat(boot=state.boot, session=link.session),
         heartbeat_s=1.0,
         rules=rules,

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.commands.functions import CommandFailedError, CommandRejectedError
 from agent.outbox.encode import sync_row
 from agent.outbox.file import OutboxFile
 from agent.outbox.outbox import Outbox
@@ -23,6 +22,7 @@ from agent.state import StateFile
 from agent.sync import cloud_sync
 from agent.sync.cloud_sync import CloudSync
 from agent.sync.progress import Ended, Progress, filter_id, unpacked
+from runtime.calls.errors import CallFailedError, CallRejectedError
 from schemas.identity import Lane
 from schemas.sync import DataFilter
 
@@ -149,7 +149,7 @@ def test_the_same_call_sends_only_what_came_since_and_a_new_id_sends_all(tmp_pat
         await node.cloud.start(DataFilter(), "again")
         await node.until(lambda: len(node.completed()) == 3)
         assert node.sent() == [*range(30), *range(30)]
-        with pytest.raises(CommandRejectedError, match="'again' was given to another filter"):
+        with pytest.raises(CallRejectedError, match="'again' was given to another filter"):
             await node.cloud.start(DataFilter(classes=("car",)), "again")
 
     scene(tmp_path, play)
@@ -215,7 +215,7 @@ def test_a_newer_one_ends_it_and_a_later_call_goes_on_from_there(tmp_path: Path)
 
 def test_a_file_begun_anew_meanwhile_ends_it(tmp_path: Path) -> None:
     async def play(node: Node) -> None:
-        with pytest.raises(CommandFailedError, match="not open yet"):
+        with pytest.raises(CallFailedError, match="not open yet"):
             epoch, node.store.epoch = node.store.epoch, ""
             await node.cloud.start(DataFilter(), "")
         node.store.epoch = epoch

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from agent.commands.functions import CommandRejectedError, Function
 from agent.degrade.switches import Switches
 from agent.link.gate import OpenGate
 from agent.outbox.file import OutboxFile
@@ -19,6 +18,8 @@ from agent.state import StateFile
 from agent.sync import sync as driver
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
+from runtime.calls.errors import CallRejectedError
+from runtime.calls.served import Call, Served
 from schemas.identity import Lane
 from schemas.sync import Mode, SyncPolicy, parse_policy
 
@@ -38,10 +39,10 @@ class Node:
             CONFIGURED, rate=OpenGate(), outbox=Outbox(self.file), recorder=self.recorder, state=self.state,
             switches=switches, act=lambda drafts: None, announce=lambda *what: self.told.append(what),
         )  # fmt: skip
-        self.function: Function = sync_function(self.sync)
+        self.function: Served = sync_function(self.sync)
 
     async def call(self, **arguments: Any) -> dict[str, Any]:
-        return dict(await self.function.run(self.function.parse(arguments)))
+        return dict(await self.function.run(Call(), self.function.parse(arguments)))
 
     def close(self) -> None:
         self.file.close()
@@ -86,7 +87,7 @@ def play(folder: Path, scene: Callable[[Node], Awaitable[None]]) -> None:
 )
 def test_what_is_refused_and_why(tmp_path: Path, arguments: dict[str, Any], field: str, said: str) -> None:
     async def scene(node: Node) -> None:
-        with pytest.raises(CommandRejectedError) as caught:
+        with pytest.raises(CallRejectedError) as caught:
             await node.call(**arguments)
         assert (caught.value.code, caught.value.field) == ("bad_arguments", field)
         assert said in str(caught.value)

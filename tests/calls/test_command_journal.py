@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent.commands.dispatcher import Dispatcher
-from agent.commands.functions import Function, Functions, Nothing
 from agent.state import StateFile
+from runtime.calls.dispatcher import Dispatcher
+from runtime.calls.served import Nothing, Table, plain
 from runtime.mqtt import Delivery, Message
 from runtime.sqlite import StorageError
 from schemas.codec import decode_result
@@ -38,13 +38,13 @@ class Desk:
         self.acknowledged: list[int] = []
         self.is_connected = True
         functions = [
-            Function("work", Times, self._work),
-            Function("slow", Nothing, self._work, timeout_s=0.05),
-            Function("odd", Nothing, self._odd),
-            Function("broken", Nothing, self._broken),
+            plain("work", Times, self._work),
+            plain("slow", Nothing, self._work, timeout_s=0.05),
+            plain("odd", Nothing, self._odd),
+            plain("broken", Nothing, self._broken),
         ]
-        self.dispatcher = Dispatcher(Functions(functions), self.state, node="gw-1", space=TopicSpace())
-        self.dispatcher.publish = self._publish
+        self.dispatcher = Dispatcher(Table(functions), self.state.journal, responder="gw-1", space=TopicSpace())
+        self.dispatcher.answers.publish = self._publish
         self._mid = 0
 
     async def _work(self, call: object) -> dict[str, int]:
@@ -118,7 +118,7 @@ def test_what_runs_through_a_reconnect_is_answered_once_and_not_as_interrupted(t
         assert desk.published == []
         desk.is_connected = False
         desk.go.set()
-        await desk.until(lambda: not desk.dispatcher._running)
+        await desk.until(lambda: not desk.dispatcher._tasks)
         desk.is_connected = True
         await desk.dispatcher.connected()
         assert [(result.id, result.state) for result in desk.results] == [("a", CommandState.SUCCEEDED)]
@@ -180,7 +180,7 @@ def test_a_journal_that_refuses_is_an_answer_and_no_silence(tmp_path: Path, monk
     async def scenario() -> None:
         desk = Desk(tmp_path)
         with monkeypatch.context() as patch:
-            patch.setattr(desk.state, "accept", full)
+            patch.setattr(desk.state.journal, "accept", full)
             desk.send('{"_id":"a"}')
             await desk.until(lambda: desk.published)
         assert desk.acknowledged == [1]
@@ -189,7 +189,7 @@ def test_a_journal_that_refuses_is_an_answer_and_no_silence(tmp_path: Path, monk
         assert (desk.results[0].id, desk.results[0].error.code) == ("a", "journal")
         desk.go.set()
         with monkeypatch.context() as patch:
-            patch.setattr(desk.state, "finish", full)
+            patch.setattr(desk.state.journal, "finish", full)
             desk.send('{"_id":"a"}')
             await desk.until(lambda: len(desk.published) == 2)
         assert desk.results[1].state is CommandState.SUCCEEDED
@@ -233,9 +233,9 @@ def test_long_correlation_data_do_not_bloat_the_journal(tmp_path: Path) -> None:
         desk.go.set()
         for _ in range(2):
             desk.send("{}", correlation=b"x" * 60_000, response_topic="edge/v1/gw-1/result/me")
-        await desk.until(lambda: len(desk.acknowledged) == 2 and not desk.dispatcher._running)
+        await desk.until(lambda: len(desk.acknowledged) == 2 and not desk.dispatcher._tasks)
         assert desk.runs == 1
-        (known,) = await asyncio.wrap_future(desk.state.unfinished())
+        (known,) = await asyncio.wrap_future(desk.state.journal.unfinished())
         assert len(known.id) <= 128
         assert all(message.correlation == b"x" * 60_000 for message in desk.published)
         await desk.end()

@@ -1,1 +1,0 @@
-"""What others ask of this node: validated, journalled, run once, answered once."""
