@@ -1,7 +1,6 @@
 """`edgectl`: the operator's command line. Looks into the coordinator's store, and calls functions of nodes."""
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -12,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, documents, evidence, show
+from coordinator.ctl import arguments, calling, documents, evidence, show
 from coordinator.ctl.arguments import UsageError
-from coordinator.ctl.call import call
+from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
+from coordinator.ctl.calling import seconds
 from coordinator.ctl.evidence import Opener
 from coordinator.fleet.registry import NodeState
 from coordinator.store.reader import PAGE_MAX, EventFilter, Reader
 from runtime.errors import EdgewrightError
+from runtime.mqtt import BrokerAddress
 from schemas.errors import LocalWireError
-from schemas.messages import Command, CommandState, Result
+from schemas.messages import Command
 from schemas.shape import fields_of
 from schemas.topics import COORDINATOR, TopicSpace
 
@@ -37,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         status = int(parsed.run(parsed))
         sys.stdout.flush()
         return status
+    except InterruptedCallError as error:
+        return _complain(str(error), EXIT_INTERRUPTED)
     except (UsageError, LocalWireError) as error:
         return _complain(str(error), EXIT_USAGE)
     except EdgewrightError as error:
@@ -90,13 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     evidence.add_commands(commands.add_parser("evidence", help=text, description=text), Opener(_reader, _config))
     _add_documents(commands)
     add("status", "what the coordinator has done", _status)
-    calling = commands.add_parser("call", help="call a function of a node and wait for its result")
-    calling.add_argument("node", metavar="NODE")
-    calling.add_argument("function", metavar="FUNCTION")
-    calling.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="values are JSON, or else text")
-    calling.add_argument("--json", metavar="OBJECT", help="all arguments as one JSON object")
-    calling.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="wait so long (default 30)")
-    calling.set_defaults(run=_call)
+    calling.add_commands(commands, _broker)
     return parser
 
 
@@ -119,7 +116,7 @@ def _add_documents(commands: Any) -> None:
         command.add_argument(items, nargs="+", metavar=metavar, help="values are JSON, or else text")
         text = "only if this is the revision now; else refused, with the current one"
         command.add_argument("--if-revision", type=int, metavar="N", help=text)
-        command.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="wait so long (default 30)")
+        command.add_argument("--timeout", type=seconds, default=30.0, metavar="S", help="wait so long (default 30)")
         command.set_defaults(**{"unset" if items == "set" else "set": []})
     add(commands, "reported", "what a node says it is", _reported).add_argument("node", metavar="NODE")
     conflicts = add(commands, "conflicts", "where coordinator and node wrote a field differently", _conflicts)
@@ -210,9 +207,10 @@ def _set_desired(parsed: Arguments) -> int:
         "if_revision": parsed.if_revision,
         "source": f"edgectl, {os.environ.get('SUDO_USER') or os.environ.get('USER') or 'somebody'}",
     }
-    result = _call_function(parsed, COORDINATOR, Command("setDesired", asked), "desired")
+    command = Command("setDesired", asked)
+    result = calling.ask(_broker(parsed, "desired"), COORDINATOR, command, timeout_s=parsed.timeout)
     if parsed.json:
-        _write(json.dumps(fields_of(result), indent=2, ensure_ascii=False))
+        _write(calling.shown(result))
     if result.error is not None:
         return _complain(f"not changed: {result.error.message}", EXIT_FAILED)
     if not parsed.json:
@@ -231,19 +229,11 @@ def _status(parsed: Arguments) -> int:
     return _print(parsed, lambda: show.status(counters, totals, _now_ms()), document)
 
 
-def _call(parsed: Arguments) -> int:
-    command = Command(parsed.function, arguments.call_arguments(parsed.arguments, parsed.json))
-    result = _call_function(parsed, parsed.node, command, "call")
-    _write(json.dumps(fields_of(result), indent=2, ensure_ascii=False))
-    return 0 if result.state is CommandState.SUCCEEDED else EXIT_FAILED
-
-
-def _call_function(parsed: Arguments, node: str, command: Command, what: str) -> Result:
+def _broker(parsed: Arguments, what: str) -> tuple[BrokerAddress, TopicSpace]:
     config = _config(parsed)
     if config is None:
         raise UsageError(f"{what} needs the broker's address: give --config FILE or set EDGECTL_CONFIG")
-    space = TopicSpace(config.broker.topic_root)
-    return asyncio.run(call(config.broker.address(), space, node, command, timeout_s=parsed.timeout))
+    return config.broker.address(), TopicSpace(config.broker.topic_root)
 
 
 # ---- small things -------------------------------------------------------------------------------
@@ -283,13 +273,6 @@ def _count(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError("must be 1 to 100000")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError("must be more than 0 and at most a day")
     return value
 
 
