@@ -112,9 +112,9 @@ def _edited(rng: random.Random, value: Any) -> Any:
     for _ in range(rng.choice([0, 1, 1, 2, 5])):
         way = [value]
         while isinstance(way[-1], dict | list) and way[-1] and rng.random() < 0.7:
-            here = way[-1]
-            way.append(here[rng.choice(list(here))] if isinstance(here, dict) else rng.choice(here))
-        here = next((one for one in reversed(way) if isinstance(one, dict | list)), None)
+            inner = way[-1]
+            way.append(inner[rng.choice(list(inner))] if isinstance(inner, dict) else rng.choice(inner))
+        here: Any = next((one for one in reversed(way) if isinstance(one, dict | list)), None)
         nasty = copy.deepcopy(rng.choice(_NASTY))
         if isinstance(here, dict):
             key = rng.choice([*here, "new", ""])

@@ -55,11 +55,16 @@ def build(
     return schema, scope
 
 
+SETTINGS = "_Settings"
+
+
 def _warn_of_unused(scope: Scope, schema: Schema, imported: Mapping[str, Schema]) -> None:
     """A file that imports nothing, or has no platform, may be there for others: its types count as used."""
     used = reached(schema.types, _messages(schema))
     if schema.platform and imported:
         for name in sorted(scope.types.keys() - used):
+            if name.endswith(SETTINGS):
+                continue  # a table of the configuration
             place = scope.place(name)
             if place is not None:
                 scope.warn(place, f"no message holds a {name}", "leave it out, or use it")
@@ -315,9 +320,8 @@ class _Block:
 
     def _check_merge(self, place: tree.Place, owner: Owner, rule: Rule, value: Type) -> None:
         scope = self._scope
-        if owner is not Owner.SHARED:
-            hint = "write @owner(shared), or leave it out"
-            scope.wrong(place, f"@merge says nothing: only the {owner} writes it", hint)
+        if owner is Owner.COORDINATOR:  # of nodes there are many
+            scope.wrong(place, "@merge says nothing: the coordinator alone writes it", "leave it out")
             return
         bare = scope.bare(value)
         bare = scope.bare(bare.inner) if isinstance(bare, Nullable) else bare

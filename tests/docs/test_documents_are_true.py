@@ -25,6 +25,7 @@ PAGES = [
     "docs/brokers.md",
     "docs/desired-state.md",
     "docs/store-and-forward.md",
+    "docs/schema-language.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
 
