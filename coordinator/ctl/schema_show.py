@@ -201,13 +201,19 @@ def fields_table(schema: Schema, fields: Sequence[Field]) -> str:
             one.name,
             written(one.type),
             "required" if one.required else _default(one),
-            limits_text(schema.bare(one.type)),
+            limits_text(_plain(schema, one.type)),
             one.unit,
             " ".join(part for part in ("personal." if one.personal else "", _line(one.doc)) if part),
         )
         for one in fields
     ]
     return table(("NAME", "TYPE", "LEFT OUT", "LIMITS", "UNIT", "ABOUT"), rows)
+
+
+def _plain(schema: Schema, type_: Type) -> Type:
+    """The type without names for it, and without whether it may be null."""
+    bare = schema.bare(type_)
+    return schema.bare(bare.inner) if isinstance(bare, Nullable) else bare
 
 
 def _default(one: Field) -> str:

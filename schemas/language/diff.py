@@ -224,7 +224,7 @@ def _collection(comparison: Comparison, old: CollectionType, new: CollectionType
         yield Change(message, "", text + ("; others' writes are refused" if is_lost else ""), is_lost)
     elif old.rule is not new.rule:
         text = f"merges by {new.rule} now, not by {old.rule}; old and new come to different values"
-        yield Change(message, "", text, old.owner is Owner.SHARED)
+        yield Change(message, "", text, old.owner is not Owner.COORDINATOR)
     if new.personal and not old.personal:
         yield Change(message, "", "is personal now: it does not leave the node", True)
     if old.personal and not new.personal:

@@ -29,6 +29,7 @@ PAGES = [
     "docs/store-and-forward.md",
     "docs/your-own-platform.md",
     "docs/calling-functions.md",
+    "docs/schema-language.md",
 ]
 PROGRAMS = {"edge-agent": "agent", "edge-coordinator": "coordinator", "edgectl": "coordinator.edgectl"}
 

@@ -802,15 +802,18 @@ CHECKED: dict[str, tuple[str, list[Told]]] = {
         ],
     ),
     "merge_that_says_nothing": (
-        'edge_computing P {\n  platform_name: "p"\n  state: { a: Map[String, String] @merge(max) }\n}',
+        (
+            'edge_computing P {\n  platform_name: "p"\n'
+            "  state: { a: Map[String, Float] @owner(coordinator) @merge(max) }\n}"
+        ),
         [
             (
                 3,
-                36,
+                55,
                 "merge",
                 "error",
-                "@merge says nothing: only the node writes it",
-                "write @owner(shared), or leave it out",
+                "@merge says nothing: the coordinator alone writes it",
+                "leave it out",
             ),
         ],
     ),

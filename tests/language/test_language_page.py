@@ -59,8 +59,7 @@ def test_the_error_that_is_shown_is_what_is_told() -> None:
     text = 'edge_computing Shop {\n  platform_name: "s"\n\n  functions: [count() left()]\n}'
     with pytest.raises(SchemaError) as caught:
         load_text(text, "shop")
-    (shown,) = blocks("")[:1]
-    assert str(caught.value) == shown.rstrip("\n")
+    assert f"```\n{caught.value}\n```" in PAGE
 
 
 def test_every_annotation_section_and_type_is_on_the_page() -> None:

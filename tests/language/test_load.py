@@ -68,6 +68,7 @@ def test_unused_imports_and_types_are_warned_of(tmp_path: Path) -> None:
 import c
 record Used { t: From_B }
 record Unused {}
+record A_Settings {}
 edge_computing P { platform_name: "p" functions: [f(a: Used)] }"""
     loaded = load(write(tmp_path, a=text, b="record From_B {}", c="record From_C {}"))
     assert [(one.place.line, one.message) for one in loaded.warnings] == [
