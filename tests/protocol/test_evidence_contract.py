@@ -58,8 +58,16 @@ def test_p33_a_file_is_offered_and_only_what_is_missing_is_sent(tmp_path: Path) 
         last = said(peer)[count + 1][1]
         assert isinstance(last, Chunk)
         assert (last.at, len(last.data)) == (size - 500, 500)
-        peer.publish(DOWN + name, encode_blob(Held(size, [(0, size)], complete=True)))
-        wait_until(lambda: [one["state"] for one in kept(agent) if one["sha256"] == name] == ["sent"])
+        answered = [0]
+
+        def is_sent() -> bool:
+            """The clip is the same after the restart, so a second alert may have the same file: it is offered again."""
+            if len(said(peer)) > answered[0]:
+                answered[0] = len(said(peer))
+                peer.publish(DOWN + name, encode_blob(Held(size, [(0, size)], complete=True)))
+            return [one["state"] for one in kept(agent) if one["sha256"] == name] == ["sent"]
+
+        wait_until(is_sent, lambda: f"{kept(agent)}\n{agent.log[-3000:]}")
 
 
 def test_p34_p35_p36_what_the_coordinator_answers(tmp_path: Path) -> None:
