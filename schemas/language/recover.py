@@ -7,6 +7,7 @@ mistake is told once, and the rest of the file is still checked. What had to be 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from schemas.language.limits import ERRORS_MAX
 from schemas.language.tokens import END, Token
@@ -18,6 +19,7 @@ _ITEMS_MAX, _SKIPS_MAX = 8, 60
 
 _CLOSERS = {"LBRACE": "RBRACE", "LSQB": "RSQB", "LPAR": "RPAR"}
 _DECLARATIONS = frozenset({"IMPORT", "RECORD", "ENUM", "TYPE", "EDGE_COMPUTING"})
+_KEYWORDS = [kind.lower() for kind in sorted(_DECLARATIONS)]
 _NEVER_MADE = frozenset({END, *_DECLARATIONS})
 _NAMES = frozenset({"NAME", *_DECLARATIONS})
 _VALUES = frozenset({*_NAMES, "STRING", "NUMBER", "DURATION", "_TO", "LSQB", "LBRACE"})
@@ -251,6 +253,13 @@ class _Walk:
         for kind in self._table.allowed(self._before(at)):
             if kind not in _NEVER_MADE:
                 yield Change(at, at + 1, (kind,), at)
+        line = at - 1
+        while line > max(floor, at - AHEAD) and not self._begins_line(line):
+            line -= 1
+        if line >= floor and self._begins_line(line) and self._stacks[line] is not None:
+            closers = self._closers(line)  # what was not closed shows only when this line makes no sense
+            for count in range(1, len(closers) + 1):
+                yield Change(line, line, closers[:count], at)
 
     def _item_changes(self, at: int) -> Iterator[Change]:
         """The item around the error is left out, up to what may be the next one at the same depth."""
@@ -325,7 +334,7 @@ class _Walk:
         if change.small and change.first == change.last and change.inserted == closing[: len(change.inserted)]:
             opener = self._opener(at)
             is_end = token.kind == END or (token.kind in _DECLARATIONS and self._begins_line(at))
-            if opener is not None and is_end:
+            if opener is not None and (is_end or change.first < change.at - 1):
                 mark = _MARKS[change.inserted[0]]
                 message = f"the {opener.text} in line {opener.place.line} is not closed before {token.shown}"
                 return Fault(token.place, message, f"write {mark} where it ends")
@@ -340,6 +349,9 @@ class _Walk:
     @staticmethod
     def _hint(change: Change, token: Token) -> str:
         marks = [_MARKS[kind] for kind in change.inserted if kind in _MARKS]
+        near = get_close_matches(token.text, _KEYWORDS, n=1) if token.kind == "NAME" and token.depth == 0 else []
+        if near:
+            return f"did you mean {near[0]}?"
         if not change.small or token.kind == END:
             return ""
         if not change.inserted:
@@ -362,8 +374,9 @@ class _Walk:
         if {"a field", "a name", "a section"} & found.keys() and "}" in found:
             found.pop(",", None)
         texts = sorted(found, key=lambda text: (len(text) == 1, text != ",", text))
-        between = " " if "," in texts else ", "
-        return texts[0] if len(texts) == 1 else f"{between.join(texts[:-1])} or {texts[-1]}"
+        if len(texts) > 2:
+            texts = ["a comma" if text == "," else text for text in texts]
+        return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
 
     # ---- the tokens afterwards ------------------------------------------------------------------
 

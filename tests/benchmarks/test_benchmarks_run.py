@@ -62,6 +62,12 @@ def test_schema_prints_its_figures() -> None:
     }  # fmt: skip
 
 
+def test_fuzz_prints_its_figures() -> None:
+    figures = last_line("benchmarks.fuzz", "--inputs", "500", "--json")
+    assert figures["inputs"] == 500
+    assert figures["defects"] == 0
+
+
 def test_the_demo_adds_up() -> None:
     done = subprocess.run(
         ["bash", "scripts/demo", "--no-setup", "--seconds", "12", "--json"],

@@ -924,6 +924,24 @@ edge_computing P {
     ]
 
 
+def test_a_bracket_that_is_missing_is_told_where_it_shows() -> None:
+    text = """edge_computing P {
+  platform_name: "p"
+  state: {
+    a: Map[String, V] {
+      x: String
+
+    b: Map[String, V]
+  }
+  events: [A()]
+}
+"""
+    (problem,) = problems(text)
+    assert problem.message == "the { in line 3 is not closed before 'events'"
+    (problem,) = problems("recrod A { a: String }\nrecord B { x: A }")
+    assert problem.hint == "did you mean record?"
+
+
 def test_what_was_left_out_is_not_missed() -> None:
     """A record of which nothing can be read is still a type, a function a source, an import a place of names."""
     text = "record Gone { 5 5 5 5 5 5 5 5 }\nrecord B { a: Gone }"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.shape import Limit, ShapeError, fields_of, read
+from schemas.shape import MISTAKES_MAX, TOLD_MAX, Limit, ShapeError, fields_of, read, read_what_can_be
 
 
 class Colour(enum.Enum):
@@ -170,3 +170,25 @@ def test_deep_nesting_is_read_as_deep_as_it_is() -> None:
         deep = [deep]
     assert read(Outer, {"free": {"deep": deep}}, strict=True).free["deep"] == deep
     assert len(mistakes({"count": deep})[0]) < 100
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    a: int
+    b: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    pairs: list[Pair] | None = None
+
+
+def test_a_message_full_of_mistakes_makes_no_message_of_its_size() -> None:
+    """Of 128 KiB of `{}` every one lacks every field: the mistakes would be a thousand times as large."""
+    raw: dict[str, Any] = {"pairs": [{}] * 43_000}
+    with pytest.raises(ShapeError) as caught:
+        read(Pairs, raw, strict=False)
+    assert len(caught.value.mistakes) == MISTAKES_MAX
+    assert len(str(caught.value)) < 100 * TOLD_MAX
+    assert str(caught.value).endswith(f"and {MISTAKES_MAX - TOLD_MAX} more")
+    assert len(read_what_can_be(Pairs, raw)[1]) == MISTAKES_MAX
