@@ -61,7 +61,7 @@ def test_p33_a_file_is_offered_and_only_what_is_missing_is_sent(tmp_path: Path) 
         answered = [0]
 
         def is_sent() -> bool:
-            """The clip is the same after the restart, so a second alert may have the same file: it is offered again."""
+            """After the restart the clip is the same: a second alert may have this file, and it is offered again."""
             if len(said(peer)) > answered[0]:
                 answered[0] = len(said(peer))
                 peer.publish(DOWN + name, encode_blob(Held(size, [(0, size)], complete=True)))
