@@ -158,7 +158,7 @@ def test_p56_p57_what_a_coordinator_refuses(coordinator: StateCoordinator, peer:
         "phase must be red": node.row(ROADS, "IS-1", {"phase": "blue"}),
         "personal data": node.row(VISITORS, "v", {"face": "somebody"}),
         "a value has at most 65536": node.row(COUNTS, "large", "x" * 70_000),
-        "needs collection": SyncRow("state", 99, "StateChanged", "x", AT, {}),
+        "collection: is missing": SyncRow("state", 99, "StateChanged", "x", AT, {}),
     }
     wrong["is not one of gw-1"].data["at"] = str(Stamp(AT, 0, "gw-2"))
     node.send(*wrong.values(), node.row(ROADS, "IS-1", RED), node.row("bakery.ovens", "o", 220))
