@@ -1,5 +1,6 @@
 """The `Context` of both hosts: what differs between a node and the coordinator comes in as functions."""
 
+import difflib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -76,7 +77,10 @@ class HostContext:
         if declared.placement not in (self._host.placement, Placement.ANY):
             raise BadEventError(f"{event} is told by {declared.placement}, not by {self._host.name}")
         try:
-            checked = self._rules.checks.event(event)(self._rules.plain(data))
+            plain = self._rules.plain(data)
+            if wrong := _undeclared(declared, plain):
+                raise BadEventError(f"{event} has no field {wrong}")
+            checked = self._rules.checks.event(event)(plain)
         except self._rules.invalid as error:
             raise BadEventError(f"{event} is not as {self._platform.name} declares it: {error}") from error
         await self._host.tell(self._platform.schema, declared, checked, subject or self._host.name)
@@ -86,3 +90,11 @@ class HostContext:
         if found is None:
             raise NotHereError(kind.__name__.lower())
         return found  # type: ignore[no-any-return]
+
+
+def _undeclared(event: EventType, data: Any) -> str:
+    """A field that the event does not declare. Readers let it pass, as of a later version; who writes it is told."""
+    names = [one.name for one in event.fields]
+    unknown = next((name for name in data if name not in names), "") if isinstance(data, Mapping) else ""
+    near = difflib.get_close_matches(unknown, names, n=1) if unknown else []
+    return f"{unknown!r}; did you mean {near[0]}?" if near else repr(unknown) if unknown else ""

@@ -100,6 +100,12 @@ def test_a_function_whose_result_is_personal_answers_nobody() -> None:
     ("here", "kind", "data", "said"),
     [
         (Placement.EDGE, "Seated", {"guest": {"name": "Ann", "table": 51}}, "guest.table"),
+        (
+            Placement.EDGE,
+            "Seated",
+            {"guest": {"name": "Ann", "table": 5}, "cover": 2},
+            "Seated has no field 'cover'; did you mean covers?",
+        ),
         (Placement.EDGE, "Sated", {}, "inn declares no event 'Sated' (Seated, Closed)"),
         (Placement.EDGE, "Closed", {"reason": "late"}, "Closed is told by cloud, not by gw-1"),
     ],
