@@ -79,7 +79,7 @@ def test_arguments_are_checked_and_defaults_filled_in() -> None:
         ("Baked", {}, "loaf"),
         ("Baked", {"loaf": {"weight_g": -1.0}}, "loaf.weight_g"),
         ("Baked", {"loaf": {"weight_g": 1.0}, "level": "middle"}, "level"),
-        ("Baked", {"loaf": {"weight_g": 1.0}, "colour": "brown"}, "colour: the schema does not declare it"),
+        ("Baked", {"loaf": {"weight_g": 1.0}, "colour": "brown"}, "Baked has no field 'colour'"),
     ],
 )
 def test_an_event_that_is_not_as_declared_is_refused(event: str, data: Any, said: str) -> None:
