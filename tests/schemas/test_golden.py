@@ -107,6 +107,15 @@ GOLDEN = [
             ["snapshot", "status"], ["cam1"], STREAM,
         ),
     ),
+    document("status-instance.json", Kind.STATUS, Status(Presence.ONLINE, 3, 2, NOON_UTC_MS, "", "9c0d1e2f3a4b5c6d")),
+    document(
+        "birth-instance.json",
+        Kind.BIRTH,
+        Birth(
+            3, 2, "Gate 1", hardware={"arch": "arm64", "accelerators": ["edgetpu"]},
+            resources={"cores": 4.0, "tpu": 1.0}, stream=STREAM, instance="9c0d1e2f3a4b5c6d", allocated={"cores": 1.0},
+        ),
+    ),
     packed(
         "heartbeat.msgpack",
         Kind.HEARTBEAT,
