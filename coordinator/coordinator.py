@@ -1,6 +1,7 @@
 """The composition root: the wiring of the broker-side process, in the order a message travels."""
 
 import asyncio
+import gc
 import logging
 import time
 from pathlib import Path
@@ -127,6 +128,8 @@ class Coordinator:
         )
         # That the loop runs is what is asked: a disk that hangs is waited out, not restarted against.
         supervisor.supervise("watchdog", lambda: feed_watchdog(self._notifier, lambda: True), stage=3)
+        gc.collect()
+        gc.freeze()  # the nodes of an earlier run stay: the collector need not look through them again
         self._notifier.ready(self._summary())
         try:
             await run_until_signalled(supervisor)

@@ -16,10 +16,11 @@ class Identity:
     boot: int
     session: int
     space: TopicSpace
+    instance: str = ""  # of this start of the agent
 
     def status(self, state: Presence, now_utc_ms: int, reason: str = "") -> Message:
         """Presence, retained."""
-        status = Status(state, self.boot, self.session, now_utc_ms, reason)
+        status = Status(state, self.boot, self.session, now_utc_ms, reason, self.instance)
         return Message(self._topic(Kind.STATUS), encode_document(status), qos=1, retain=True)
 
     def will(self) -> Message:
@@ -31,11 +32,19 @@ class Identity:
         return Message(self._topic(Kind.BIRTH), encode_document(self.stamped(birth)), qos=1, retain=True)
 
     def stamped(self, birth: Birth) -> Birth:
-        return replace(birth, boot=self.boot, session=self.session)
+        return replace(birth, boot=self.boot, session=self.session, instance=self.instance)
 
     def overrules(self, status: Status) -> bool:
         """True when a status seen on our own topic is older than what we are: a late will, to be published over."""
         return (status.boot, status.session) <= (self.boot, self.session) and status.state is not Presence.ONLINE
+
+    def is_twin(self, status: Status, *, live: bool) -> bool:
+        """True when another agent that bears our name lives: one says that it is online, and it spoke after us.
+
+        What the broker kept says that only where we have been online before: else it is of our own last start.
+        """
+        other = bool(self.instance and status.instance) and status.instance != self.instance
+        return other and status.state is Presence.ONLINE and (live or self.session > 1)
 
     def _topic(self, kind: Kind) -> str:
         return self.space.text(Topic(kind, self.node))

@@ -69,7 +69,7 @@ def facts_of_birth(birth: Birth) -> dict[str, Fact]:
         ("version.", birth.versions),
     ):
         for key, value in values.items():
-            if (fact := _fact(value)) is not None:
+            if (fact := fact_from(value)) is not None:
                 found[prefix + key] = fact
     return found
 
@@ -107,7 +107,25 @@ class LazyFacts(Mapping[str, Fact]):
             return _OF_BIRTH[name](birth)
         prefix, _, key = name.partition(".")
         values = _TABLES[prefix](birth) if prefix in _TABLES else {}
-        return _fact(values[key]) if key in values else None
+        return fact_from(values[key]) if key in values else None
+
+
+_PATHS: Mapping[str, str] = {
+    "type": "$.node_type",
+    "site": "$.site",
+    "platform": "$.platforms",
+    "function": "$.functions",
+    "camera": "$.cameras",
+    "lat": "$.location.lat",
+    "lon": "$.location.lon",
+}
+
+
+def path_of(name: str) -> str:
+    """Where a fact stands in a birth as JSON: `$.labels."line"`; empty for one that is not in it."""
+    prefix, _, key = name.partition(".")
+    table = {"label": "labels", "hardware": "hardware", "resources": "resources", "version": "versions"}.get(prefix)
+    return _PATHS.get(name, "") if table is None else f'$.{table}."{key}"'
 
 
 def changed_facts(before: Facts, after: Facts) -> set[str]:
@@ -120,7 +138,8 @@ def fact_name(key: str) -> str:
     return key if key in FIXED or key.startswith(PREFIXES) else f"label.{key}"
 
 
-def _fact(value: Any) -> Fact | None:
+def fact_from(value: Any) -> Fact | None:
+    """What stands in a birth, as a fact."""
     match value:
         case bool():
             return "true" if value else "false"

@@ -6,7 +6,7 @@ enough are missing and it has been calm for a while, or when it has lasted so lo
 """
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 FLEET = ""  # the scope of a freeze of everything; sites have names, and nodes without one share theirs
@@ -63,11 +63,6 @@ class Guard:
     def freezes(self) -> Mapping[str, Freeze]:
         """Those that hold, by scope."""
         return self._freezes
-
-    @property
-    def missing(self) -> Collection[str]:
-        """Nodes that turned suspect and of which nothing is decided."""
-        return self._missing.keys()
 
     def restore(self, freezes: Iterable[Freeze]) -> None:
         """Those that held when an earlier run ended."""

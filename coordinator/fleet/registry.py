@@ -35,6 +35,7 @@ from coordinator.fleet.node import (
 from coordinator.fleet.selection import Selections
 from coordinator.fleet.tombstones import TOMBSTONES_MAX, Tombstone
 from coordinator.fleet.twins import Seen, TwinWatch
+from runtime.garbage import uncollected
 
 __all__ = [
     "RECOUNT_AFTER_MS", "TRANSITIONS", "Fleet", "FleetEvent", "FleetFullError", "FleetRules", "LivenessRules",
@@ -61,7 +62,7 @@ class Memory:
 
 
 class Deadlines:
-    """Of each node the earliest time at which it has to be looked at. One that moved later is found when it is due."""
+    """Of each node the earliest time at which it has to be looked at. One that moved later is found out then."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, str]] = []
@@ -86,6 +87,11 @@ class Deadlines:
         return found
 
 
+def _as_of_now(node: Node, now_ms: int) -> Node:
+    flap = replace(node.flap, at_ms=now_ms) if node.flap.penalty else node.flap
+    return replace(node, heard_ms=now_ms, since_ms=now_ms, flap=flap)
+
+
 class Fleet:
     """One coordinator's."""
 
@@ -101,10 +107,8 @@ class Fleet:
         memory = memory or Memory()
         self.rules = rules
         self.more = more or FleetRules()
-        self.nodes = {
-            node.name: replace(node, heard_ms=now_ms, since_ms=now_ms, flap=replace(node.flap, at_ms=now_ms))
-            for node in nodes
-        }
+        with uncollected():
+            self.nodes = {node.name: _as_of_now(node, now_ms) for node in nodes}
         self.hears_broker = False
         self.guard = Guard(self.more.guard)
         self.twins = TwinWatch()
@@ -117,16 +121,19 @@ class Fleet:
         self.on_lost: Callable[[Node], None] = lambda node: None
         self.on_back: Callable[[Node], None] = lambda node: None
         self._shown: Counter[Shown] = Counter()
+        self._suspects: set[str] = set()
         self._hearing_since_ms = now_ms
         self._deadlines = Deadlines()
         self._flapping = Deadlines()
         for window in self.windows.values():
             self.selections.add(window_key(window.id), window.selector, self.nodes.values())
-        for node in self.nodes.values():
-            self._count(None, node)
-            self._remind(node)
-            if node.state is NodeState.SUSPECT and not node.window:
-                self.guard.lost(node.name, node.site, now_ms)
+        with uncollected():
+            for node in self.nodes.values():
+                self._count(None, node)
+                self._remind(node)
+                self._guard(None, node)
+                if node.flap.flaps:
+                    self._remind_flapping(node, now_ms)
         self.guard.restore(Freeze(scope, now_ms, reason) for scope, reason in memory.freezes.items())
 
     def broker(self, *, heard: bool, now_ms: int) -> None:
@@ -188,9 +195,8 @@ class Fleet:
 
     def thaw(self) -> None:
         """A freeze has ended: the holds of the nodes that it held count again."""
-        for name in self.guard.missing:
-            if (node := self.nodes.get(name)) is not None:
-                self._remind(node)
+        for name in self._suspects:
+            self._remind(self.nodes[name])
 
     def counts(self) -> dict[str, int]:
         """Nodes by state, as operators see it."""
@@ -217,6 +223,7 @@ class Fleet:
         self.twins.forget(name)
         self.seen.pop(name, None)
         self.guard.back(name)
+        self._suspects.discard(name)
         if node is None:
             return
         self._count(node, None)
@@ -225,12 +232,14 @@ class Fleet:
             self.on_lost(replace(node, lost=True))
 
     def _guard(self, before: Node | None, node: Node) -> None:
-        """A node that is taken for lost is missing no more: that was decided."""
+        """Who is taken for lost is missing no more: that was decided. One that flaps is no sign of an outage."""
         was = None if before is None else before.state
         if node.state is NodeState.SUSPECT:
-            if was is not NodeState.SUSPECT and not node.window:
+            self._suspects.add(node.name)
+            if was is not NodeState.SUSPECT and not node.window and not node.flap.flaps:
                 self.guard.lost(node.name, node.site, node.since_ms)
         elif was is NodeState.SUSPECT:
+            self._suspects.discard(node.name)
             self.guard.back(node.name)
 
     def _count(self, before: Node | None, after: Node | None) -> None:

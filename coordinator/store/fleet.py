@@ -8,16 +8,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from coordinator.fleet.flapping import Flap
+from coordinator.fleet.facts import Fact, fact_from, path_of
+from coordinator.fleet.flapping import NEVER_LOST, Flap
 from coordinator.fleet.guard import Turn
 from coordinator.fleet.maintenance import Window
 from coordinator.fleet.node import Condition, Conflict, Node, NodeState, Word
 from coordinator.fleet.registry import Memory
+from coordinator.fleet.selector import Selector
 from coordinator.fleet.selector_text import SelectorError, parse
 from coordinator.fleet.tombstones import TOMBSTONES_MAX, Tombstone
 from coordinator.fleet.twins import Seen
 from coordinator.store import state
 from coordinator.store.store import Batch, HeartbeatRow
+from runtime.garbage import uncollected
 from schemas.messages import Birth
 from schemas.shape import fields_of
 
@@ -72,7 +75,8 @@ class WindowView:
 
 
 def nodes(db: sqlite3.Connection) -> list[Node]:
-    return [node_of(row) for row in db.execute(f"SELECT {NODE_COLUMNS} FROM nodes")]
+    with uncollected():
+        return [node_of(row) for row in db.execute(f"SELECT {NODE_COLUMNS} FROM nodes")]
 
 
 def memory(db: sqlite3.Connection) -> Memory:
@@ -101,6 +105,25 @@ def windows(db: sqlite3.Connection) -> list[WindowView]:
     return [WindowView(*row) for row in db.execute(sql)]
 
 
+def select(db: sqlite3.Connection, selector: Selector) -> list[str]:
+    """The names of the nodes that it means. The database takes out of the births what is asked for, and no more."""
+    columns = {"name": "node", "state": "shown", "boot": "boot"}
+    asked = [key for key in selector.keys if key not in columns]
+    taken = "".join(", birth -> ?" for _ in asked)
+    rows = db.execute(
+        f"SELECT node, shown, boot{taken} FROM nodes ORDER BY node", [path_of(key) or "$" for key in asked]
+    )
+    found = []
+    for name, shown, boot, *values in rows:
+        facts: dict[str, Fact] = {"name": name, "state": shown, "boot": float(boot)}
+        for key, value in zip(asked, values, strict=True):
+            if value is not None and (fact := fact_from(json.loads(value))) is not None:
+                facts[key] = fact
+        if selector.matches(facts):
+            found.append(name)
+    return found
+
+
 def node_of(row: Sequence[Any]) -> Node:
     """From `NODE_COLUMNS`."""
     (name, liveness, boot, session, word, reason, heartbeat_seq, first_seen, last_seen, since, birth,
@@ -121,14 +144,18 @@ def node_of(row: Sequence[Any]) -> Node:
         problem=problem,
         window=window,
         lost=bool(lost),
-        flap=Flap(penalty, 0, bool(flaps), losses),
+        flap=Flap(penalty, 0, bool(flaps), losses) if penalty else NEVER_LOST,
         conflict=None if conflict is None else _conflict(json.loads(conflict)),
     )
 
 
 def birth_of(text: str) -> Birth:
     """As this program wrote it: it was checked then. What a later version wrote beside it is left out."""
-    return Birth(**{name: value for name, value in json.loads(text).items() if name in _BIRTH_FIELDS})
+    document = json.loads(text)
+    try:
+        return Birth(**document)
+    except TypeError:
+        return Birth(**{name: value for name, value in document.items() if name in _BIRTH_FIELDS})
 
 
 def _tombstone(row: Sequence[Any]) -> Tombstone:

@@ -24,7 +24,7 @@ PAGE_MAX = 1000  # rows of one query while following
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node as the coordinator knows it: `state` as operators see it; `liveness` leaves out condition and maintenance."""
+    """A node as the coordinator knows it: `state` as operators see it, beside its `liveness`."""
 
     node: str
     state: str
@@ -151,9 +151,7 @@ class Reader:
 
     def select(self, selector: Selector) -> list[str]:
         """The names of the nodes that it means."""
-        rows = self._db.execute(f"SELECT {fleet.NODE_COLUMNS} FROM nodes")
-        found = (fleet.node_of(tuple(row)) for row in rows)
-        return [node.name for node in found if selector.matches(LazyFacts(node))]
+        return fleet.select(self._db, selector)
 
     def why(self, name: str, selector: Selector) -> Verdict | None:
         """Why it means the node or not, part by part; None: there is no such node."""
