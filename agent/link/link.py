@@ -70,7 +70,7 @@ class Link:
         self._boot = boot
         self._space = space
         self._instance = instance
-        self.twin = Twin()
+        self.twin = Twin(instance, boot)
         self._birth = birth
         self._heartbeat = heartbeat
         self._heartbeat_s = heartbeat_s
@@ -360,10 +360,10 @@ class Link:
         if node == COORDINATOR:
             self._sender.coordinator(status.state is Presence.ONLINE)
             return
-        if session.identity.is_twin(status, live=live) and self.twin.seen(status, time.monotonic()):
+        if self.twin.seen(status, session.identity.session, time.monotonic(), live=live):
             log.error(
-                "another agent is online as %s: instance %s, boot %d, session %d; ours is %s, boot %d; give one of them "
-                "another node.id",
+                "another agent is online as %s: instance %s, boot %d, session %d; ours is %s, boot %d; give one of "
+                "them another node.id",
                 *(node, status.instance, status.boot, status.session, self._instance, self._boot),
             )
         next_session = 0 if self._successor is None else self._successor.identity.session

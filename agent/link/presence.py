@@ -38,14 +38,6 @@ class Identity:
         """True when a status seen on our own topic is older than what we are: a late will, to be published over."""
         return (status.boot, status.session) <= (self.boot, self.session) and status.state is not Presence.ONLINE
 
-    def is_twin(self, status: Status, *, live: bool) -> bool:
-        """True when another agent that bears our name lives: one says that it is online, and it spoke after us.
-
-        What the broker kept says that only where we have been online before: else it is of our own last start.
-        """
-        other = bool(self.instance and status.instance) and status.instance != self.instance
-        return other and status.state is Presence.ONLINE and (live or self.session > 1)
-
     def _topic(self, kind: Kind) -> str:
         return self.space.text(Topic(kind, self.node))
 
