@@ -152,8 +152,9 @@ def _events(parsed: Arguments) -> int:
 
 
 def _streams(parsed: Arguments) -> int:
-    found = _reader(parsed).streams(parsed.node)
-    return _print(parsed, lambda: show.streams(found, _now_ms()), [asdict(stream) for stream in found])
+    reader = _reader(parsed)
+    found, stale = reader.streams(parsed.node), show.staleness(reader.counters(), _now_ms())
+    return _print(parsed, lambda: stale + show.streams(found, _now_ms()), [asdict(stream) for stream in found])
 
 
 def _refused(parsed: Arguments) -> int:

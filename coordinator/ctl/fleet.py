@@ -68,7 +68,7 @@ class FleetCommands:
         found = reader.nodes(state=parsed.status, labels=arguments.labels(parsed.label), selector=selector)
         if parsed.json:
             return _write(json.dumps([asdict(node) for node in found], indent=2, ensure_ascii=False))
-        return _write(show.nodes(found, _now_ms(), reader.freezes()))
+        return _write(show.staleness(reader.counters(), _now_ms()) + show.nodes(found, _now_ms(), reader.freezes()))
 
     def _node(self, parsed: Arguments) -> int:
         if parsed.what != "show":
@@ -81,7 +81,7 @@ class FleetCommands:
             return _complain(banned if reader.is_banned(parsed.node) else unknown)
         if parsed.json:
             return _write(json.dumps(asdict(found), indent=2, ensure_ascii=False))
-        return _write(show.node(found, _now_ms()))
+        return _write(show.staleness(reader.counters(), _now_ms()) + show.node(found, _now_ms()))
 
     def _why(self, parsed: Arguments) -> int:
         verdict = self._reader(parsed).why(parsed.node, _selector(parsed.selector))

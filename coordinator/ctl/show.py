@@ -12,6 +12,7 @@ from coordinator.store.gaps import GapView
 from coordinator.store.reader import EventView, NodeView, RefusedView, StreamView
 
 RAW_SHOWN = 60
+STALE_AFTER_MS = 30_000
 
 
 TWINS_SHOWN_MS = 2 * 3600_000  # a conflict that lasts is noticed anew every hour
@@ -89,6 +90,17 @@ def windows(found: Sequence[WindowView], now_utc_ms: int) -> str:
             for one in found
         ],
     )
+
+
+def staleness(counters: dict[str, float], now_utc_ms: int) -> str:
+    """A line where what follows is not of now: the coordinator does not run, or does not hear the broker."""
+    saved = int(counters.get("saved_utc_ms", 0))
+    if now_utc_ms - saved > STALE_AFTER_MS:
+        when = f"last wrote {age(saved, now_utc_ms)} ago" if saved else "has not run yet"
+        return f"STALE: the coordinator {when}; what follows is as of then\n"
+    if not counters.get("broker_connected", 1):
+        return "STALE: the coordinator does not hear the broker; what follows is as of before\n"
+    return ""
 
 
 def freezes(found: Sequence[FreezeView], now_utc_ms: int) -> str:

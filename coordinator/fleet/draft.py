@@ -166,8 +166,8 @@ class Draft:
         for node in fleet.steady(now.steady_ms):
             if (here := self._get(node.name)) is not None:
                 self._steady(here, now)
-        due_ms = fleet.windows_due_utc_ms
-        if due_ms is not None and now.utc_ms >= due_ms:
+        due_ms, looked_ms = fleet.windows_due_utc_ms, fleet.windows_looked_utc_ms
+        if due_ms is not None and (now.utc_ms >= due_ms or now.utc_ms < looked_ms):  # the calendar's clock may jump
             self._look_at_windows(now)
 
     # ---- what operators want ---------------------------------------------------------------------
@@ -316,10 +316,10 @@ class Draft:
     def _tell_turn(self, turn: Turn, now: Moment) -> None:
         data: dict[str, Any] = {"scope": turn.scope, "reason": turn.reason}
         if turn.frozen:
-            self.events.append(FleetEvent("FailoverFrozen", turn.scope, data, now.utc_ms))
+            self.events.append(FleetEvent("FailoverFrozen", turn.scope or "fleet", data, now.utc_ms))
         else:
             data["lasted_s"] = turn.lasted_ms / 1000
-            self.events.append(FleetEvent("FailoverResumed", turn.scope, data, now.utc_ms))
+            self.events.append(FleetEvent("FailoverResumed", turn.scope or "fleet", data, now.utc_ms))
 
     def _watch_twins(self, name: str, birth: Birth, now: Moment) -> None:
         """Whoever is heard live counts, whichever of them the numbers prefer."""

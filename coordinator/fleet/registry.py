@@ -114,7 +114,8 @@ class Fleet:
         self.twins = TwinWatch()
         self.seen: dict[str, Seen] = {}  # the agent heard last of a node that has another one's birth
         self.windows = dict(memory.windows)
-        self.windows_due_utc_ms: int | None = 0
+        self.windows_due_utc_ms: int | None = 0 if self.windows else None
+        self.windows_looked_utc_ms = 0
         self.tombstones = dict(memory.tombstones)
         self.selections = Selections()
         self.sizes: Counter[str] = Counter()  # nodes that are not offline, by site; FLEET has all
@@ -158,7 +159,8 @@ class Fleet:
         for name in draft.windows_over:
             self.windows.pop(name, None)
             self.selections.remove(window_key(name))
-        if draft.windows or draft.windows_over or draft.windows_looked_utc_ms:
+        if draft.windows_looked_utc_ms:
+            self.windows_looked_utc_ms = draft.windows_looked_utc_ms
             self.windows_due_utc_ms = next_change_ms(self.windows.values(), draft.windows_looked_utc_ms)
         self.nodes.update(draft.touched)
         for node in draft.changed.values():

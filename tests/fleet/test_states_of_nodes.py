@@ -103,6 +103,15 @@ def test_suspect_moves_no_work_offline_does_and_once() -> None:
     assert world.told() == ["NodeOnline", "NodeRegistered", "NodeOffline", "NodeOnline"]
 
 
+def test_a_clock_that_jumps_makes_nobody_silent() -> None:
+    world = World()
+    world.born("gw")
+    for jump_ms in (86_400_000, -2 * 86_400_000):
+        world.now = replace(world.now, utc_ms=world.now.utc_ms + jump_ms)
+        world.wait(10_000)
+    assert world.shown("gw") == "online"
+
+
 def test_a_mass_loss_freezes_and_nobody_is_lost_until_it_is_over() -> None:
     world = World()
     names = world.many(30)
@@ -298,6 +307,17 @@ def test_a_window_begins_and_ends_by_the_calendar_and_can_be_ended() -> None:
     assert world.shown("gw") == "maintenance"
     world.do(lambda draft: draft.end_window(name, world.now))
     assert world.shown("gw") == "online"
+
+
+def test_a_window_follows_the_calendar_when_its_clock_jumps() -> None:
+    world = World()
+    world.born("gw")
+    window(world, "name = gw", 10 * MINUTE, from_ms=10_000)
+    day_ms = 24 * 60 * MINUTE
+    for jump_ms, state in ((11_000, "maintenance"), (-day_ms, "online"), (day_ms, "maintenance"), (day_ms, "online")):
+        world.now = replace(world.now, utc_ms=world.now.utc_ms + jump_ms)
+        world.wait(1)
+        assert world.shown("gw") == state
 
 
 def test_a_node_joins_a_window_by_a_new_label() -> None:

@@ -6,9 +6,11 @@ from typing import Any
 from coordinator.fleet.draft import Draft
 from coordinator.fleet.node import FleetEvent
 from coordinator.fleet.registry import Fleet, FleetRules, LivenessRules, Memory, Moment, Node
+from platforms.catalogue import open_catalogue
 from schemas.messages import Birth, Heartbeat, Presence, Status
 
 RULES = LivenessRules()
+CATALOGUE = open_catalogue()
 
 
 class World:
@@ -29,6 +31,8 @@ class World:
         draft = self.fleet.draft()
         answer = change(draft)
         self.events += draft.events
+        for event in draft.events:
+            assert CATALOGUE.check(event.type, event.data), event
         self.kept.append(draft)
         self.fleet.adopt(draft)
         return answer
