@@ -1,6 +1,8 @@
 """What is known of a node, flat: the names that selectors ask for. Pure.
 
-name, type, site, state, boot        as registered; the state as operators see it (online, busy, maintenance, …)
+name, type, site, boot               as registered
+state                                as operators see it: online, busy, error, maintenance, …
+liveness                             without condition and maintenance: online, draining, suspect, offline
 <label>, label.<label>               labels; the short form where no other name is the same
 hardware.<key>                       arch (x86_64, arm64), cpu, …; hardware.accelerators is a list
 resources.<key>                      cores, memory_mb, storage_mb, gpu, npu
@@ -18,10 +20,13 @@ from schemas.messages import Birth
 Fact = str | float | tuple[str, ...]
 Facts = Mapping[str, Fact]
 
-FIXED = frozenset({"name", "type", "site", "state", "boot", "platform", "function", "camera", "lat", "lon"})
+FIXED = frozenset(
+    {"name", "type", "site", "state", "liveness", "boot", "platform", "function", "camera", "lat", "lon"}
+)
 _OF_NODE: Mapping[str, Callable[[Node], Fact]] = {
     "name": lambda node: node.name,
     "state": lambda node: node.shown.value,
+    "liveness": lambda node: node.state.value,
     "boot": lambda node: float(node.boot),
 }
 _OF_BIRTH: Mapping[str, Callable[[Birth], Fact | None]] = {
@@ -44,7 +49,7 @@ PREFIXES = ("label.", "hardware.", "resources.", "version.")
 
 def facts_of(node: Node) -> dict[str, Fact]:
     """Every fact of a node. O(size of its birth)."""
-    found: dict[str, Fact] = {"name": node.name, "state": node.shown.value, "boot": float(node.boot)}
+    found: dict[str, Fact] = {**{name: fact(node) for name, fact in _OF_NODE.items()}}
     if node.birth is not None:
         found |= facts_of_birth(node.birth)
     return found

@@ -40,7 +40,7 @@ def window_mistakes(window: Window, now_utc_ms: int) -> list[str]:
         mistakes.append("it is over already")
     if window.until_utc_ms - window.from_utc_ms > LONGEST_MS:
         mistakes.append(f"it is longer than {LONGEST_MS // 86_400_000} days; deregister what stays away for good")
-    if "state" in window.selector.keys:
+    if window.selector.keys & {"state", "liveness"}:
         mistakes.append("its selector asks for the state, which maintenance itself changes")
     if len(window.reason) > REASON_CHARS_MAX:
         mistakes.append(f"the reason has more than {REASON_CHARS_MAX} characters")

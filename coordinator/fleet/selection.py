@@ -75,4 +75,6 @@ def _changed(before: Node, after: Node) -> set[str]:
     if before.birth is not after.birth:
         return changed_facts(facts_of(before), facts_of(after))
     found = {"state"} if before.shown is not after.shown else set()
+    if before.state is not after.state:
+        found.add("liveness")
     return found | ({"boot"} if before.boot != after.boot else set())

@@ -107,15 +107,15 @@ def windows(db: sqlite3.Connection) -> list[WindowView]:
 
 def select(db: sqlite3.Connection, selector: Selector) -> list[str]:
     """The names of the nodes that it means. The database takes out of the births what is asked for, and no more."""
-    columns = {"name": "node", "state": "shown", "boot": "boot"}
+    columns = ("name", "state", "liveness", "boot")
     asked = [key for key in selector.keys if key not in columns]
     taken = "".join(", birth -> ?" for _ in asked)
     rows = db.execute(
-        f"SELECT node, shown, boot{taken} FROM nodes ORDER BY node", [path_of(key) or "$" for key in asked]
+        f"SELECT node, shown, state, boot{taken} FROM nodes ORDER BY node", [path_of(key) or "$" for key in asked]
     )
     found = []
-    for name, shown, boot, *values in rows:
-        facts: dict[str, Fact] = {"name": name, "state": shown, "boot": float(boot)}
+    for name, shown, liveness, boot, *values in rows:
+        facts: dict[str, Fact] = {"name": name, "state": shown, "liveness": liveness, "boot": float(boot)}
         for key, value in zip(asked, values, strict=True):
             if value is not None and (fact := fact_from(json.loads(value))) is not None:
                 facts[key] = fact

@@ -84,3 +84,14 @@ def test_the_command_says_what_is_wrong_without_a_traceback(
     assert done.returncode == status, done
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_rules_of_the_fleet_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[fleet]\nbusy_below = 0.9\nsteady_below = 3.0\noutage_site_share = 2\n")
+    with pytest.raises(ConfigError, match="outage_site_share"):
+        load_config(file)
+    file.write_text("[fleet]\nbusy_below = 0.9\nsteady_below = 3.0\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert "fleet.busy_below" in str(caught.value) and "fleet.steady_below" in str(caught.value)
