@@ -104,6 +104,8 @@ class Ingest:
         while True:
             items = await self._gather()
             if not items and self._inbox.closed:
+                self._beats.hurry()
+                await self._process([])  # the newest heartbeats, which wait for their turn
                 return
             self._began_s = time.monotonic()
             try:
@@ -133,7 +135,7 @@ class Ingest:
 
     async def _gather(self) -> list[Item]:
         """The next messages; none when only the fleet needs a look."""
-        if not len(self._inbox) and not self._inbox.closed:
+        if not len(self._inbox) and not self._inbox.closed and not self._wishes:
             self._inbox.wake.clear()
             await self._inbox.wake.wait()
         since_ms = (time.monotonic() - self._began_s) * 1000

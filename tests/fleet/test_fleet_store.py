@@ -123,7 +123,8 @@ def test_a_node_that_was_merely_heard_changes_in_that_alone(store: SqliteStore, 
         "all", "site = plant-7", "state = error", "state = maintenance", "boot >= 2", "name != gw-1", "line = 3",
         'line = "[1]"', "canary exists", "not line exists", "hardware.fan = true", "hardware.accelerators = edgetpu",
         "platform in (traffic)", "resources.memory_mb > 3000", "version.agent > 1.9", "near(48.14, 11.58, 5 km)",
-        "liveness = online", "label.absent = x", "hardware.accelerators exists", "camera exists", "type = Industrial_Gateway",
+        "label.absent = x", "hardware.accelerators exists", "camera exists", "type = Industrial_Gateway",
+        "liveness = online",
     ],
 )  # fmt: skip
 def test_the_store_selects_what_the_coordinator_does(store: SqliteStore, tmp_path: Path, text: str) -> None:
