@@ -11,10 +11,11 @@ Rules kept here:
 - Nothing late or kept by a broker brings a deregistered node back (`tombstones`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from coordinator.fleet import telling
 from coordinator.fleet.condition import condition_of
 from coordinator.fleet.facts import LazyFacts
 from coordinator.fleet.guard import Turn
@@ -34,7 +35,6 @@ from coordinator.fleet.node import (
     Word,
 )
 from coordinator.fleet.tombstones import Tombstone
-from coordinator.fleet.twins import Seen
 from schemas.messages import Birth, Heartbeat, Presence, Status
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Draft:
         if (tombstone := self._tombstone(name)) is not None:
             later = tombstone.gives_way(status.boot, status.session, status.instance, now.utc_ms, live=live)
             return later and status.state is Presence.ONLINE  # its birth follows and brings it back
-        self._hear(name, status.boot, status.session, _word(status), status.reason, now, live)
+        self._hear(name, status.boot, status.session, telling.word_of(status), status.reason, now, live)
         return True
 
     def birth(self, name: str, birth: Birth, now: Moment, *, live: bool) -> bool:
@@ -96,14 +96,7 @@ class Draft:
         if node is None or node.birth == birth:
             return True
         if node.birth is None:
-            data: dict[str, Any] = {
-                "node": name,
-                "node_id": name,
-                "location": _place(birth.location),
-                "node_type": birth.node_type,
-            }
-            data |= {"site": birth.site, "labels": birth.labels}
-            self.events.append(FleetEvent("NodeRegistered", name, data, now.utc_ms))
+            self.events.append(telling.registered(name, birth, now))
         node = replace(node, birth=birth)
         self._put(replace(node, window=self._window_of(node, now)))
         return True
@@ -152,8 +145,7 @@ class Draft:
         """Freezes begin and end; every node whose silence or hold is over moves on; windows open and close."""
         fleet = self.fleet
         self.turns = fleet.guard.tick(fleet.sizes, now.steady_ms)
-        for turn in self.turns:
-            self._tell_turn(turn, now)
+        self.events += [telling.frozen(turn, now) for turn in self.turns]
         if any(not turn.frozen for turn in self.turns):
             fleet.thaw()
         for node in fleet.due(now.steady_ms):
@@ -185,8 +177,7 @@ class Draft:
         self.gone.append(name)
         for held in (self.changed, self.touched, self.heartbeats):
             held.pop(name, None)
-        data = {"node": name, "was": node.shown.value, "banned": ban, "by": by}
-        self.events.append(FleetEvent("NodeDeregistered", name, data, now.utc_ms))
+        self.events.append(telling.deregistered(node, now, ban=ban, by=by))
 
     def admit(self, name: str, now: Moment) -> bool:
         """Ends a ban; False where there is none. What is late does not bring the node back all the same."""
@@ -284,7 +275,7 @@ class Draft:
         if node.lost or node.window:
             return node
         if not node.flap.flaps:
-            self._tell("NodeOffline", node, now, reason)
+            self.events.append(telling.offline(node, reason, now))
         return replace(node, lost=True)
 
     def _come_back(self, node: Node, reason: str, now: Moment, *, went_well: bool) -> Node:
@@ -293,39 +284,25 @@ class Draft:
         if not (went_well or node.window or self.fleet.guard.holds(node.site)):
             flap = flap.lost(now.steady_ms, rules)
             if flap.flaps and not node.flap.flaps:
-                data = {"node": node.name, "losses": flap.losses, "reason": node.reason}
-                self.events.append(FleetEvent("NodeFlapping", node.name, data, now.utc_ms))
+                self.events.append(telling.flapping(node, flap, now))
         node = replace(node, flap=flap)
         if flap.flaps or not node.lost:
             return node
-        self._tell("NodeOnline", node, now, reason)
+        self.events.append(telling.online(node, reason, now))
         return replace(node, lost=False)
 
     def _steady(self, node: Node, now: Moment) -> None:
         flap = node.flap.at(now.steady_ms, self.fleet.more.flapping)
         if flap.flaps:
             return
-        data = {"node": node.name, "state": node.shown.value}
-        self.events.append(FleetEvent("NodeSteady", node.name, data, now.utc_ms))
+        self.events.append(telling.steady(node, now))
         self._put(replace(node, flap=flap, lost=node.lost and node.state not in THERE))
-
-    def _tell(self, kind: str, node: Node, now: Moment, reason: str) -> None:
-        data = {"node": node.name, "boot": node.boot, "session": node.session, "reason": reason[:200]}
-        self.events.append(FleetEvent(kind, node.name, data, now.utc_ms))
-
-    def _tell_turn(self, turn: Turn, now: Moment) -> None:
-        data: dict[str, Any] = {"scope": turn.scope, "reason": turn.reason}
-        if turn.frozen:
-            self.events.append(FleetEvent("FailoverFrozen", turn.scope or "fleet", data, now.utc_ms))
-        else:
-            data["lasted_s"] = turn.lasted_ms / 1000
-            self.events.append(FleetEvent("FailoverResumed", turn.scope or "fleet", data, now.utc_ms))
 
     def _watch_twins(self, name: str, birth: Birth, now: Moment) -> None:
         """Whoever is heard live counts, whichever of them the numbers prefer."""
         node = self._get(name)
-        known = None if node is None or node.birth is None else _seen(node.birth, now)
-        said, before = _seen(birth, now), self.fleet.seen.get(name) or known
+        known = None if node is None or node.birth is None else telling.seen(node.birth, now)
+        said, before = telling.seen(birth, now), self.fleet.seen.get(name) or known
         if known is not None and said.instance != known.instance:
             self.fleet.seen[name] = said
         else:
@@ -333,8 +310,7 @@ class Draft:
         twins = self.fleet.twins.birth(name, before, said)
         if twins is None or node is None:
             return
-        data = {"node": name, "one": _told(twins.one), "other": _told(twins.other)}
-        self.events.append(FleetEvent("IdentityConflict", name, data, now.utc_ms))
+        self.events.append(telling.conflict(twins, now))
         self._put(replace(node, conflict=Conflict(twins.one, twins.other, now.utc_ms)))
 
     # ---- maintenance -----------------------------------------------------------------------------
@@ -361,29 +337,3 @@ class Draft:
             if not window and node.state is NodeState.OFFLINE:
                 node = self._gone_offline(node, "its maintenance is over and it is not back", now)
             self._put(node)
-
-
-def _seen(birth: Birth, now: Moment) -> Seen:
-    what = [str(birth.hardware[key]) for key in ("host", "arch", "cpu") if birth.hardware.get(key)]
-    return Seen(birth.instance, birth.boot, birth.session, now.steady_ms, ", ".join(what)[:200])
-
-
-def _told(seen: Seen) -> Mapping[str, Any]:
-    return {"instance": seen.instance, "boot": seen.boot, "session": seen.session, "hardware": seen.hardware}
-
-
-def _place(location: Mapping[str, float]) -> dict[str, float] | None:
-    """A place on the earth, where a node has told one that can be; None otherwise."""
-    lat, lon, alt = (location.get(name) for name in ("lat", "lon", "alt"))
-    if lat is None or lon is None or not (-90 <= lat <= 90 and -180 <= lon <= 180):
-        return None
-    return {"lat": lat, "lon": lon} | ({} if alt is None else {"alt": alt})
-
-
-def _word(status: Status) -> Word:
-    """A will is written when the connection begins and so has no time; a goodbye has."""
-    if status.state is Presence.ONLINE:
-        return Word.ALIVE
-    if status.state is Presence.DRAINING:
-        return Word.DRAINING
-    return Word.GOODBYE if status.time_utc_ms else Word.WILL
