@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -101,6 +102,7 @@ class Agent:
         self._space = TopicSpace(config.broker.topic_root)
         self._state = StateFile(node.data_dir / "state.db")
         self.boot = self._state.boot
+        self._instance = secrets.token_hex(8)  # of this start: two that live at once are two agents
         self._started_mono_s = time.monotonic()
         self._file, salvaged = open_outbox(
             node.data_dir / "outbox.db", node=node.id, boot=self.boot, settings=config.outbox
@@ -204,6 +206,7 @@ class Agent:
             heartbeat_s=node.heartbeat_s,
             rules=config.link.broker_rules,
             announce=self.announce,
+            instance=self._instance,
         )
         self.outbox.on_committed = self._committed
         self._uploader: Uploader | None = None
@@ -454,7 +457,12 @@ class Agent:
             functions=self._dispatcher.names,
             cameras=sorted(self.streams),
             stream=self._file.stream,
+            allocated=self._allocated(),
         )
+
+    def _allocated(self) -> dict[str, float]:
+        """What models may take of the resources: the threads of inference, where there is a pipeline."""
+        return {"cores": float(self.config.inference.threads)} if self.config.pipelines else {}
 
     def _again(self, document: str) -> None:
         if document == STATE:
@@ -513,6 +521,7 @@ class Agent:
             "sync": {**self.sync.report(), "lanes": self._synced(self._figures)},
             "results": self._recorder.report(),
             "broker": self._link.state(),
+            "identity_conflict": self._link.twin.report(time.monotonic()),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "degradation": self._governor.report(),

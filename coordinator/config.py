@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from coordinator.evidence.settings import EvidenceTable
 from coordinator.fleet.registry import LivenessRules
+from coordinator.fleet.settings import FleetTable
 from coordinator.ingest.batch import BatchLimits
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import BrokerConfig, load, mistakes_error
@@ -66,6 +67,7 @@ class CoordinatorConfig:
 
     coordinator: CoordinatorTable = CoordinatorTable()
     broker: BrokerConfig = BrokerConfig()
+    fleet: FleetTable = FleetTable()
     evidence: EvidenceTable = EvidenceTable()
     state: StateTable = StateTable()
     platforms: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +79,7 @@ def load_config(path: Path) -> CoordinatorConfig:
     config = load(CoordinatorConfig, path)
     folder = path.resolve().parent
     table = replace(config.coordinator, data_dir=folder / config.coordinator.data_dir)
-    mistakes = _mistakes(table, config.broker) + config.evidence.mistakes()
+    mistakes = _mistakes(table, config.broker) + config.fleet.mistakes() + config.evidence.mistakes()
     mistakes += read_platforms(config.platforms, folder)[1]
     if mistakes:
         raise mistakes_error(path, mistakes)

@@ -1,6 +1,7 @@
 """The composition root: the wiring of the broker-side process, in the order a message travels."""
 
 import asyncio
+import gc
 import logging
 import time
 from pathlib import Path
@@ -12,12 +13,14 @@ from coordinator.documents.documents import Documents
 from coordinator.evidence.places import SPOOL_NAME, open_backend
 from coordinator.evidence.receiver import Receiver
 from coordinator.evidence.spool import Spool
-from coordinator.fleet import liveness
+from coordinator.fleet.functions import RETAINED, FleetFunctions
+from coordinator.fleet.liveness import Watch
+from coordinator.fleet.probe import Probe
 from coordinator.fleet.registry import Fleet
 from coordinator.hosting.host import coordinator_host
 from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
-from coordinator.link.subscriber import Subscriber
+from coordinator.link.subscriber import PROBE, Subscriber
 from coordinator.lock import FolderLock
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
@@ -28,9 +31,10 @@ from runtime.calls.dispatcher import Dispatcher
 from runtime.calls.hosted import table_of
 from runtime.calls.served import Nothing, Served, plain
 from runtime.errors import EdgewrightError
+from runtime.mqtt import Message
 from runtime.sdnotify import Notifier
 from runtime.supervision import RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
-from schemas.topics import COORDINATOR, TopicSpace
+from schemas.topics import COORDINATOR, Kind, Topic, TopicSpace
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +50,22 @@ class Coordinator:
     def __init__(self, config: CoordinatorConfig, store: SqliteStore, assembly: Assembly | None = None) -> None:
         """Without an `assembly` it has the base platform alone."""
         table, space = config.coordinator, TopicSpace(config.broker.topic_root)
-        self._store = store
+        self._store, self._space = store, space
         self._notifier = Notifier.from_environment()
         self._started_s = time.monotonic()
 
         self._counters = Counters()
         self._inbox = Inbox(self._counters)
-        self._fleet = Fleet(store.nodes(), table.liveness, time.monotonic_ns() // 1_000_000)
+        now_ms = time.monotonic_ns() // 1_000_000
+        self._fleet = Fleet(store.nodes(), table.liveness, now_ms, config.fleet.rules, store.memory())
         self._assembly = assembly or assemble(PlatformsTable())
         self._platform_problems: list[str] = []
         self.platform_state = CoordinatorState(store, self._assembly.collections)
         catalogue = self._assembly.catalogue
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits, catalogue)
         self._ingest.judge = Judge(self._assembly.collections)
+        self._watch = Watch(self._fleet, Probe(config.fleet.probe), store.boot, self._ingest.nudge)
+        self._fleet_functions = FleetFunctions(self._ingest.ask)
         self._documents = Documents(store, space, self._counters)
         self._host = coordinator_host(
             store,
@@ -94,7 +101,10 @@ class Coordinator:
         self._ingest.on_fleet_events = self._subscriber.announce
         self._ingest.on_problem = self._problem_changed
         self._ingest.on_news = self._documents.heard
+        self._ingest.on_stale, self._ingest.on_gone = self._clear, self._gone
         self._ingest.names_report = self._documents.names_report
+        self._watch.publish = lambda payload: self._subscriber.publish(Message(space.text(PROBE), payload))
+        self._subscriber.on_probe = self._watch.came_back
         self._documents.publish = self._subscriber.publish
         self._documents.is_registered = self._fleet.nodes.__contains__
         self._documents.is_connected = lambda: self._subscriber.is_connected
@@ -108,7 +118,7 @@ class Coordinator:
         if self._receiver is not None:
             supervisor.supervise("evidence", self._receiver.run, for_ever, stage=0)
             supervisor.supervise("evidence-move", self._receiver.move, for_ever, stage=1)
-        supervisor.supervise("liveness", lambda: liveness.watch(self._fleet, self._ingest.nudge), stage=1)
+        supervisor.supervise("liveness", self._watch.run, for_ever, stage=1)
         supervisor.supervise("calls", self._until_stopped, stage=1, stop_timeout_s=GOODBYE_S)
         supervisor.supervise("platforms", self._start_platforms, stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
@@ -118,6 +128,8 @@ class Coordinator:
         )
         # That the loop runs is what is asked: a disk that hangs is waited out, not restarted against.
         supervisor.supervise("watchdog", lambda: feed_watchdog(self._notifier, lambda: True), stage=3)
+        gc.collect()
+        gc.freeze()  # the nodes of an earlier run stay: the collector need not look through them again
         self._notifier.ready(self._summary())
         try:
             await run_until_signalled(supervisor)
@@ -129,7 +141,7 @@ class Coordinator:
     # ---- what others may ask --------------------------------------------------------------------
 
     def _functions(self) -> list[Served]:
-        return [plain("status", Nothing, self._status), self._documents.function()]
+        return [plain("status", Nothing, self._status), self._documents.function(), *self._fleet_functions.served()]
 
     async def _start_platforms(self) -> None:
         """What platforms do at the start of their host; one that fails holds back nobody."""
@@ -153,6 +165,7 @@ class Coordinator:
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "counters": self._snapshot(),
             "nodes": self._fleet.counts(),
+            "frozen": {scope or "fleet": one.reason for scope, one in self._fleet.guard.freezes.items()},
             "problem": self._ingest.problem,
             "functions": self._calls.names,
             "platforms": {"names": self._assembly.names, "problems": self._platform_problems},
@@ -173,10 +186,21 @@ class Coordinator:
         }
 
     def _link_changed(self, connected: bool) -> None:
-        self._fleet.broker(heard=connected, now_ms=time.monotonic_ns() // 1_000_000)
+        self._watch.link(up=connected)
         if connected:
             self._documents.connected()
+            self._clear([(Kind.DESIRED, name) for name in self._fleet.tombstones])  # the others are seen, and cleared
         self._notifier.status(self._summary())
+
+    def _gone(self, nodes: list[str]) -> None:
+        """They were taken out of the fleet: nothing of them stays at the broker."""
+        for node in nodes:
+            self._documents.forget(node)
+        self._clear([(kind, node) for node in nodes for kind in RETAINED])
+
+    def _clear(self, topics: list[tuple[Kind, str]]) -> None:
+        for kind, node in topics:
+            self._subscriber.publish(Message(self._space.text(Topic(kind, node)), b"", retain=True))
 
     def _problem_changed(self) -> None:
         self._notifier.status(self._summary())

@@ -27,6 +27,8 @@ class Counters:
     desired_published: int = 0  # documents
     asked_again: int = 0  # nodes, for a birth or a report that is not here
     connects: int = 0
+    heartbeats_unknown: int = 0  # of nodes that had not registered: they are asked for their birth
+    deregistered_heard: int = 0  # messages of nodes that were taken out, and are not back
     state_changed: int = 0  # keys of platform state, by nodes
     state_stale: int = 0  # writes that came after a later one, or again
     state_left_out: int = 0  # writes to too many collections that nobody declares
@@ -56,6 +58,8 @@ class Counters:
             "desired_published": self.desired_published,
             "asked_again": self.asked_again,
             "connects": self.connects,
+            "heartbeats_unknown": self.heartbeats_unknown,
+            "deregistered_heard": self.deregistered_heard,
             "state_changed": self.state_changed,
             "state_stale": self.state_stale,
             "state_left_out": self.state_left_out,

@@ -16,7 +16,7 @@ from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
 from coordinator.ctl.calling import seconds
 from coordinator.ctl.evidence import Opener
-from coordinator.fleet.registry import NodeState
+from coordinator.ctl.fleet import FleetCommands
 from coordinator.store.reader import PAGE_MAX, EventFilter, Reader
 from runtime.errors import EdgewrightError
 from runtime.mqtt import BrokerAddress
@@ -67,12 +67,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    nodes = add("nodes", "list the nodes", _nodes)
-    nodes.add_argument("--status", choices=[state.value for state in NodeState], default="", help="only these")
-    nodes.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="only nodes with it")
-    node = add("node", "one node in full", _node)
-    node.add_argument("what", choices=("show",))
-    node.add_argument("node", metavar="NODE")
+    FleetCommands(_reader, _broker).add(commands)
     events = add("events", "what happened; with --json one object a line", _events)
     alerts = add("alerts", "the alerts among it", _events)
     for command, only in ((events, False), (alerts, True)):
@@ -143,18 +138,6 @@ def _add_documents(commands: Any) -> None:
 # ---- commands -----------------------------------------------------------------------------------
 
 
-def _nodes(parsed: Arguments) -> int:
-    found = _reader(parsed).nodes(state=parsed.status, labels=arguments.labels(parsed.label))
-    return _print(parsed, lambda: show.nodes(found, _now_ms()), [asdict(node) for node in found])
-
-
-def _node(parsed: Arguments) -> int:
-    found = _reader(parsed).node(parsed.node)
-    if found is None:
-        return _complain(f"there is no node {parsed.node}; edgectl nodes lists them", EXIT_FAILED)
-    return _print(parsed, lambda: show.node(found, _now_ms()), asdict(found))
-
-
 def _events(parsed: Arguments) -> int:
     since_ms = arguments.since(parsed.since, _now_ms()) if parsed.since else 0
     wanted = EventFilter(parsed.node, parsed.topic, since_ms, parsed.alerts_only)
@@ -179,8 +162,9 @@ def _events(parsed: Arguments) -> int:
 
 
 def _streams(parsed: Arguments) -> int:
-    found = _reader(parsed).streams(parsed.node)
-    return _print(parsed, lambda: show.streams(found, _now_ms()), [asdict(stream) for stream in found])
+    reader = _reader(parsed)
+    found, stale = reader.streams(parsed.node), show.staleness(reader.counters(), _now_ms())
+    return _print(parsed, lambda: stale + show.streams(found, _now_ms()), [asdict(stream) for stream in found])
 
 
 def _refused(parsed: Arguments) -> int:
@@ -240,9 +224,10 @@ def _set_desired(parsed: Arguments) -> int:
 
 def _status(parsed: Arguments) -> int:
     reader = _reader(parsed)
-    counters, totals = reader.counters(), reader.totals()
-    document = {"counters": counters, "rows": totals}
-    return _print(parsed, lambda: show.status(counters, totals, _now_ms()), document)
+    counters, totals, frozen = reader.counters(), reader.totals(), reader.freezes()
+    document = {"counters": counters, "rows": totals, "frozen": [asdict(one) for one in frozen]}
+    head = f"{show.freezes(frozen, _now_ms())}\n" if frozen else ""
+    return _print(parsed, lambda: head + show.status(counters, totals, _now_ms()), document)
 
 
 def _broker(parsed: Arguments, what: str) -> tuple[BrokerAddress, TopicSpace]:

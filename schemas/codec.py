@@ -64,8 +64,9 @@ def check_size(kind: Kind, payload: bytes) -> None:
 
 
 def encode_document(message: object) -> bytes:
-    """A status, birth, desired, reported or result document as JSON."""
-    return _to_json(message)
+    """A status, birth, desired, reported or result document as JSON. Of what came later to the wire nothing is said
+    where there is nothing to say."""
+    return _to_json(message, unsaid=("instance", "allocated"))
 
 
 def decode_document(cls: type[T], kind: Kind, payload: bytes) -> T:

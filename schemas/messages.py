@@ -15,6 +15,7 @@ from schemas.shape import Limit
 WIRE_VERSION = 1
 
 Count = Annotated[int, Limit(ge=0, lt=2**63)]
+Amount = Annotated[float, Limit(ge=0, le=1e15)]
 
 
 class Presence(enum.Enum):
@@ -42,6 +43,7 @@ class Status:
     session: Count = 0
     time_utc_ms: Count = 0  # 0 in a will, which is written when the connection begins
     reason: str = ""
+    instance: str = ""  # as in the birth
     v: int = WIRE_VERSION
 
 
@@ -57,12 +59,14 @@ class Birth:
     labels: dict[str, str] = field(default_factory=dict)
     location: dict[str, float] = field(default_factory=dict)  # lat, lon in degrees, alt in metres
     hardware: dict[str, Any] = field(default_factory=dict)  # arch, cpu, accelerators
-    resources: dict[str, float] = field(default_factory=dict)  # cores, memory_mb, storage_mb
+    resources: dict[str, Amount] = field(default_factory=dict)  # cores, memory_mb, storage_mb, gpu, npu, tpu
     versions: dict[str, str] = field(default_factory=dict)
     platforms: list[str] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
     cameras: list[str] = field(default_factory=list)
     stream: str = ""  # the outbox file in use
+    instance: str = ""  # drawn anew at each start of the agent: two that live at once are two agents
+    allocated: dict[str, Amount] = field(default_factory=dict)  # of the resources
     v: int = WIRE_VERSION
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+_EDGETPU_USB = frozenset({("1a6e", "089a"), ("18d1", "9302")})  # before and after its firmware is loaded
 _PACKAGES = ("edgewright", "ai-edge-litert", "av", "numpy", "paho-mqtt")
 
 
@@ -96,27 +97,63 @@ def disk_free_mb(folder: Path) -> float:
 def hardware() -> dict[str, object]:
     """What the machine is."""
     return {
-        "arch": platform.machine(),
+        "host": platform.node(),
+        "arch": architecture(),
         "system": f"{platform.system()} {platform.release()}",
         "cpu": _cpu_name(),
-        "accelerators": accelerators(),
+        "accelerators": list(accelerators()),
     }
 
 
-def accelerators() -> list[str]:
-    """Device files that an inference accelerator shows."""
-    kinds = {"edgetpu-pcie": "apex_*", "gpu": "dri/renderD*", "nvidia": "nvidia[0-9]*"}
-    return [kind for kind, pattern in kinds.items() if any(Path("/dev").glob(pattern))]
+def architecture() -> str:
+    """By the name that models and selectors use, whatever the system calls it."""
+    machine = platform.machine().lower()
+    return {"aarch64": "arm64", "amd64": "x86_64"}.get(machine, machine)
 
 
-def resources(folder: Path) -> dict[str, float]:
-    """Cores, memory and storage there are in all."""
+def accelerators(root: Path = Path("/")) -> dict[str, int]:
+    """What can run models beside the processor, with how many there are.
+
+    By device files, as far as a host shows them: `edgetpu` (PCIe or USB), `gpu` (a render node), `nvidia`, `npu` (the
+    kernel's accelerator devices, Hailo, Rockchip, Ethos-U).
+    """
+    dev = root / "dev"
+    found = {
+        "edgetpu": len(list(dev.glob("apex_*"))) + _usb(root, _EDGETPU_USB),
+        "gpu": len(list(dev.glob("dri/renderD*"))),
+        "nvidia": len(list(dev.glob("nvidia[0-9]*"))),
+        "npu": sum(len(list(dev.glob(pattern))) for pattern in ("accel/accel*", "hailo*", "rknpu*", "ethosu*")),
+    }
+    return {kind: count for kind, count in found.items() if count}
+
+
+def _usb(root: Path, wanted: frozenset[tuple[str, str]]) -> int:
+    found = 0
+    for device in root.glob("sys/bus/usb/devices/*/idVendor"):
+        try:
+            vendor, product = (path.read_text("ascii").strip() for path in (device, device.parent / "idProduct"))
+        except (OSError, ValueError):
+            continue
+        found += (vendor, product) in wanted
+    return found
+
+
+def resources(folder: Path, root: Path = Path("/")) -> dict[str, float]:
+    """Cores, memory and storage there are in all, and how many accelerators of each kind."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
     try:
         storage = shutil.disk_usage(folder).total / 2**20
     except OSError:
         storage = 0.0
-    return {"cores": float(os.cpu_count() or 1), "memory_mb": round(total), "storage_mb": round(storage)}
+    plain = {
+        "cores": float(os.cpu_count() or 1),
+        "memory_mb": float(round(total)),
+        "storage_mb": float(round(storage)),
+    }
+    there = accelerators(root)
+    counts = {"gpu": max(there.get("gpu", 0), there.get("nvidia", 0)), "npu": there.get("npu", 0)}
+    counts["tpu"] = there.get("edgetpu", 0)
+    return plain | {kind: float(count) for kind, count in counts.items() if count}
 
 
 def versions() -> dict[str, str]:

@@ -42,9 +42,10 @@ class Arrivals:
         space: TopicSpace,
         sender: RowAnswers,
         on_command: OnCommand,
-        on_status: Callable[[Session, str, Status], None],
+        on_status: Callable[[Session, str, Status, bool], None],
     ) -> None:
-        """`on_command(delivery, function, acknowledge)` acknowledges itself; `on_status(session, node, status)`."""
+        """`on_command(delivery, function, acknowledge)` acknowledges itself; `on_status(session, node, status,
+        live)`: not kept by the broker."""
         self._space = space
         self._sender = sender
         self._on_command = on_command
@@ -70,7 +71,8 @@ class Arrivals:
             elif topic.kind is Kind.DESIRED and delivery.payload:
                 self.on_desired(delivery.payload)
             elif topic.kind is Kind.STATUS and delivery.payload:
-                self._on_status(session, topic.node, decode_document(Status, Kind.STATUS, delivery.payload))
+                status = decode_document(Status, Kind.STATUS, delivery.payload)
+                self._on_status(session, topic.node, status, not delivery.retain)
         except RemoteWireError as error:
             self.bad_messages_total += 1
             connection.acknowledge(delivery)

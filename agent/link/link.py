@@ -24,6 +24,7 @@ from agent.link.parcels import PACKET_BYTES_BESIDE
 from agent.link.presence import Identity, heartbeat_payload
 from agent.link.sender import Sender
 from agent.link.session import Session, open_connection, probe
+from agent.link.twin import Twin
 from runtime.calls.dispatcher import Dispatcher
 from runtime.errors import AuthError, EdgewrightError
 from runtime.mqtt import BrokerAddress, Connection, Delivery, Limits, Message
@@ -59,6 +60,7 @@ class Link:
         heartbeat_s: float,
         rules: BrokerRules | None = None,
         announce: Announce = lambda kind, subject, data: None,
+        instance: str = "",
     ) -> None:
         """`addresses` in order of preference, one at least. `announce` tells of each change of the broker."""
         self._addresses = list(addresses)
@@ -67,6 +69,8 @@ class Link:
         self._node = node
         self._boot = boot
         self._space = space
+        self._instance = instance
+        self.twin = Twin(instance, boot)
         self._birth = birth
         self._heartbeat = heartbeat
         self._heartbeat_s = heartbeat_s
@@ -179,7 +183,7 @@ class Link:
     async def _try(self, which: int) -> Session | None:
         """A session that the broker has accepted, nothing said yet; None, and reported, when there is none."""
         self._sessions += 1
-        session = Session(which, Identity(self._node, self._boot, self._sessions, self._space))
+        session = Session(which, Identity(self._node, self._boot, self._sessions, self._space, self._instance))
         session.connection = connection = Connection(
             self._addresses[which],
             client_id=self._node,
@@ -352,10 +356,16 @@ class Link:
         else:
             session.connection.acknowledge(delivery)  # or it would take one of the places the broker has towards us
 
-    def _see_status(self, session: Session, node: str, status: Status) -> None:
+    def _see_status(self, session: Session, node: str, status: Status, live: bool) -> None:
         if node == COORDINATOR:
             self._sender.coordinator(status.state is Presence.ONLINE)
             return
+        if self.twin.seen(status, session.identity.session, time.monotonic(), live=live):
+            log.error(
+                "another agent is online as %s: instance %s, boot %d, session %d; ours is %s, boot %d; give one of "
+                "them another node.id",
+                *(node, status.instance, status.boot, status.session, self._instance, self._boot),
+            )
         next_session = 0 if self._successor is None else self._successor.identity.session
         if (status.boot, status.session) == (self._boot, next_session):
             session.superseded = True

@@ -16,10 +16,11 @@ class Identity:
     boot: int
     session: int
     space: TopicSpace
+    instance: str = ""  # of this start of the agent
 
     def status(self, state: Presence, now_utc_ms: int, reason: str = "") -> Message:
         """Presence, retained."""
-        status = Status(state, self.boot, self.session, now_utc_ms, reason)
+        status = Status(state, self.boot, self.session, now_utc_ms, reason, self.instance)
         return Message(self._topic(Kind.STATUS), encode_document(status), qos=1, retain=True)
 
     def will(self) -> Message:
@@ -31,7 +32,7 @@ class Identity:
         return Message(self._topic(Kind.BIRTH), encode_document(self.stamped(birth)), qos=1, retain=True)
 
     def stamped(self, birth: Birth) -> Birth:
-        return replace(birth, boot=self.boot, session=self.session)
+        return replace(birth, boot=self.boot, session=self.session, instance=self.instance)
 
     def overrules(self, status: Status) -> bool:
         """True when a status seen on our own topic is older than what we are: a late will, to be published over."""

@@ -6,19 +6,26 @@ from dataclasses import asdict
 from typing import Any
 
 from coordinator.ctl.tables import age, local_time, pairs, printable, table
+from coordinator.fleet.selector import Verdict
+from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
 from coordinator.store.reader import EventView, NodeView, RefusedView, StreamView
 
 RAW_SHOWN = 60
+STALE_AFTER_MS = 30_000
 
 
-def nodes(found: Sequence[NodeView], now_utc_ms: int) -> str:
-    return table(
+TWINS_SHOWN_MS = 2 * 3600_000  # a conflict that lasts is noticed anew every hour
+
+
+def nodes(found: Sequence[NodeView], now_utc_ms: int, freezes: Sequence[FreezeView] = ()) -> str:
+    frozen = [f"{_frozen(one, now_utc_ms)}\n" for one in freezes]
+    return "".join(frozen) + table(
         ("NODE", "STATE", "SINCE", "LAST SEEN", "TYPE", "SITE", "CAMERAS", "LABELS"),
         [
             (
                 node.node,
-                node.state,
+                ", ".join([node.state, *_notes(node, now_utc_ms)]),
                 age(node.since_utc_ms, now_utc_ms),
                 age(node.last_seen_utc_ms, now_utc_ms),
                 str(node.birth.get("node_type", "")),
@@ -35,16 +42,26 @@ def node(found: NodeView, now_utc_ms: int) -> str:
     birth, beat = found.birth, found.heartbeat
     rows = [
         ("node", found.node),
-        ("state", found.state + (f" ({found.reason})" if found.reason else "")),
+        ("state", _state(found)),
         ("since", f"{local_time(found.since_utc_ms)} ({age(found.since_utc_ms, now_utc_ms)})"),
         ("last seen", f"{local_time(found.last_seen_utc_ms)} ({age(found.last_seen_utc_ms, now_utc_ms)})"),
         ("first seen", local_time(found.first_seen_utc_ms)),
         ("boot, session", f"{found.boot}, {found.session}"),
     ]
+    if found.problem:
+        rows.append(("problem", found.problem))
+    if found.maintenance:
+        rows.append(("maintenance", f"{found.maintenance} (edgectl maintenance ls)"))
+    if found.flaps:
+        rows.append(("flapping", "it keeps going and coming back; that is not told one by one"))
+    if found.conflict:
+        noticed = f"noticed {age(found.conflict['found_utc_ms'], now_utc_ms)} ago"
+        rows.append(("two agents", f"have this name, {noticed}"))
+        rows += [("", _agent(found.conflict[which])) for which in ("one", "other")]
     rows += [(key, str(birth[key])) for key in ("name", "node_type", "site") if birth.get(key)]
     rows += [
         (key, _assignments(birth[key]))
-        for key in ("labels", "location", "hardware", "resources", "versions")
+        for key in ("labels", "location", "hardware", "resources", "allocated", "versions")
         if birth.get(key)
     ]
     rows += [(key, ", ".join(birth[key])) for key in ("platforms", "functions", "cameras") if birth.get(key)]
@@ -54,6 +71,48 @@ def node(found: NodeView, now_utc_ms: int) -> str:
         rows += [("load", load), ("outbox", _assignments(beat.get("outbox_pending", {})) or "empty")]
         rows += [(f"sync {lane}", _assignments(counts)) for lane, counts in beat.get("sync", {}).items()]
     return pairs(rows)
+
+
+def windows(found: Sequence[WindowView], now_utc_ms: int) -> str:
+    return table(
+        ("ID", "FROM", "UNTIL", "LEFT", "NODES", "SELECTOR", "REASON", "BY"),
+        [
+            (
+                one.id,
+                local_time(one.from_utc_ms),
+                local_time(one.until_utc_ms),
+                "planned" if one.from_utc_ms > now_utc_ms else age(now_utc_ms, max(now_utc_ms, one.until_utc_ms)),
+                str(one.nodes),
+                one.selector,
+                one.reason,
+                one.by,
+            )
+            for one in found
+        ],
+    )
+
+
+def staleness(counters: dict[str, float], now_utc_ms: int) -> str:
+    """A line where what follows is not of now: the coordinator does not run, or does not hear the broker."""
+    saved = int(counters.get("saved_utc_ms", 0))
+    if now_utc_ms - saved > STALE_AFTER_MS:
+        when = f"last wrote {age(saved, now_utc_ms)} ago" if saved else "has not run yet"
+        return f"STALE: the coordinator {when}; what follows is as of then\n"
+    if not counters.get("broker_connected", 1):
+        return "STALE: the coordinator does not hear the broker; what follows is as of before\n"
+    return ""
+
+
+def freezes(found: Sequence[FreezeView], now_utc_ms: int) -> str:
+    return "\n".join(_frozen(one, now_utc_ms) for one in found)
+
+
+def why(verdict: Verdict, depth: int = 0) -> str:
+    """A line for each part: yes or no, what is asked, what was found."""
+    mark = "yes" if verdict.holds else "no "
+    found = f"   ({printable(verdict.found)})" if verdict.found else ""
+    line = f"{mark} {'  ' * depth}{printable(verdict.text)}{found}"
+    return "\n".join([line, *(why(one, depth + 1) for one in verdict.inner)])
 
 
 def events(found: Sequence[EventView], *, titles: bool = True) -> str:
@@ -156,6 +215,26 @@ def _payload(payload: bytes) -> dict[str, str]:
         return {"payload": payload.decode()}
     except UnicodeDecodeError:
         return {"payload": payload.decode("utf-8", "replace"), "payload_hex": payload.hex()}
+
+
+def _state(node: NodeView) -> str:
+    beneath = f", {node.liveness}" if node.maintenance else ""
+    return node.state + beneath + (f" ({node.reason})" if node.reason else "")
+
+
+def _notes(node: NodeView, now_utc_ms: int) -> list[str]:
+    twins = node.conflict is not None and now_utc_ms - node.conflict["found_utc_ms"] < TWINS_SHOWN_MS
+    return [*(["flapping"] if node.flaps else []), *(["two agents"] if twins else [])]
+
+
+def _agent(seen: dict[str, Any]) -> str:
+    return f"instance {seen['instance']}, boot {seen['boot']}, session {seen['session']}, {seen['hardware']}"
+
+
+def _frozen(one: FreezeView, now_utc_ms: int) -> str:
+    where = f"site {printable(one.scope)}" if one.scope else "the whole fleet"
+    since = age(one.since_utc_ms, now_utc_ms)
+    return f"FROZEN for {since}: no node of {where} is taken for lost: {printable(one.reason)}"
 
 
 def _assignments(values: dict[str, Any]) -> str:

@@ -111,6 +111,13 @@ class Documents:
         self._due.update(dict.fromkeys(self._desired))
         self._wake.set()
 
+    def forget(self, node: str) -> None:
+        """It was taken out of the fleet: nothing of it is published or asked for any more."""
+        for known in (self._desired, self._reported, self._births, self._named):
+            known.pop(node, None)
+        self._told.pop(node, None)
+        self._due.pop(node, None)
+
     # ---- what nodes say -------------------------------------------------------------------------
 
     def names_report(self, node: str, digest: str) -> bool:

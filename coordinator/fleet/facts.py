@@ -1,6 +1,8 @@
 """What is known of a node, flat: the names that selectors ask for. Pure.
 
-name, type, site, state, boot        as registered, and the state that the coordinator sees
+name, type, site, boot               as registered
+state                                as operators see it: online, busy, error, maintenance, …
+liveness                             without condition and maintenance: online, draining, suspect, offline
 <label>, label.<label>               labels; the short form where no other name is the same
 hardware.<key>                       arch (x86_64, arm64), cpu, …; hardware.accelerators is a list
 resources.<key>                      cores, memory_mb, storage_mb, gpu, npu
@@ -9,22 +11,45 @@ platform, function, camera           lists
 lat, lon                             degrees, where the node says where it is
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from coordinator.fleet.registry import Node
+from coordinator.fleet.node import Node
 from schemas.messages import Birth
 
 Fact = str | float | tuple[str, ...]
 Facts = Mapping[str, Fact]
 
-FIXED = frozenset({"name", "type", "site", "state", "boot", "platform", "function", "camera", "lat", "lon"})
+FIXED = frozenset(
+    {"name", "type", "site", "state", "liveness", "boot", "platform", "function", "camera", "lat", "lon"}
+)
+_OF_NODE: Mapping[str, Callable[[Node], Fact]] = {
+    "name": lambda node: node.name,
+    "state": lambda node: node.shown.value,
+    "liveness": lambda node: node.state.value,
+    "boot": lambda node: float(node.boot),
+}
+_OF_BIRTH: Mapping[str, Callable[[Birth], Fact | None]] = {
+    "type": lambda birth: birth.node_type,
+    "site": lambda birth: birth.site,
+    "platform": lambda birth: tuple(birth.platforms),
+    "function": lambda birth: tuple(birth.functions),
+    "camera": lambda birth: tuple(birth.cameras),
+    "lat": lambda birth: birth.location.get("lat"),
+    "lon": lambda birth: birth.location.get("lon"),
+}
+_TABLES: Mapping[str, Callable[[Birth], Mapping[str, Any]]] = {
+    "label": lambda birth: birth.labels,
+    "hardware": lambda birth: birth.hardware,
+    "resources": lambda birth: birth.resources,
+    "version": lambda birth: birth.versions,
+}
 PREFIXES = ("label.", "hardware.", "resources.", "version.")
 
 
 def facts_of(node: Node) -> dict[str, Fact]:
     """Every fact of a node. O(size of its birth)."""
-    found: dict[str, Fact] = {"name": node.name, "state": node.state.value, "boot": float(node.boot)}
+    found: dict[str, Fact] = {**{name: fact(node) for name, fact in _OF_NODE.items()}}
     if node.birth is not None:
         found |= facts_of_birth(node.birth)
     return found
@@ -49,9 +74,63 @@ def facts_of_birth(birth: Birth) -> dict[str, Fact]:
         ("version.", birth.versions),
     ):
         for key, value in values.items():
-            if (fact := _fact(value)) is not None:
+            if (fact := fact_from(value)) is not None:
                 found[prefix + key] = fact
     return found
+
+
+class LazyFacts(Mapping[str, Fact]):
+    """The same facts, each made when it is asked for: selectors ask for few."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __getitem__(self, name: str) -> Fact:
+        found = self._find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(facts_of(self._node))
+
+    def __len__(self) -> int:
+        return len(facts_of(self._node))
+
+    def get(self, name: str, default: object = None) -> Fact | None:  # type: ignore[override]
+        return self._find(name)
+
+    def _find(self, name: str) -> Fact | None:
+        node, birth = self._node, self._node.birth
+        if name in _OF_NODE:
+            return _OF_NODE[name](node)
+        if birth is None:
+            return None
+        if name in _OF_BIRTH:
+            return _OF_BIRTH[name](birth)
+        prefix, _, key = name.partition(".")
+        values = _TABLES[prefix](birth) if prefix in _TABLES else {}
+        return fact_from(values[key]) if key in values else None
+
+
+_PATHS: Mapping[str, str] = {
+    "type": "$.node_type",
+    "site": "$.site",
+    "platform": "$.platforms",
+    "function": "$.functions",
+    "camera": "$.cameras",
+    "lat": "$.location.lat",
+    "lon": "$.location.lon",
+}
+
+
+def path_of(name: str) -> str:
+    """Where a fact stands in a birth as JSON: `$.labels."line"`; empty for one that is not in it."""
+    prefix, _, key = name.partition(".")
+    table = {"label": "labels", "hardware": "hardware", "resources": "resources", "version": "versions"}.get(prefix)
+    return _PATHS.get(name, "") if table is None else f'$.{table}."{key}"'
 
 
 def changed_facts(before: Facts, after: Facts) -> set[str]:
@@ -64,7 +143,8 @@ def fact_name(key: str) -> str:
     return key if key in FIXED or key.startswith(PREFIXES) else f"label.{key}"
 
 
-def _fact(value: Any) -> Fact | None:
+def fact_from(value: Any) -> Fact | None:
+    """What stands in a birth, as a fact."""
     match value:
         case bool():
             return "true" if value else "false"

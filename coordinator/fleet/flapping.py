@@ -51,3 +51,6 @@ class Flap:
         if not self.flaps or self.penalty <= rules.steady_below:
             return 0
         return ceil(log2(self.penalty / rules.steady_below) * rules.half_life_ms) + 1
+
+
+NEVER_LOST = Flap()

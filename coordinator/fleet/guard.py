@@ -6,7 +6,7 @@ enough are missing and it has been calm for a while, or when it has lasted so lo
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 FLEET = ""  # the scope of a freeze of everything; sites have names, and nodes without one share theirs
@@ -56,15 +56,17 @@ class Guard:
         self._away: Counter[str] = Counter()  # of the missing
         self._freezes: dict[str, Freeze] = {}
         self._last_loss_ms: dict[str, int] = {}
-        self._forced: dict[
-            str, int
-        ] = {}  # freezes that ended by their length: not begun again while the same are away
+        self._forced: set[str] = set()  # freezes that ended by their length: not begun anew by the same losses
         self._probe_lost_since_ms: int | None = None
 
     @property
     def freezes(self) -> Mapping[str, Freeze]:
         """Those that hold, by scope."""
         return self._freezes
+
+    def restore(self, freezes: Iterable[Freeze]) -> None:
+        """Those that held when an earlier run ended."""
+        self._freezes |= {one.scope: one for one in freezes}
 
     def holds(self, site: str) -> Freeze | None:
         """The freeze that keeps work of this site where it is; None: it may be moved."""
@@ -80,10 +82,10 @@ class Guard:
         self._count(self._recent, site, 1)
         for scope in (site, FLEET):
             self._last_loss_ms[scope] = now_ms
-            self._forced.pop(scope, None)
+            self._forced.discard(scope)
 
     def back(self, node: str) -> None:
-        """A node is heard again, or was taken out of the fleet."""
+        """A node is heard again, is taken for lost, or was taken out of the fleet."""
         site = self._missing.pop(node, None)
         if site is not None:
             self._count(self._away, site, -1)
@@ -126,7 +128,7 @@ class Guard:
         if frozen.scope == FLEET and self._probe_lost_since_ms is not None:
             return ""  # nothing is known of anybody
         if now_ms - frozen.since_ms >= self.rules.freeze_max_ms:
-            self._forced[frozen.scope] = now_ms
+            self._forced.add(frozen.scope)
             return f"it lasted {self.rules.freeze_max_ms // 1000} s: what is away now counts as lost"
         share_max, count_min = self._bounds(frozen.scope)
         away, size = self._away[frozen.scope], sizes.get(frozen.scope, 0)

@@ -1,17 +1,55 @@
-"""Looks at the fleet's deadlines and wakes ingest when one is over; ingest alone changes the fleet."""
+"""Looks at the clock for the fleet: sends the probe, tells the guard of it, and wakes ingest, which alone changes the
+fleet."""
 
 import asyncio
 import time
 from collections.abc import Callable
 
+from coordinator.fleet.probe import Probe
 from coordinator.fleet.registry import Fleet
+from schemas.codec import decode_result, encode_result
+from schemas.errors import RemoteWireError
+from schemas.messages import CommandState, Result
+from schemas.topics import COORDINATOR
 
 SWEEP_S = 0.5
 
 
-async def watch(fleet: Fleet, nudge: Callable[[], None]) -> None:
-    """Until cancelled."""
-    while True:
-        await asyncio.sleep(SWEEP_S)
-        if fleet.due(time.monotonic_ns() // 1_000_000):
-            nudge()
+class Watch:
+    """One coordinator's. `publish` takes a payload for the probe's topic."""
+
+    def __init__(self, fleet: Fleet, probe: Probe, boot: int, nudge: Callable[[], None]) -> None:
+        self._fleet = fleet
+        self._probe = probe
+        self._boot = boot
+        self._nudge = nudge
+        self.publish: Callable[[bytes], None] = lambda payload: None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            now_ms = time.monotonic_ns() // 1_000_000
+            if (number := self._probe.send(now_ms)) is not None:
+                self.publish(encode_result(self._message(number), packed=False))
+            self._fleet.guard.probe(ok=not self._probe.is_lost(now_ms), now_ms=now_ms)
+            self._nudge()
+            await asyncio.sleep(SWEEP_S)
+
+    def link(self, *, up: bool) -> None:
+        """The connection is there, or gone."""
+        now_ms = time.monotonic_ns() // 1_000_000
+        self._fleet.broker(heard=up, now_ms=now_ms)
+        self._probe.link(up=up, now_ms=now_ms)
+
+    def came_back(self, payload: bytes) -> None:
+        """A message on the probe's topic: ours, or that of another start or of somebody else."""
+        try:
+            boot, _, number = decode_result(payload).id.partition(".")
+            if int(boot) == self._boot:
+                self._probe.back(int(number))
+        except (RemoteWireError, ValueError):
+            return
+
+    def _message(self, number: int) -> Result:
+        utc_ms = time.time_ns() // 1_000_000
+        return Result("probe", CommandState.SUCCEEDED, f"{self._boot}.{number}", COORDINATOR, utc_ms)

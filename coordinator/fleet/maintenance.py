@@ -26,6 +26,11 @@ class Window:
         return self.from_utc_ms <= now_utc_ms < self.until_utc_ms
 
 
+def window_key(identifier: str) -> str:
+    """The name under which a window's nodes are selected."""
+    return f"maintenance:{identifier}"
+
+
 def window_mistakes(window: Window, now_utc_ms: int) -> list[str]:
     """Every reason why this cannot be a window, in words."""
     mistakes = []
@@ -35,6 +40,8 @@ def window_mistakes(window: Window, now_utc_ms: int) -> list[str]:
         mistakes.append("it is over already")
     if window.until_utc_ms - window.from_utc_ms > LONGEST_MS:
         mistakes.append(f"it is longer than {LONGEST_MS // 86_400_000} days; deregister what stays away for good")
+    if window.selector.keys & {"state", "liveness"}:
+        mistakes.append("its selector asks for the state, which maintenance itself changes")
     if len(window.reason) > REASON_CHARS_MAX:
         mistakes.append(f"the reason has more than {REASON_CHARS_MAX} characters")
     return mistakes

@@ -22,6 +22,7 @@ class Seen:
     boot: int = 0
     session: int = 0
     at_ms: int = 0
+    hardware: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,12 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from coordinator.counters import Counters
-from coordinator.fleet.registry import Draft, Fleet, FleetFullError, Moment
+from coordinator.fleet.beats import Beats
+from coordinator.fleet.draft import Draft
+from coordinator.fleet.registry import Fleet, FleetFullError, Moment
 from coordinator.ingest.answer import PACKET_BYTES_BESIDE, acks, payloads
 from coordinator.ingest.batch import BatchLimits, Pacing
 from coordinator.ingest.decode import Decoder, Facts, News
@@ -29,6 +32,7 @@ from coordinator.store.store import (
     Store,
 )
 from runtime.backoff import Backoff
+from runtime.calls.errors import CallFailedError
 from runtime.errors import EdgewrightError, TemporaryError
 from runtime.mqtt import Message
 from schemas.documents import Reported
@@ -44,6 +48,9 @@ COMPLAIN_EVERY_S = 1.0
 READING_TURNS_MAX = 10  # of the loop, before a transaction; each reads some dozen messages
 READING_FEW = 16
 
+Wish = Callable[[Draft, Moment], Any]
+"""What somebody wants of the fleet: changes a draft and says what it came to, or raises and has changed nothing."""
+
 
 @dataclass(slots=True)
 class Work:
@@ -53,6 +60,8 @@ class Work:
     draft: Draft
     rows: list[Row] = field(default_factory=list)
     news: list[tuple[News, bytes]] = field(default_factory=list)  # with the bytes, whose hash heartbeats name
+    stale: list[tuple[Kind, str]] = field(default_factory=list)  # what of deregistered nodes stands on their topics
+    granted: list[tuple[asyncio.Future[Any], Any]] = field(default_factory=list)  # wishes with their answers
 
 
 class Ingest:
@@ -80,17 +89,23 @@ class Ingest:
         self._began_s = 0.0
         self._complained_s = 0.0
         self._unlogged = 0
+        self._beats = Beats()
+        self._wishes: list[tuple[Wish, asyncio.Future[Any]]] = []
         self.problem = ""  # why nothing can be committed just now
         self.on_fleet_events: Callable[[], None] = lambda: None
         self.on_problem: Callable[[], None] = lambda: None
         self.on_news: Callable[[list[tuple[News, bytes]], Committed], None] = lambda news, committed: None
         self.names_report: Callable[[str, str], bool] = lambda node, digest: False
+        self.on_stale: Callable[[list[tuple[Kind, str]]], None] = lambda topics: None
+        self.on_gone: Callable[[list[str]], None] = lambda nodes: None
 
     async def run(self) -> None:
         """Until the inbox is closed and empty."""
         while True:
             items = await self._gather()
             if not items and self._inbox.closed:
+                self._beats.hurry()
+                await self._process([])  # the newest heartbeats, which wait for their turn
                 return
             self._began_s = time.monotonic()
             try:
@@ -109,9 +124,18 @@ class Ingest:
         """Something is due in the fleet, or the inbox is closed."""
         self._inbox.wake.set()
 
+    async def ask(self, wish: Wish) -> Any:
+        """Changes the fleet in its turn; answers once that is durable. Raises what the wish raises."""
+        if self._inbox.closed:
+            raise TemporaryError("the coordinator is stopping", hint="ask again in a moment")
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._wishes.append((wish, done))
+        self.nudge()
+        return await done
+
     async def _gather(self) -> list[Item]:
         """The next messages; none when only the fleet needs a look."""
-        if not len(self._inbox) and not self._inbox.closed:
+        if not len(self._inbox) and not self._inbox.closed and not self._wishes:
             self._inbox.wake.clear()
             await self._inbox.wake.wait()
         since_ms = (time.monotonic() - self._began_s) * 1000
@@ -132,17 +156,18 @@ class Ingest:
 
     async def _process(self, items: list[Item]) -> None:
         work = self._read(items)
+        self._grant(work)
         if not len(self._inbox):
             work.draft.sweep(now())  # only when nothing waits that could say otherwise
-        if not items and not work.draft.changed:
-            return
         try:
             committed = await self._commit(work)
-        except EdgewrightError:
+        except EdgewrightError as error:
+            _refuse(work, error)
             raise
         except Exception:
             # The batch holds something that the database itself cannot take: find it, message by message.
             log.exception("a batch of %d messages cannot be stored", len(items))
+            _refuse(work, CallFailedError("not_stored", "this cannot be stored; the log says why"))
             if not items:
                 raise
             for item in items:
@@ -196,34 +221,52 @@ class Ingest:
         return work
 
     def _tell(self, work: Work, item: Item, news: News) -> None:
-        draft, live, moment = work.draft, not item.delivery.retain, now()
+        draft, live, moment, is_wanted = work.draft, not item.delivery.retain, now(), True
         try:
             match news.document:
                 case Status() as status:
-                    draft.status(news.node, status, moment, live=live)
+                    if not (is_wanted := draft.status(news.node, status, moment, live=live)):
+                        work.stale.append((Kind.STATUS, news.node))
                 case Birth() as birth:
-                    draft.birth(news.node, birth, moment, live=live)
+                    if not (is_wanted := draft.birth(news.node, birth, moment, live=live)):
+                        work.stale.append((Kind.BIRTH, news.node))
                 case Heartbeat() as heartbeat:
-                    draft.heartbeat(news.node, heartbeat, moment)
-                case Reported() as reported if draft.is_registered(news.node):
-                    named = self.names_report(news.node, reported.hash)
-                    row = ReportedRow(news.node, reported, item.received_utc_ms, named)
-                    work.batch.reported.append(row)
-            work.news.append((news, item.delivery.payload))
+                    is_wanted = draft.heartbeat(news.node, heartbeat, moment)
+                case Reported() as reported:
+                    if draft.is_buried(news.node):
+                        is_wanted = False
+                        work.stale.append((Kind.REPORTED, news.node))
+                    elif draft.is_registered(news.node):
+                        named = self.names_report(news.node, reported.hash)
+                        row = ReportedRow(news.node, reported, item.received_utc_ms, named)
+                        work.batch.reported.append(row)
+            if is_wanted:
+                work.news.append((news, item.delivery.payload))
+            else:
+                self._counters.deregistered_heard += 1
         except FleetFullError as error:
             delivery = item.delivery
             work.batch.refused.append(
                 RefusedMessage(delivery.topic, news.node, str(error), delivery.payload, item.received_utc_ms)
             )
 
+    def _grant(self, work: Work) -> None:
+        """What somebody asked for meanwhile."""
+        wishes, self._wishes = self._wishes, []
+        for wish, done in wishes:
+            try:
+                work.granted.append((done, wish(work.draft, now())))
+            except EdgewrightError as error:
+                if not done.done():
+                    done.set_exception(error)
+
     # ---- committing and answering ---------------------------------------------------------------
 
     async def _commit(self, work: Work) -> Committed:
-        batch, draft = work.batch, work.draft
-        batch.nodes = list(draft.changed.values())
-        batch.fleet_events = draft.events
-        utc_ms = now().utc_ms
-        batch.heartbeats = {name: HeartbeatRow(beat, utc_ms) for name, beat in draft.heartbeats.items()}
+        batch = work.batch
+        self._fill(batch, work.draft)
+        if batch.is_empty:
+            return Committed()
         committed = await self._commit_until_done(batch)
         if committed.overfull or committed.overfull_gaps:
             late = [_too_many_gaps(row, self._space) for row in committed.overfull]
@@ -239,12 +282,39 @@ class Ingest:
             ]
         return committed
 
+    def _fill(self, batch: Batch, draft: Draft) -> None:
+        """What the draft has to keep, and the heartbeats whose turn it is."""
+        moment = now()
+        batch.gone, batch.nodes = list(dict.fromkeys(draft.gone)), list(draft.changed.values())
+        batch.tombstones, batch.lifted = list(draft.tombstones.values()), draft.lifted
+        batch.windows, batch.windows_over, batch.turns = list(draft.windows.values()), draft.windows_over, draft.turns
+        batch.fleet_events = draft.events
+        if draft.gone:
+            batch.reported = [row for row in batch.reported if draft.is_registered(row.node)]
+            self._beats.forget(draft.gone)
+        for name in {*draft.touched, *draft.heartbeats}:
+            self._beats.heard(name, draft.heartbeats.get(name), moment.utc_ms)
+        for name, (beat, utc_ms) in self._beats.take(moment.steady_ms).items():
+            if beat is not None:
+                batch.heartbeats[name] = HeartbeatRow(beat, utc_ms)
+            node = draft.touched.get(name) or self._fleet.nodes.get(name)
+            if node is not None and name not in draft.changed:
+                batch.seen.append(node)
+
     def _finish(self, items: list[Item], work: Work, committed: Committed) -> None:
         """All of it is durable: the fleet is as drafted, the nodes are answered, then the broker."""
         self._fleet.adopt(work.draft)
         self._count(work.batch, committed)
+        self._counters.heartbeats_unknown += work.draft.unknown
         if work.news:
             self.on_news(work.news, committed)
+        if work.draft.gone:
+            self.on_gone([name for name in work.draft.gone if name not in work.draft.changed])
+        if work.stale:
+            self.on_stale(work.stale)
+        for done, answer in work.granted:
+            if not done.done():
+                done.set_result(answer)
         if items:
             wire = items[0].wire
             for node, ack in acks(work.rows, work.batch.refused, committed.closed):
@@ -283,7 +353,7 @@ class Ingest:
             self.on_problem()
 
     def _count(self, batch: Batch, committed: Committed) -> None:
-        self._counters.batches += 1
+        self._counters.batches += not batch.is_empty
         self._counters.stored += committed.new
         self._counters.duplicates += committed.duplicates
         self._counters.late_after_gap += len(committed.late)
@@ -308,6 +378,12 @@ class Ingest:
 
 def now() -> Moment:
     return Moment(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
+
+
+def _refuse(work: Work, error: EdgewrightError) -> None:
+    for done, _ in work.granted:
+        if not done.done():
+            done.set_exception(error)
 
 
 def _drop(work: Work, rows: list[Row]) -> None:

@@ -34,6 +34,7 @@ INFLIGHT_MAX = 500
 GOODBYE_S = 2.0
 RESULT_BYTES_BESIDE = 1024  # topic, properties and headers of an answer, at most
 ROOM_MAX = 100  # messages that may wait before those that can be put off stay where they are
+PROBE = Topic(Kind.RESULT, COORDINATOR, "probe")  # our own messages to ourselves
 _BLOB = f"/{Kind.BLOB_UP.value}/"
 KINDS = (Kind.STATUS, Kind.BIRTH, Kind.HEARTBEAT, Kind.EVENT, Kind.ALERT, Kind.SYNC, Kind.RESULT, Kind.REPORTED)
 
@@ -124,6 +125,7 @@ class Subscriber:
         self.problem = ""
         self.on_link: Callable[[bool], None] = lambda connected: None
         self.on_file: Callable[[Delivery, Channel], None] | None = None  # pieces of files, which are no rows
+        self.on_probe: Callable[[bytes], None] = lambda payload: None  # what we say to ourselves
         inbox.on_pressure = self._pressed
         dispatcher.answers.publish = self._answer
 
@@ -285,7 +287,9 @@ class Subscriber:
                 self._dispatcher.receive(delivery, topic.leaf, channel.acknowledge)
                 return
             channel.acknowledge(delivery)
-            if topic.kind is Kind.STATUS and delivery.payload:
+            if topic == PROBE:
+                self.on_probe(delivery.payload)
+            elif topic.kind is Kind.STATUS and delivery.payload:
                 self._see_status(channel, decode_document(Status, Kind.STATUS, delivery.payload))
         except RemoteWireError as error:
             channel.acknowledge(delivery)

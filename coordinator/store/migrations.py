@@ -225,4 +225,38 @@ CREATE TABLE state_collections (
 ) WITHOUT ROWID;
 """,
     ),
+    (
+        "0008-fleet",
+        """
+ALTER TABLE nodes ADD COLUMN shown TEXT NOT NULL DEFAULT 'offline';  -- the state as operators see it
+ALTER TABLE nodes ADD COLUMN condition TEXT NOT NULL DEFAULT '';
+ALTER TABLE nodes ADD COLUMN problem TEXT NOT NULL DEFAULT '';
+ALTER TABLE nodes ADD COLUMN maintenance TEXT NOT NULL DEFAULT '';   -- the id of the window it is in
+ALTER TABLE nodes ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN flap_penalty REAL NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN flaps INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN flap_losses INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN conflict TEXT;                          -- JSON: two agents of this name
+UPDATE nodes SET shown = state, lost = state = 'offline';
+CREATE INDEX nodes_by_shown ON nodes (shown);
+CREATE TABLE maintenance (
+    id TEXT PRIMARY KEY,
+    selector TEXT NOT NULL,
+    from_utc_ms INTEGER NOT NULL,
+    until_utc_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    source TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE tombstones (
+    node TEXT PRIMARY KEY,
+    boot INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    instance TEXT NOT NULL,
+    at_utc_ms INTEGER NOT NULL,
+    banned INTEGER NOT NULL,
+    source TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE freezes (scope TEXT PRIMARY KEY, since_utc_ms INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
+""",
+    ),
 )

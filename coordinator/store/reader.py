@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator.store import documents, evidence, gaps, state, state_views
+from coordinator.fleet.facts import LazyFacts
+from coordinator.fleet.selector import Selector, Verdict
+from coordinator.store import documents, evidence, fleet, gaps, state, state_views
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
+from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
@@ -21,7 +24,7 @@ PAGE_MAX = 1000  # rows of one query while following
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node as the coordinator knows it."""
+    """A node as the coordinator knows it: `state` as operators see it, beside its `liveness`."""
 
     node: str
     state: str
@@ -34,6 +37,11 @@ class NodeView:
     birth: dict[str, Any]
     heartbeat: dict[str, Any] = field(default_factory=dict)
     heartbeat_utc_ms: int = 0
+    liveness: str = ""
+    problem: str = ""
+    maintenance: str = ""
+    flaps: bool = False
+    conflict: dict[str, Any] | None = None  # two agents of this name: `one`, `other`, `found_utc_ms`
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +129,16 @@ class Reader:
     def close(self) -> None:
         self._db.close()
 
-    def nodes(self, *, state: str = "", labels: Mapping[str, str] | None = None) -> list[NodeView]:
-        """Nodes by name, those with the state and every one of the labels."""
-        where, values = ["1"], []
+    def nodes(
+        self, *, state: str = "", labels: Mapping[str, str] | None = None, selector: Selector | None = None
+    ) -> list[NodeView]:
+        """Nodes by name, those with the state and every one of the labels that the selector means."""
+        where, values = ["1"], list[Any]()
+        if selector is not None:
+            where.append("n.node IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(self.select(selector)))
         if state:
-            where.append("n.state = ?")
+            where.append("n.shown = ?")
             values.append(state)
         for key, value in (labels or {}).items():
             where.append("EXISTS (SELECT 1 FROM node_labels l WHERE l.node = n.node AND l.key = ? AND l.value = ?)")
@@ -135,6 +148,29 @@ class Reader:
     def node(self, name: str) -> NodeView | None:
         found = self._nodes("n.node = ?", [name])
         return found[0] if found else None
+
+    def select(self, selector: Selector) -> list[str]:
+        """The names of the nodes that it means."""
+        return fleet.select(self._db, selector)
+
+    def why(self, name: str, selector: Selector) -> Verdict | None:
+        """Why it means the node or not, part by part; None: there is no such node."""
+        sql = f"SELECT {fleet.NODE_COLUMNS} FROM nodes WHERE node = ?"
+        row = self._db.execute(sql, (name,)).fetchone()
+        return None if row is None else selector.explain(LazyFacts(fleet.node_of(tuple(row))))
+
+    def freezes(self) -> list[FreezeView]:
+        """What is not taken for lost just now."""
+        return fleet.freezes(self._db)
+
+    def windows(self) -> list[WindowView]:
+        """Maintenance that is planned or under way."""
+        return fleet.windows(self._db)
+
+    def is_banned(self, name: str) -> bool:
+        """True for a node that was deregistered and is kept out."""
+        sql = "SELECT count(*) FROM tombstones WHERE node = ? AND banned"
+        return bool(self._db.execute(sql, (name,)).fetchone()[0])
 
     def events(self, wanted: EventFilter, limit: int) -> list[EventView]:
         """The newest `limit` events, oldest of them first; after a row the next `limit` ones."""
@@ -248,7 +284,7 @@ class Reader:
         return [
             NodeView(
                 row["node"],
-                row["state"],
+                row["shown"],
                 row["since_utc_ms"],
                 row["last_seen_utc_ms"],
                 row["first_seen_utc_ms"],
@@ -258,6 +294,11 @@ class Reader:
                 json.loads(row["birth"] or "{}"),
                 json.loads(row["heartbeat"] or "{}"),
                 row["heartbeat_utc_ms"] or 0,
+                row["state"],
+                row["problem"],
+                row["maintenance"],
+                bool(row["flaps"]),
+                None if row["conflict"] is None else json.loads(row["conflict"]),
             )
             for row in self._db.execute(sql, values)
         ]

@@ -16,15 +16,14 @@ from typing import TypeVar
 
 from coordinator.documents.changes import Change, Changed
 from coordinator.fleet.news import fleet_news
-from coordinator.fleet.registry import FleetEvent, Node, NodeState, Word
+from coordinator.fleet.registry import FleetEvent, Memory, Node
 from coordinator.ingest.dedupe import Addition, Received
-from coordinator.store import calls, documents, gaps, state
+from coordinator.store import calls, documents, fleet, gaps, state
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from coordinator.store.store import (
     Batch,
     Committed,
     GapRow,
-    HeartbeatRow,
     LaneKey,
     RefusedMessage,
     ResultRow,
@@ -35,8 +34,7 @@ from runtime.machine_time import machine_time
 from runtime.sqlite import Job, StorageError, Writer, connect, migrate, storage_errors, transaction
 from schemas.documents import Desired
 from schemas.identity import Identity, Lane
-from schemas.messages import Birth, Event
-from schemas.shape import fields_of, read
+from schemas.messages import Event
 from schemas.topics import FLEET
 
 log = logging.getLogger(__name__)
@@ -52,13 +50,6 @@ INSERT INTO {table} (node, stream, lane, seq, type, subject, severity, time_utc_
 VALUES {rows} ON CONFLICT DO NOTHING
 """
 _ONE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_UPSERT_NODE = """
-INSERT INTO nodes (node, state, boot, session, word, reason, heartbeat_seq,
-    first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET state = excluded.state, boot = excluded.boot, session = excluded.session,
-    word = excluded.word, reason = excluded.reason, heartbeat_seq = excluded.heartbeat_seq,
-    last_seen_utc_ms = excluded.last_seen_utc_ms, since_utc_ms = excluded.since_utc_ms, birth = excluded.birth
-"""
 _REPEAT_REFUSED = """
 UPDATE refused SET times = times + 1, last_utc_ms = ? WHERE topic = ? AND lane = ? AND seq = ? AND digest = ?
 """
@@ -107,7 +98,7 @@ class SqliteStore:
         self.state_rows_max = state_rows_max  # of a collection
         rows, size = db.execute("SELECT count(*), coalesce(sum(length(payload)), 0) FROM refused").fetchone()
         self._refused: tuple[int, int] = rows, size
-        self._nodes = [_node(row) for row in db.execute(f"SELECT {_NODE_COLUMNS} FROM nodes")]
+        self._nodes, self._memory = fleet.nodes(db), fleet.memory(db)
         self._unannounced = self._read_unannounced(db)
         self.document_hashes = documents.hashes(db)
         self._reader = connect(path, read_only=True)
@@ -118,6 +109,10 @@ class SqliteStore:
     def nodes(self) -> list[Node]:
         """Every node as the file held it when it was opened."""
         return self._nodes
+
+    def memory(self) -> Memory:
+        """What else the file knew of the fleet then."""
+        return self._memory
 
     async def commit(self, batch: Batch) -> Committed:
         """One transaction. Raises StorageError when the disk refuses; nothing has changed then."""
@@ -196,10 +191,7 @@ class SqliteStore:
                 committed.gaps_put_off += 1
             else:
                 touched += self._close(db, gap, ranges, committed)
-        for node in batch.nodes:
-            _write_node(db, node)
-        for name, row in batch.heartbeats.items():
-            _write_heartbeat(db, name, row)
+        fleet.write(db, batch)
         if batch.results:
             _write_results(db, batch.results)
         for reported in batch.reported:
@@ -326,60 +318,6 @@ class SqliteStore:
 
 
 # ---- rows -------------------------------------------------------------------------------------------
-
-_NODE_COLUMNS = """
-node, state, boot, session, word, reason, heartbeat_seq, first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth
-"""
-
-
-def _node(row: tuple[str, str, int, int, int, str, int, int, int, int, str | None]) -> Node:
-    name, state, boot, session, word, reason, heartbeat_seq, first_seen, last_seen, since, birth = row
-    return Node(
-        name=name,
-        state=NodeState(state),
-        boot=boot,
-        session=session,
-        word=Word(word),
-        reason=reason,
-        heartbeat_seq=heartbeat_seq,
-        first_seen_utc_ms=first_seen,
-        last_seen_utc_ms=last_seen,
-        since_utc_ms=since,
-        birth=None if birth is None else read(Birth, json.loads(birth), strict=False),
-    )
-
-
-def _write_node(db: sqlite3.Connection, node: Node) -> None:
-    birth = None if node.birth is None else json.dumps(fields_of(node.birth), ensure_ascii=False)
-    known = db.execute("SELECT birth FROM nodes WHERE node = ?", (node.name,)).fetchone()
-    db.execute(
-        _UPSERT_NODE,
-        (node.name, node.state.value, node.boot, node.session, node.word.value, node.reason, node.heartbeat_seq,
-         node.first_seen_utc_ms, node.last_seen_utc_ms, node.since_utc_ms, birth),
-    )  # fmt: skip
-    if node.birth is not None and (known is None or known[0] != birth):
-        db.execute("DELETE FROM node_labels WHERE node = ?", (node.name,))
-        labels = [(node.name, key, value) for key, value in node.birth.labels.items()]
-        db.executemany("INSERT INTO node_labels (node, key, value) VALUES (?, ?, ?)", labels)
-
-
-def _write_heartbeat(db: sqlite3.Connection, name: str, row: HeartbeatRow) -> None:
-    streams = row.heartbeat.streams
-    fields = fields_of(row.heartbeat)
-    reports = fields.pop("streams")
-    db.execute(
-        "INSERT OR REPLACE INTO heartbeats_latest (node, received_utc_ms, document) VALUES (?, ?, ?)",
-        (name, row.received_utc_ms, json.dumps(fields, ensure_ascii=False)),
-    )
-    db.execute("DELETE FROM stream_reports WHERE node = ?", (name,))
-    db.executemany(
-        "INSERT OR REPLACE INTO stream_reports (node, camera, pipeline, received_utc_ms, document)"
-        " VALUES (?, ?, ?, ?, ?)",
-        [
-            (name, stream.camera, stream.pipeline, row.received_utc_ms, json.dumps(report, ensure_ascii=False))
-            for stream, report in zip(streams, reports, strict=True)
-        ],
-    )
 
 
 def _write_results(db: sqlite3.Connection, results: Iterable[ResultRow]) -> None:

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from coordinator.documents.changes import Change, Changed
-from coordinator.fleet.registry import FleetEvent, Node
+from coordinator.fleet.guard import Turn
+from coordinator.fleet.maintenance import Window
+from coordinator.fleet.registry import FleetEvent, Memory, Node
+from coordinator.fleet.tombstones import Tombstone
 from runtime.errors import PermanentError
 from schemas.documents import Desired, Reported
 from schemas.messages import Closed, Event, Heartbeat
@@ -129,11 +132,23 @@ class Batch:
     samples: list[Row] = field(default_factory=list)
     gaps: list[GapRow] = field(default_factory=list)  # taken after the rows of the same batch
     refused: list[RefusedMessage] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)  # nodes of which nothing is to stay but what they told
     nodes: list[Node] = field(default_factory=list)
+    seen: list[Node] = field(default_factory=list)  # nodes of which nothing is new but when they were last heard
     heartbeats: dict[str, HeartbeatRow] = field(default_factory=dict)
+    tombstones: list[Tombstone] = field(default_factory=list)
+    lifted: list[str] = field(default_factory=list)  # tombstones, by node
+    windows: list[Window] = field(default_factory=list)
+    windows_over: list[str] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)  # of freezes
     results: list[ResultRow] = field(default_factory=list)
     reported: list[ReportedRow] = field(default_factory=list)
     fleet_events: list[FleetEvent] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """True when there is nothing to store."""
+        return not any(getattr(self, name) for name in self.__slots__)
 
 
 @dataclass(slots=True)
@@ -177,6 +192,9 @@ class Store(Protocol):
 
     def nodes(self) -> list[Node]:
         """Every registered node, as it was last committed."""
+
+    def memory(self) -> Memory:
+        """What else an earlier run knew of the fleet."""
 
     async def commit(self, batch: Batch) -> Committed:
         """All of it durable, or an error and none of it. StorageError: try again later."""

@@ -10,6 +10,7 @@ import pytest
 
 from coordinator.config import CoordinatorConfig, CoordinatorTable, LogTable, load_config
 from coordinator.evidence.settings import EvidenceTable
+from coordinator.fleet.settings import FleetTable
 from runtime.config import BrokerConfig
 from runtime.errors import ConfigError
 
@@ -26,7 +27,7 @@ def test_the_sample_is_valid_and_says_the_defaults(tmp_path: Path) -> None:
     assert load_config(sample) == CoordinatorConfig(platforms={"enabled": [], "folders": []})
 
 
-@pytest.mark.parametrize("table", [CoordinatorTable, BrokerConfig, EvidenceTable, LogTable])
+@pytest.mark.parametrize("table", [CoordinatorTable, BrokerConfig, EvidenceTable, FleetTable, LogTable])
 def test_every_key_is_in_the_sample(table: type[CoordinatorTable]) -> None:
     text = SAMPLE.read_text()
     missing = [f.name for f in dataclasses.fields(table) if not re.search(rf"^(# )?{f.name} = ", text, re.MULTILINE)]
@@ -83,3 +84,14 @@ def test_the_command_says_what_is_wrong_without_a_traceback(
     assert done.returncode == status, done
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_rules_of_the_fleet_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[fleet]\nbusy_below = 0.9\nsteady_below = 3.0\noutage_site_share = 2\n")
+    with pytest.raises(ConfigError, match="outage_site_share"):
+        load_config(file)
+    file.write_text("[fleet]\nbusy_below = 0.9\nsteady_below = 3.0\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert "fleet.busy_below" in str(caught.value) and "fleet.steady_below" in str(caught.value)

@@ -5,6 +5,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from agent.health import host
 
 BUSY = "import time, sys\nend = time.process_time() + float(sys.argv[1])\nwhile time.process_time() < end: pass\n"
@@ -63,6 +65,29 @@ def test_a_process_that_is_gone_or_a_folder_that_is_gone_is_no_error(tmp_path: P
 
 
 def test_what_the_machine_is() -> None:
-    assert host.hardware()["arch"] == os.uname().machine
+    assert host.hardware()["arch"] in (os.uname().machine, "arm64")
     assert host.versions()["python"] == sys.version.split()[0]
     assert host.resources(Path("/"))["cores"] >= 1
+
+
+@pytest.mark.parametrize(("machine", "arch"), [("aarch64", "arm64"), ("AMD64", "x86_64"), ("riscv64", "riscv64")])
+def test_an_architecture_has_one_name(monkeypatch: pytest.MonkeyPatch, machine: str, arch: str) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert host.architecture() == arch
+
+
+def test_accelerators_are_found_by_their_devices(tmp_path: Path) -> None:
+    for name in ("apex_0", "dri/renderD128", "nvidia0", "nvidia1", "nvidiactl", "accel/accel0", "hailo0", "video0"):
+        (tmp_path / "dev" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "dev" / name).touch()
+    for name, vendor, product in (("1-1", "18d1", "9302"), ("1-2", "046d", "0825")):
+        device = tmp_path / "sys/bus/usb/devices" / name
+        device.mkdir(parents=True)
+        (device / "idVendor").write_text(f"{vendor}\n")
+        (device / "idProduct").write_text(f"{product}\n")
+    (tmp_path / "sys/bus/usb/devices/usb1").mkdir()
+    assert host.accelerators(tmp_path) == {"edgetpu": 2, "gpu": 1, "nvidia": 2, "npu": 2}
+    found = host.resources(tmp_path, tmp_path)
+    assert (found["gpu"], found["npu"], found["tpu"]) == (2.0, 2.0, 2.0)
+    assert host.accelerators(tmp_path / "bare") == {}
+    assert "tpu" not in host.resources(tmp_path, tmp_path / "bare")

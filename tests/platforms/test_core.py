@@ -19,7 +19,8 @@ from agent.evidence.tables import State
 from agent.node_functions import DOCUMENTS, STATE, OfCamera, ReportOf, SnapshotOf
 from agent.sync.command import SyncCall
 from coordinator.documents.documents import SetDesired
-from coordinator.fleet.registry import NodeState
+from coordinator.fleet.functions import AddMaintenance, Admit, Deregister, EndMaintenance
+from coordinator.fleet.node import Shown
 from platforms.catalogue import open_catalogue
 from schemas import blobs, documents, fields, messages, sync
 from schemas.language.schema import (
@@ -143,7 +144,7 @@ def test_an_enum_has_the_same_values(cls: type[enum.Enum]) -> None:
 def test_every_state_of_a_node_is_declared() -> None:
     declared = CORE.types["Node_Status"]
     assert isinstance(declared, EnumType)
-    assert {one.value for one in NodeState} <= {one.wire for one in declared.choices}
+    assert {one.value for one in Shown} == {one.wire for one in declared.choices}
 
 
 # ---- functions ----------------------------------------------------------------------------------
@@ -151,7 +152,8 @@ def test_every_state_of_a_node_is_declared() -> None:
 CALLS = {
     "startStream": OfCamera, "stopStream": OfCamera, "snapshot": SnapshotOf, "report": ReportOf,
     "syncDataToCloud": SyncCall, "listEvidence": ListEvidence, "uploadEvidence": UploadEvidence,
-    "setDesired": SetDesired,
+    "setDesired": SetDesired, "deregisterNode": Deregister, "admitNode": Admit, "addMaintenance": AddMaintenance,
+    "endMaintenance": EndMaintenance,
 }  # fmt: skip
 SOON = {"deployModel", "updateFirmware", "triggerAlert"}
 
@@ -164,7 +166,7 @@ def test_a_function_takes_the_arguments_it_is_called_with(name: str) -> None:
     for parameter, one in zip(parameters, ours, strict=True):
         assert parameter.required == (one.default is one.default_factory), one.name
     required = {one.name for one in parameters if one.required}
-    found = VALIDATORS.arguments(name)(dict.fromkeys(required, "gw-1"))
+    found = VALIDATORS.arguments(name)({one: 60.0 if one == "for_s" else "gw-1" for one in required})
     for one in ours:
         if one.name not in required and name != "syncDataToCloud":
             assert found[one.name] == fields_of(default_of(one))
@@ -175,7 +177,8 @@ def test_documents_of_a_report_and_placements() -> None:
     assert isinstance(document, EnumType) and [one.wire for one in document.choices] == [*DOCUMENTS, STATE]
     assert CORE.functions["status"].placement is CORE.functions["cancel"].placement is Placement.ANY
     assert {name for name, one in CORE.functions.items() if one.placement is Placement.CLOUD} == {
-        "setDesired", "deployModel", "updateFirmware",
+        "setDesired", "deployModel", "updateFirmware", "deregisterNode", "admitNode", "addMaintenance",
+        "endMaintenance",
     }  # fmt: skip
     assert set(CORE.functions) == {*CALLS, *SOON, "status", "cancel"}
     assert all("nothing is bound to it yet" in CORE.functions[name].doc for name in SOON)

@@ -42,6 +42,7 @@ from schemas.topics import Kind
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "v1"
 STREAM = "0f1e2d3c4b5a6978"
+INSTANCE = "9c0d1e2f3a4b5c6d"
 NOON_UTC_MS = 1_795_521_600_123
 # Beside the others: which bytes a compressor finds for the same content is its own affair, and changes with it.
 COMPRESSED = FOLDER / "sync-compressed.msgpack.zst"
@@ -105,6 +106,15 @@ GOLDEN = [
             3, 2, "Gate 1", "Edge_Gateway", "plant-7", {"line": "a"}, {"lat": 52.5, "lon": 13.4},
             {"arch": "x86_64", "accelerators": ["edgetpu"]}, {"cores": 4.0}, {"agent": "0.1.0"}, ["core"],
             ["snapshot", "status"], ["cam1"], STREAM,
+        ),
+    ),
+    document("status-instance.json", Kind.STATUS, Status(Presence.ONLINE, 3, 2, NOON_UTC_MS, instance=INSTANCE)),
+    document(
+        "birth-instance.json",
+        Kind.BIRTH,
+        Birth(
+            3, 2, "Gate 1", hardware={"arch": "arm64", "accelerators": ["edgetpu"]},
+            resources={"cores": 4.0, "tpu": 1.0}, stream=STREAM, instance=INSTANCE, allocated={"cores": 1.0},
         ),
     ),
     packed(

@@ -1,0 +1,260 @@
+"""The tables of nodes, their newest heartbeats, maintenance windows, tombstones and freezes."""
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from coordinator.fleet.facts import Fact, fact_from, path_of
+from coordinator.fleet.flapping import NEVER_LOST, Flap
+from coordinator.fleet.guard import Turn
+from coordinator.fleet.maintenance import Window
+from coordinator.fleet.node import Condition, Conflict, Node, NodeState, Word
+from coordinator.fleet.registry import Memory
+from coordinator.fleet.selector import Selector
+from coordinator.fleet.selector_text import SelectorError, parse
+from coordinator.fleet.tombstones import TOMBSTONES_MAX, Tombstone
+from coordinator.fleet.twins import Seen
+from coordinator.store import state
+from coordinator.store.store import Batch, HeartbeatRow
+from runtime.garbage import uncollected
+from schemas.messages import Birth
+from schemas.shape import fields_of
+
+log = logging.getLogger(__name__)
+
+NODE_COLUMNS = """
+node, state, boot, session, word, reason, heartbeat_seq, first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth,
+condition, problem, maintenance, lost, flap_penalty, flaps, flap_losses, conflict
+"""
+_UPSERT_NODE = """
+INSERT INTO nodes (node, state, boot, session, word, reason, heartbeat_seq, first_seen_utc_ms, last_seen_utc_ms,
+    since_utc_ms, birth, shown, condition, problem, maintenance, lost, flap_penalty, flaps, flap_losses, conflict)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET state = excluded.state, boot = excluded.boot, session = excluded.session,
+    word = excluded.word, reason = excluded.reason, heartbeat_seq = excluded.heartbeat_seq,
+    last_seen_utc_ms = excluded.last_seen_utc_ms, since_utc_ms = excluded.since_utc_ms, birth = excluded.birth,
+    shown = excluded.shown, condition = excluded.condition, problem = excluded.problem,
+    maintenance = excluded.maintenance, lost = excluded.lost, flap_penalty = excluded.flap_penalty,
+    flaps = excluded.flaps, flap_losses = excluded.flap_losses, conflict = excluded.conflict
+"""
+_SEEN = "UPDATE nodes SET last_seen_utc_ms = ?, heartbeat_seq = ? WHERE node = ?"
+_OF_A_NODE = (
+    *("node_labels", "heartbeats_latest", "stream_reports", "desired", "desired_history", "reported", "conflicts"),
+    "nodes",
+)
+_BIRTH_FIELDS = frozenset(one.name for one in fields(Birth))
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeView:
+    """A freeze of failover that holds. An empty scope is the whole fleet."""
+
+    scope: str
+    since_utc_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindowView:
+    """A maintenance window; `nodes` are in it now."""
+
+    id: str
+    selector: str
+    from_utc_ms: int
+    until_utc_ms: int
+    reason: str
+    by: str
+    nodes: int
+
+
+# ---- reading -----------------------------------------------------------------------------------------
+
+
+def nodes(db: sqlite3.Connection) -> list[Node]:
+    with uncollected():
+        return [node_of(row) for row in db.execute(f"SELECT {NODE_COLUMNS} FROM nodes")]
+
+
+def memory(db: sqlite3.Connection) -> Memory:
+    windows = {}
+    sql = "SELECT id, selector, from_utc_ms, until_utc_ms, reason, source FROM maintenance"
+    for identifier, selector, from_ms, until_ms, reason, by in db.execute(sql):
+        try:
+            windows[identifier] = Window(identifier, parse(selector), from_ms, until_ms, reason, by)
+        except SelectorError as error:  # written by a later version, perhaps
+            log.error("maintenance %s is passed over: %s", identifier, error)
+    sql = "SELECT node, boot, session, instance, at_utc_ms, banned, source FROM tombstones"
+    stones = {row[0]: _tombstone(row) for row in db.execute(sql)}
+    return Memory(windows, stones, {one.scope: one.reason for one in freezes(db)})
+
+
+def freezes(db: sqlite3.Connection) -> list[FreezeView]:
+    sql = "SELECT scope, since_utc_ms, reason FROM freezes ORDER BY scope"
+    return [FreezeView(*row) for row in db.execute(sql)]
+
+
+def windows(db: sqlite3.Connection) -> list[WindowView]:
+    sql = """
+        SELECT id, selector, from_utc_ms, until_utc_ms, reason, source,
+            (SELECT count(*) FROM nodes WHERE maintenance = id) FROM maintenance ORDER BY from_utc_ms, id
+    """
+    return [WindowView(*row) for row in db.execute(sql)]
+
+
+def select(db: sqlite3.Connection, selector: Selector) -> list[str]:
+    """The names of the nodes that it means. The database takes out of the births what is asked for, and no more."""
+    columns = ("name", "state", "liveness", "boot")
+    asked = [key for key in selector.keys if key not in columns]
+    taken = "".join(", birth -> ?" for _ in asked)
+    rows = db.execute(
+        f"SELECT node, shown, state, boot{taken} FROM nodes ORDER BY node", [path_of(key) or "$" for key in asked]
+    )
+    found = []
+    for name, shown, liveness, boot, *values in rows:
+        facts: dict[str, Fact] = {"name": name, "state": shown, "liveness": liveness, "boot": float(boot)}
+        for key, value in zip(asked, values, strict=True):
+            if value is not None and (fact := fact_from(json.loads(value))) is not None:
+                facts[key] = fact
+        if selector.matches(facts):
+            found.append(name)
+    return found
+
+
+def node_of(row: Sequence[Any]) -> Node:
+    """From `NODE_COLUMNS`."""
+    (name, liveness, boot, session, word, reason, heartbeat_seq, first_seen, last_seen, since, birth,
+     condition, problem, window, lost, penalty, flaps, losses, conflict) = row  # fmt: skip
+    return Node(
+        name=name,
+        state=NodeState(liveness),
+        boot=boot,
+        session=session,
+        word=Word(word),
+        reason=reason,
+        heartbeat_seq=heartbeat_seq,
+        first_seen_utc_ms=first_seen,
+        last_seen_utc_ms=last_seen,
+        since_utc_ms=since,
+        birth=None if birth is None else birth_of(birth),
+        condition=Condition(condition),
+        problem=problem,
+        window=window,
+        lost=bool(lost),
+        flap=Flap(penalty, 0, bool(flaps), losses) if penalty else NEVER_LOST,
+        conflict=None if conflict is None else _conflict(json.loads(conflict)),
+    )
+
+
+def birth_of(text: str) -> Birth:
+    """As this program wrote it: it was checked then. What a later version wrote beside it is left out."""
+    document = json.loads(text)
+    try:
+        return Birth(**document)
+    except TypeError:
+        return Birth(**{name: value for name, value in document.items() if name in _BIRTH_FIELDS})
+
+
+def _tombstone(row: Sequence[Any]) -> Tombstone:
+    node, boot, session, instance, at_utc_ms, banned, by = row
+    return Tombstone(node, boot, session, instance, at_utc_ms, bool(banned), by)
+
+
+def _conflict(document: dict[str, Any]) -> Conflict:
+    one, other = (Seen(**document[name]) for name in ("one", "other"))
+    return Conflict(one, other, document["found_utc_ms"])
+
+
+# ---- writing -----------------------------------------------------------------------------------------
+
+
+def write(db: sqlite3.Connection, batch: Batch) -> None:
+    """What a batch says of the fleet."""
+    for name in batch.gone:
+        _forget(db, name)
+    for stone in batch.tombstones:
+        _bury(db, stone)
+    db.executemany("DELETE FROM tombstones WHERE node = ?", [(name,) for name in batch.lifted])
+    for node in batch.nodes:
+        _write_node(db, node)
+    db.executemany(_SEEN, [(one.last_seen_utc_ms, one.heartbeat_seq, one.name) for one in batch.seen])
+    _write_heartbeats(db, batch.heartbeats.items())
+    db.executemany(
+        "INSERT OR REPLACE INTO maintenance (id, selector, from_utc_ms, until_utc_ms, reason, source)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [(one.id, one.selector.text, one.from_utc_ms, one.until_utc_ms, one.reason, one.by) for one in batch.windows],
+    )
+    db.executemany("DELETE FROM maintenance WHERE id = ?", [(one,) for one in batch.windows_over])
+    for turn in batch.turns:
+        _turn(db, turn)
+
+
+def _write_node(db: sqlite3.Connection, node: Node) -> None:
+    birth = None if node.birth is None else json.dumps(fields_of(node.birth), ensure_ascii=False)
+    conflict = None if node.conflict is None else json.dumps(asdict(node.conflict), ensure_ascii=False)
+    db.execute(
+        _UPSERT_NODE,
+        (node.name, node.state.value, node.boot, node.session, node.word.value, node.reason, node.heartbeat_seq,
+         node.first_seen_utc_ms, node.last_seen_utc_ms, node.since_utc_ms, birth, node.shown.value,
+         node.condition.value, node.problem, node.window, node.lost, node.flap.penalty, node.flap.flaps,
+         node.flap.losses, conflict),
+    )  # fmt: skip
+    if node.birth is None:
+        return
+    labels = dict(db.execute("SELECT key, value FROM node_labels WHERE node = ?", (node.name,)))
+    if labels != node.birth.labels:
+        db.execute("DELETE FROM node_labels WHERE node = ?", (node.name,))
+        rows = [(node.name, key, value) for key, value in node.birth.labels.items()]
+        db.executemany("INSERT INTO node_labels (node, key, value) VALUES (?, ?, ?)", rows)
+
+
+def _write_heartbeats(db: sqlite3.Connection, beats: Iterable[tuple[str, HeartbeatRow]]) -> None:
+    latest: list[tuple[str, int, str]] = []
+    reports: list[tuple[str, str, str, int, str]] = []
+    for name, row in beats:
+        beat = fields_of(row.heartbeat)
+        streams = beat.pop("streams")
+        latest.append((name, row.received_utc_ms, json.dumps(beat, ensure_ascii=False)))
+        reports += [
+            (name, one.camera, one.pipeline, row.received_utc_ms, json.dumps(report, ensure_ascii=False))
+            for one, report in zip(row.heartbeat.streams, streams, strict=True)
+        ]
+    db.executemany(
+        "INSERT OR REPLACE INTO heartbeats_latest (node, received_utc_ms, document) VALUES (?, ?, ?)", latest
+    )
+    db.executemany("DELETE FROM stream_reports WHERE node = ?", [(name,) for name, _, _ in latest])
+    db.executemany(
+        "INSERT OR REPLACE INTO stream_reports (node, camera, pipeline, received_utc_ms, document)"
+        " VALUES (?, ?, ?, ?, ?)",
+        reports,
+    )
+
+
+def _forget(db: sqlite3.Connection, name: str) -> None:
+    for table in _OF_A_NODE:
+        db.execute(f"DELETE FROM {table} WHERE node = ?", (name,))
+    state.forget_node(db, name)
+
+
+def _bury(db: sqlite3.Connection, stone: Tombstone) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO tombstones (node, boot, session, instance, at_utc_ms, banned, source)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (stone.node, stone.boot, stone.session, stone.instance, stone.at_utc_ms, stone.banned, stone.by),
+    )
+    db.execute(
+        "DELETE FROM tombstones WHERE node IN"
+        " (SELECT node FROM tombstones ORDER BY banned DESC, at_utc_ms DESC LIMIT -1 OFFSET ?)",
+        (TOMBSTONES_MAX,),
+    )
+
+
+def _turn(db: sqlite3.Connection, turn: Turn) -> None:
+    if turn.frozen:
+        row = (turn.scope, time.time_ns() // 1_000_000, turn.reason)
+        db.execute("INSERT OR REPLACE INTO freezes (scope, since_utc_ms, reason) VALUES (?, ?, ?)", row)
+    else:
+        db.execute("DELETE FROM freezes WHERE scope = ?", (turn.scope,))
