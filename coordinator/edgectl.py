@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, calling, documents, evidence, platforms, schema, show, state
+from coordinator.ctl import arguments, calling, documents, evidence, platforms, schema, show, simulate, state
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
 from coordinator.ctl.calling import seconds
@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     platforms.add_commands(commands.add_parser("platform", help=text, description=text), _config_path)
     add("status", "what the coordinator has done", _status)
     calling.add_commands(commands, _broker)
+    simulate.add_commands(commands, _config, _reader)
     return parser
 
 

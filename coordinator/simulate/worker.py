@@ -1,0 +1,334 @@
+"""One process of a simulation: its share of the nodes, driven by one wheel of timers. Driver.
+
+Started by `fleet.py` as `python -m coordinator.simulate.worker`: reads its orders as JSON lines on stdin, writes its
+figures as JSON lines on stdout. The end of stdin ends it, so that nothing outlives the one who started it.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from coordinator.simulate.faults import FLAP_EVERY_S, SPREAD_S, FaultKind, Strike, plan
+from coordinator.simulate.line import READ_BYTES, Line, Phase, open_socket
+from coordinator.simulate.node import Node
+from coordinator.simulate.scenario import Scenario, password_of
+from coordinator.simulate.wheel import STEP_S
+from coordinator.simulate.world import Timer, World
+from runtime.backoff import Backoff
+from schemas.shape import read
+
+RETRY = Backoff(first_s=0.5, max_s=60.0)  # as an agent's
+STEADY_S = 30.0
+CONNECTING_MAX = 200  # attempts at a time
+CONNECT_TIMEOUT_S = 20.0
+FIGURES_EVERY_S = 1.0
+GOODBYE_S = 10.0
+_OWN_TIMERS = (Timer.HEARTBEAT, Timer.EVENT, Timer.RESEND, Timer.PING, Timer.APPLY)
+
+
+class Worker:
+    """Nodes `share`, `share + processes` and so on."""
+
+    def __init__(self, scenario: Scenario, share: int, run: str, boot: int, begin_s: float) -> None:
+        """`begin_s`: the monotonic time at which the run begins, the same for all processes."""
+        self._scenario = scenario
+        self._share = share
+        self._boot = boot
+        self._begin_s = begin_s
+        dice = random.Random(f"{scenario.fleet.seed}/worker/{share}")
+        offset_s = time.time() - time.monotonic()
+        self.world = World(scenario, run, offset_s, dice, password=password_of(scenario, dict(os.environ)))
+        self.world.figures.rss_empty_mb = _rss_mb()
+        self._lines: dict[int, Line] = {}
+        self._strikes: deque[Strike] = deque()
+        self._wanting: deque[Line] = deque()  # to be connected
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._budget = 0.0  # connections that may be begun
+        self._all_connected_s: float | None = None
+        self._leaving = asyncio.Event()
+        self._where: list[tuple[str, int]] = []
+        self._defect: asyncio.Future[None]
+
+    # ---- its life -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until it is told to stop."""
+        loop = asyncio.get_running_loop()
+        self._defect = loop.create_future()
+        loop.set_exception_handler(lambda _, context: self._failed(context.get("exception") or str(context)))
+        self._where = [await _resolved(address) for address in self._scenario.addresses]
+        await asyncio.sleep(self._begin_s - time.monotonic())
+        self._populate()
+        gc.freeze()  # the nodes stay: they need not be looked through again and again
+        gc.set_threshold(50_000, 20, 50)
+        telling = asyncio.create_task(self._tell(), name="simulate.figures")
+        orders = asyncio.create_task(self._obey(), name="simulate.orders")
+        ticking = asyncio.create_task(self._tick_for_ever(), name="simulate.tick")
+        try:
+            ends = (self._defect, telling, orders, ticking)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                if end.done():
+                    end.result()
+            await self._goodbye()
+            self._write(final=True)
+        finally:
+            for task in (telling, orders, ticking, *self._connecting):
+                task.cancel()
+            await asyncio.gather(telling, orders, ticking, *self._connecting, return_exceptions=True)
+
+    def _populate(self) -> None:
+        scenario, now_s = self._scenario, time.monotonic()
+        buffer = memoryview(bytearray(READ_BYTES))
+        for number in range(self._share, scenario.fleet.nodes, scenario.run.processes):
+            node = Node(self.world, number, self._boot)
+            line = Line(self.world, node, buffer, self._lost)
+            node.start(now_s)
+            self._lines[number] = line
+            self._wanting.append(line)
+        self.world.figures.nodes = len(self._lines)
+        strikes = plan(scenario.parsed_faults, scenario.fleet.nodes, scenario.run.for_s, scenario.fleet.seed)
+        self._strikes.extend(strike for strike in strikes if strike.node in self._lines)
+
+    def _failed(self, what: BaseException | str) -> None:
+        """A defect of ours ends us, or a node would be missing without a word."""
+        if not self._defect.done():
+            self._defect.set_exception(RuntimeError(what) if isinstance(what, str) else what)
+
+    async def _goodbye(self) -> None:
+        """Each node that is there says so, and leaves."""
+        self._leaving.set()
+        self._wanting.clear()
+        for line in self._lines.values():
+            if line.node.is_connected and not line.is_muted:
+                line.write(line.node.stop(time.monotonic()))
+                line.close(goodbye=True)
+            else:
+                line.reset()
+        until_s = time.monotonic() + GOODBYE_S
+        while time.monotonic() < until_s and any(line.phase is Phase.OPEN for line in self._lines.values()):
+            await asyncio.sleep(STEP_S)
+
+    # ---- time -----------------------------------------------------------------------------------
+
+    async def _tick_for_ever(self) -> None:
+        before_s = time.monotonic()
+        while True:
+            now_s = time.monotonic()
+            self._tick(now_s, now_s - before_s)
+            before_s = now_s
+            await asyncio.sleep(STEP_S)
+
+    def _tick(self, now_s: float, since_s: float) -> None:
+        figures = self.world.figures
+        figures.connected_node_s += figures.connected_now * since_s
+        for due_s, (number, timer, of) in self.world.wheel.take(now_s):
+            figures.lag.add((now_s - due_s) * 1000)
+            self._due(self._lines[number], timer, of, now_s)
+        while self._strikes and self._begin_s + self._strikes[0].at_s <= now_s and self.world.producing:
+            strike = self._strikes.popleft()
+            self._strike(self._lines[strike.node], strike, now_s)
+        if self._all_connected_s is None:
+            # The rate is that of the first connections alone: who comes back comes as fast as he can.
+            self._budget += since_s * self._scenario.run.connects_per_s / self._scenario.run.processes
+            self._budget = min(self._budget, CONNECTING_MAX)
+            if figures.connected_now == figures.nodes:
+                self._all_connected_s = now_s - self._begin_s
+        else:
+            self._budget = CONNECTING_MAX
+        while self._wanting and self._budget >= 1 and len(self._connecting) < CONNECTING_MAX:
+            self._budget -= 1
+            self._begin(self._wanting.popleft(), now_s)
+
+    def _due(self, line: Line, timer: Timer, of: int, now_s: float) -> None:
+        if timer in _OWN_TIMERS:
+            line.write(line.node.due(timer, of, now_s))
+            return
+        same_session = line.phase is Phase.OPEN and line.node.session == of
+        if timer is Timer.CONNECT:
+            self._want(line)
+        elif timer is Timer.BOOTED:
+            if not line.is_closed:  # what it had to say does not get through
+                line.reset()
+                self.world.wheel.put(now_s + STEP_S, (line.node.number, timer, of))
+            elif line.phase is Phase.OFF:
+                line.node.start(now_s, in_order=bool(of))
+                line.phase = Phase.WAITING
+                self._want(line)
+        elif timer is Timer.DROP_AGAIN:
+            self._flap(line, now_s)
+        elif timer is Timer.READ_ON and same_session:
+            line.resume()
+        elif (timer is Timer.FOUND_OUT and same_session) or (
+            timer is Timer.CONNACK and same_session and line.accepted_s is None
+        ):
+            line.reset()
+
+    # ---- connections ----------------------------------------------------------------------------
+
+    def _want(self, line: Line) -> None:
+        if line.phase is not Phase.WAITING or self._leaving.is_set():
+            return
+        line.phase = Phase.CONNECTING
+        self._wanting.append(line)
+
+    def _begin(self, line: Line, now_s: float) -> None:
+        if now_s < line.held_until_s:
+            self._again(line)
+            return
+        line.phase = Phase.CONNECTING
+        task = asyncio.create_task(self._connect(line), name=f"simulate.connect[{line.node.name}]")
+        self._connecting.add(task)
+        task.add_done_callback(self._begun)
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._connecting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    async def _connect(self, line: Line) -> None:
+        number = line.node.number
+        where = self._where[number % len(self._where)]
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                sock = await open_socket(where, self._source(number, where[0]))
+        except (OSError, TimeoutError) as error:
+            self.world.figures.connects_failed += 1
+            self.world.complain(f"{line.node.name}: cannot connect to {where[0]}:{where[1]}: {error or 'no answer'}")
+            self._again(line)
+            return
+        if self._leaving.is_set() or time.monotonic() < line.held_until_s:
+            sock.close()
+            self._again(line)
+            return
+        line.phase = Phase.OPEN
+        await asyncio.get_running_loop().create_connection(lambda: line, sock=sock)
+        due_s = time.monotonic() + CONNECT_TIMEOUT_S
+        self.world.wheel.put(due_s, (number, Timer.CONNACK, line.node.session))
+
+    def _source(self, number: int, host: str) -> str:
+        """One address pair has 28,000 ports, and those of connections that were closed rest for a minute."""
+        sources = self._scenario.run.sources
+        if sources:
+            return sources[number % len(sources)]
+        if not host.startswith("127."):
+            return ""
+        spread = number % 1000
+        return f"127.0.{spread // 250 + 1}.{spread % 250 + 1}"
+
+    def _lost(self, line: Line) -> None:
+        accepted_s, line.accepted_s = line.accepted_s, None
+        if line.phase is not Phase.OPEN:
+            return  # it is off
+        if accepted_s is not None and time.monotonic() - accepted_s >= STEADY_S:
+            line.attempt = 0
+        self._again(line)
+
+    def _again(self, line: Line) -> None:
+        line.phase = Phase.WAITING
+        delay_s = RETRY.delay_s(line.attempt, self.world.dice.random())
+        line.attempt += 1
+        at_s = max(time.monotonic() + delay_s, line.held_until_s)
+        self.world.wheel.put(at_s, (line.node.number, Timer.CONNECT, 0))
+
+    # ---- faults ---------------------------------------------------------------------------------
+
+    def _strike(self, line: Line, strike: Strike, now_s: float) -> None:
+        """A cut strikes whoever is not off; all else only those that are well connected."""
+        well = line.node.is_connected and not line.is_muted
+        if not well and (strike.kind is not FaultKind.CUT or line.phase is Phase.OFF):
+            return
+        self.world.figures.faults += 1
+        number, session, over_s = line.node.number, line.node.session, now_s + strike.lasts_s
+        wheel = self.world.wheel
+        match strike.kind:
+            case FaultKind.DROP | FaultKind.CUT:
+                spread_s = SPREAD_S * self.world.dice.random() if strike.kind is FaultKind.CUT else 0.0
+                line.held_until_s, line.attempt = over_s + spread_s, 0
+                line.reset()
+            case FaultKind.HALF_OPEN:
+                line.mute()
+                wheel.put(over_s, (number, Timer.FOUND_OUT, session))
+            case FaultKind.SLOW:
+                line.pause()
+                wheel.put(over_s, (number, Timer.READ_ON, session))
+            case FaultKind.FLAP:
+                line.flap_until_s = over_s
+                self._flap(line, now_s)
+            case FaultKind.REBOOT | FaultKind.KILL:
+                reboots = strike.kind is FaultKind.REBOOT
+                if reboots:
+                    line.write(line.node.stop(now_s))
+                line.phase, line.attempt = Phase.OFF, 0
+                line.close(goodbye=reboots)
+                wheel.put(over_s, (number, Timer.BOOTED, int(reboots)))
+
+    def _flap(self, line: Line, now_s: float) -> None:
+        if now_s >= line.flap_until_s:
+            return
+        line.attempt = 0
+        line.reset()
+        self.world.wheel.put(now_s + FLAP_EVERY_S, (line.node.number, Timer.DROP_AGAIN, 0))
+
+    # ---- orders and figures ---------------------------------------------------------------------
+
+    async def _obey(self) -> None:
+        """`drain`: no events and no faults any more; `stop`, and the end of stdin, end us."""
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        try:
+            while (line := (await reader.readline()).strip()) not in (b"", b"stop"):
+                if line == b"drain":
+                    self.world.producing = False
+        finally:
+            transport.close()
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(FIGURES_EVERY_S)
+            self._write(final=False)
+
+    def _write(self, *, final: bool) -> None:
+        figures = self.world.figures
+        figures.cpu_s, figures.rss_mb = time.process_time(), max(figures.rss_mb, _rss_mb())
+        told = {"figures": figures.plain(), "all_connected_s": self._all_connected_s, "final": final}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+
+
+async def _resolved(where: tuple[str, int]) -> tuple[str, int]:
+    found = await asyncio.get_running_loop().getaddrinfo(*where, type=socket.SOCK_STREAM)
+    return str(found[0][4][0]), where[1]
+
+
+def _rss_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> int:
+    """The first line of stdin says what is to be done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us tells us to stop
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: what follows is read later
+        orders: dict[str, Any] = json.loads(stdin.readline())
+    scenario = read(Scenario, orders["scenario"], strict=True)
+    worker = Worker(scenario, orders["share"], orders["run"], orders["boot"], orders["begin_s"])
+    try:
+        asyncio.run(worker.run())
+    except BrokenPipeError:
+        return 1  # nobody listens any more
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
