@@ -4,6 +4,7 @@ A fault is written `KIND:SHARE%@TIME[+LENGTH]`, once at a time of the run, or `K
 of the nodes in each such span, each at a moment of its own.
 """
 
+import math
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -86,26 +87,28 @@ def parse_fault(text: str) -> Fault:
 
 def plan(faults: Sequence[Fault], nodes: int, until_s: float, seed: int) -> list[Strike]:
     """Every strike of a run in order of time; the same for the same arguments. Raises ValueError for too many."""
+    if sum(_spans(fault, until_s) * _count(fault, nodes) for fault in faults) > STRIKES_MAX:
+        raise ValueError(f"they come to more than {STRIKES_MAX} strikes; make the run or the shares smaller")
     found: list[Strike] = []
     for number, fault in enumerate(faults):
         dice = random.Random(f"{seed}/fault/{number}/{fault.kind}")
-        found += _strikes(fault, nodes, until_s, dice, STRIKES_MAX - len(found))
+        found += _strikes(fault, nodes, until_s, dice)
     return sorted(found)
 
 
-def _strikes(fault: Fault, nodes: int, until_s: float, dice: random.Random, room: int) -> Iterator[Strike]:
-    count = max(1, round(fault.share * nodes))
-    begin_s, span_s = (fault.at_s, 0.0) if fault.at_s is not None else (0.0, fault.every_s or until_s)
-    while begin_s < until_s:
-        room -= count
-        if room < 0:
-            raise ValueError(
-                f"the faults come to more than {STRIKES_MAX} strikes; make the run or the shares smaller"
-            )
-        for node in dice.sample(range(nodes), count):
+def _count(fault: Fault, nodes: int) -> int:
+    return max(1, round(fault.share * nodes))
+
+
+def _spans(fault: Fault, until_s: float) -> int:
+    return 1 if fault.every_s is None else math.ceil(until_s / fault.every_s)
+
+
+def _strikes(fault: Fault, nodes: int, until_s: float, dice: random.Random) -> Iterator[Strike]:
+    begin_s, span_s = fault.at_s or 0.0, fault.every_s or 0.0
+    for _ in range(_spans(fault, until_s)):
+        for node in dice.sample(range(nodes), _count(fault, nodes)):
             at_s = begin_s + span_s * dice.random() if span_s else begin_s
             if at_s < until_s:
                 yield Strike(at_s, node, fault.kind, fault.lasts_s)
-        if not span_s:
-            return
         begin_s += span_s

@@ -14,6 +14,9 @@ from schemas.identity import Identity, Lane
 from schemas.messages import Event, Severity
 from schemas.topics import Kind
 
+PATIENCE_MAX_S = 120.0
+LOOK_S_MIN = 0.1
+
 Key = tuple[str, int]
 """(lane, seq)."""
 
@@ -71,9 +74,13 @@ def payload_of(row: Row, run: str, node: str) -> bytes:
 
 
 class Outbox:
-    """In order of production; what was under way when a connection ended is sent again first."""
+    """In order of production; what was under way when a connection ended is sent again first.
 
-    __slots__ = ("_fresh", "_last", "_under_way", "_waiting", "rows_max")
+    Where answers stay away, rows are still sent once each; of those that are overdue one is the probe, after pauses
+    that grow. An answer lets the others follow: a fleet that sends all of it again and again buries its coordinator.
+    """
+
+    __slots__ = ("_fresh", "_last", "_patience_s", "_resting", "_under_way", "_waiting", "rows_max")
 
     def __init__(self, rows_max: int) -> None:
         self.rows_max = rows_max
@@ -81,6 +88,8 @@ class Outbox:
         self._waiting: dict[Key, Row] = {}  # without an answer
         self._fresh: deque[Row] = deque()  # of them those to be sent; answered ones are passed over
         self._under_way: dict[Key, Row] = {}  # of them those that are sent, the longest ago first
+        self._resting: list[Row] = []  # of them those that are overdue
+        self._patience_s = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -111,25 +120,28 @@ class Outbox:
         return None
 
     def overdue(self, now_s: float, after_s: float) -> float | None:
-        """What was sent so long ago is to be sent again. When to look the next time, None while nothing is under
-        way."""
-        late = []
-        for row in self._under_way.values():
-            if row.sent_s + after_s > now_s:
-                break
-            late.append(row)
-        self._again(late)
+        """What was sent so long ago rests, but for a probe. When to look the next time, None while there is nothing
+        to look for."""
+        patience_s = max(after_s, self._patience_s)
         oldest = next(iter(self._under_way.values()), None)
-        return None if oldest is None else oldest.sent_s + after_s
+        if oldest is not None and oldest.sent_s + patience_s <= now_s:
+            self._resting += self._under_way.values()  # who waits behind the oldest waits for the same
+            self._under_way.clear()
+            self._patience_s = min(max(PATIENCE_MAX_S, after_s), 2 * patience_s)
+        if self._resting and not self._under_way:
+            self._fresh.appendleft(self._resting.pop(0))
+            return now_s + self._patience_s
+        return None if oldest is None else max(now_s + LOOK_S_MIN, oldest.sent_s + patience_s)
 
     def disconnected(self) -> None:
-        """What was under way may be lost."""
-        self._again(list(self._under_way.values()))
+        """What was under way may be lost; another connection is another beginning."""
+        self._again(self._resting + list(self._under_way.values()))
 
     def _again(self, rows: list[Row]) -> None:
-        for row in rows:
-            del self._under_way[row.key]
         self._fresh.extendleft(reversed(rows))
+        self._resting, self._patience_s = [], 0.0
+        for row in rows:
+            self._under_way.pop(row.key, None)
 
     def answered(self, lane: str, ranges: Iterable[tuple[int, int]]) -> tuple[list[Row], int]:
         """The rows that are answered by this, and how many were before."""
@@ -143,4 +155,6 @@ class Outbox:
                 else:
                     self._under_way.pop(row.key, None)
                     found.append(row)
+        if found and self._patience_s:
+            self._again(self._resting)
         return found, again
