@@ -56,7 +56,7 @@ def add_commands(commands: Any, config: Config, open_: Open) -> None:
 def span(text: str) -> float:
     """`90s`, `10m`, or a number of seconds."""
     value = duration_s(text)
-    return seconds(text) if value is None else value
+    return float(text) if value is None else value  # what cannot be is said with all else
 
 
 def _run(parsed: argparse.Namespace, config: Config, open_: Open) -> int:

@@ -30,8 +30,8 @@ class Line(asyncio.BufferedProtocol):
     """One node's, for all its connections, one after the other. `on_lost(line)` is told of each that ends."""
 
     __slots__ = (
-        "_buffer", "_muted", "_on_lost", "_reader", "_transport", "_world", "accepted_s", "attempt", "flap_until_s",
-        "held_until_s", "node", "phase",
+        "_buffer", "_left", "_muted", "_on_lost", "_reader", "_transport", "_world", "accepted_s", "attempt",
+        "flap_until_s", "held_until_s", "node", "phase",
     )  # fmt: skip
 
     def __init__(self, world: World, node: Node, buffer: memoryview, on_lost: Callable[["Line"], None]) -> None:
@@ -48,6 +48,7 @@ class Line(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._reader = Reader()
         self._muted = False
+        self._left = False
 
     @property
     def is_muted(self) -> bool:
@@ -62,7 +63,7 @@ class Line(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport), "TCP"
-        self._transport, self._muted = transport, False
+        self._transport, self._muted, self._left = transport, False, False
         self._reader = Reader()
         self.write(self.node.connect(_now_s()))
 
@@ -111,7 +112,7 @@ class Line(asyncio.BufferedProtocol):
         if data is None:
             if not self._muted:  # a half-open link is noticed when its fault is over
                 self.reset()
-        elif data and self._transport is not None and not self._transport.is_closing():
+        elif data and self._transport is not None and not self._left and not self._transport.is_closing():
             self._world.figures.bytes_out += len(data)
             if not self._muted:
                 self._transport.write(data)
@@ -124,10 +125,17 @@ class Line(asyncio.BufferedProtocol):
                 linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
 
-    def close(self, *, goodbye: bool) -> None:
-        """What was written goes out, with a DISCONNECT or, as a killed process ends, without."""
-        if goodbye:
-            self.write(GOODBYE)
+    def leave(self) -> None:
+        """With a DISCONNECT. The broker closes: if we did, what it has just sent us would turn that into a reset, and
+        what we have said might be lost with it."""
+        self.write(GOODBYE)
+        if self._transport is not None and not self._left and not self._transport.is_closing():
+            self._left = True
+            self.resume()
+            self._transport.write_eof()
+
+    def vanish(self) -> None:
+        """As the connections of a killed process do."""
         if self._transport is not None:
             self._transport.close()
 
@@ -142,7 +150,7 @@ class Line(asyncio.BufferedProtocol):
 
     def resume(self) -> None:
         if self._transport is not None and not self._muted and not self._transport.is_closing():
-            self._transport.resume_reading()
+            self._transport.resume_reading()  # nothing happens where it reads
 
 
 async def open_socket(where: tuple[str, int], source: str) -> socket.socket:

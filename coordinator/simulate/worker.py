@@ -111,7 +111,7 @@ class Worker:
         for line in self._lines.values():
             if line.node.is_connected and not line.is_muted:
                 line.write(line.node.stop(time.monotonic()))
-                line.close(goodbye=True)
+                line.leave()
             else:
                 line.reset()
         until_s = time.monotonic() + GOODBYE_S
@@ -266,10 +266,12 @@ class Worker:
                 self._flap(line, now_s)
             case FaultKind.REBOOT | FaultKind.KILL:
                 reboots = strike.kind is FaultKind.REBOOT
+                line.phase, line.attempt = Phase.OFF, 0
                 if reboots:
                     line.write(line.node.stop(now_s))
-                line.phase, line.attempt = Phase.OFF, 0
-                line.close(goodbye=reboots)
+                    line.leave()
+                else:
+                    line.vanish()
                 wheel.put(over_s, (number, Timer.BOOTED, int(reboots)))
 
     def _flap(self, line: Line, now_s: float) -> None:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_flags_stand_over_the_file_and_faults_add_up(tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_said_at_once() -> None:
-    flags = {
+    flags: dict[str, dict[str, Any]] = {
         "fleet": {"prefix": "Sim"},
         "run": {"brokers": ["nowhere:port", "a:70000"]},
         "desired": {"failing": 0.7, "silent": 0.7},
@@ -65,7 +66,7 @@ def test_every_mistake_is_said_at_once() -> None:
         ({"load": {"events_per_node": -1.0}}, "load.events_per_node"),
     ],
 )
-def test_what_cannot_be_is_refused(flags: dict[str, dict[str, object]], said: str) -> None:
+def test_what_cannot_be_is_refused(flags: dict[str, dict[str, Any]], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_scenario(None, flags, [])
 
