@@ -32,28 +32,56 @@ def character_of(scenario: Scenario, number: int) -> Character:
     return Character.SILENT if drawn < failing + silent else Character.APPLIES
 
 
-def apply_desired(before: Reported, desired: Desired, boot: int, *, fails: bool) -> Reported:
-    """The report that answers to a document. One that fails goes on with what it had."""
-    values = {path: value for path, value in desired.fields.items() if value is not None}
-    return Reported(
-        boot=boot,
-        serial=before.serial + 1 if boot == before.boot else 1,
-        epoch=desired.epoch,
-        revision=desired.revision,
-        desired_hash=desired.hash,
-        fields=before.fields if fails else values,
-        refused=dict.fromkeys(values, "simulated: cannot be applied") if fails else {},
-    )
+class Papers:
+    """The desired document of one node and its own report, over its boots."""
 
+    __slots__ = ("_character", "_pending", "desired", "report", "report_hash")
 
-def after_boot(report: Reported, boot: int) -> Reported:
-    """The report as the next boot publishes it."""
-    return replace(report, boot=boot, serial=1)
+    def __init__(self, character: Character) -> None:
+        self._character = character
+        self._pending: Desired | None = None  # taken, and not applied yet
+        self.desired: Desired | None = None
+        self.report: Reported | None = None
+        self.report_hash = ""
 
+    def started(self, boot: int) -> None:
+        """What was not applied is taken again when it comes again."""
+        self._pending = None
+        if self.report is not None:
+            self.report = replace(self.report, boot=boot, serial=1)
 
-def encode_reported(report: Reported) -> tuple[bytes, str]:
-    """As it travels, and its hash."""
-    return encode(report), content_hash(fields_of(report))
+    def wanted(self, desired: Desired) -> Character | None:
+        """None for a document that is no news; else what becomes of it, after a while where not SILENT."""
+        newest = self._pending or self.desired
+        if newest is not None and desired.version <= newest.version:
+            return None
+        self._pending = desired
+        return self._character
+
+    def apply(self, boot: int) -> Desired | None:
+        """The document that holds from now on, or was refused: the report says so. None where there is none."""
+        desired, self._pending = self._pending, None
+        if desired is None or self._character is Character.SILENT:
+            return None
+        self.desired = desired
+        before, fails = self.report or Reported(), self._character is Character.FAILS
+        values = {path: value for path, value in desired.fields.items() if value is not None}
+        self.report = Reported(
+            boot=boot,
+            serial=before.serial + 1 if boot == before.boot else 1,
+            epoch=desired.epoch,
+            revision=desired.revision,
+            desired_hash=desired.hash,
+            fields=before.fields if fails else values,
+            refused=dict.fromkeys(values, "simulated: cannot be applied") if fails else {},
+        )
+        return desired
+
+    def encode(self) -> bytes:
+        """The report as it travels."""
+        assert self.report is not None, "there is something to report"
+        self.report_hash = content_hash(fields_of(self.report))
+        return encode(self.report)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,10 @@ It keeps the contract of docs/protocol.md as an agent does: presence, birth and 
 with jitter, rows until they are answered, nothing beyond the broker's receive maximum.
 """
 
-from coordinator.simulate.documents import (
-    Character,
-    after_boot,
-    answer_to,
-    apply_desired,
-    character_of,
-    encode_reported,
-)
+from coordinator.simulate.documents import Character, Papers, answer_to, character_of
 from coordinator.simulate.hardware import birth_of
-from coordinator.simulate.mqtt5 import PING, encode, puback
-from coordinator.simulate.outbox import Outbox, Row, payload_of, stream_of
+from coordinator.simulate.mqtt5 import encode, puback
+from coordinator.simulate.outbox import Outbox, payload_of, stream_of
 from coordinator.simulate.packets import (
     NONE,
     ConnAck,
@@ -30,13 +23,14 @@ from coordinator.simulate.packets import (
     Subscribe,
     Will,
 )
+from coordinator.simulate.presence import heartbeat_payload, status_payload
 from coordinator.simulate.session import RECEIVE_MAXIMUM, Session
 from coordinator.simulate.world import Timer, World
-from schemas.codec import decode_document, decode_packed, document_hash, encode_document, encode_packed
-from schemas.documents import Desired, Reported, decode_desired
+from schemas.codec import decode_document, decode_packed, document_hash, encode_document
+from schemas.documents import Desired, decode_desired
 from schemas.errors import RemoteWireError
 from schemas.identity import Lane
-from schemas.messages import Ack, Heartbeat, Presence, Status, StreamReport
+from schemas.messages import Ack, Presence, Status
 from schemas.topics import COORDINATOR, Kind
 
 JITTER = 0.1  # of the heartbeats, as an agent's
@@ -48,8 +42,7 @@ class Node:
     """Number `number` of the scenario. What it returns is to be sent, in that order."""
 
     __slots__ = (
-        "_beats", "_birth_hash", "_character", "_desired", "_heartbeat_s", "_last_in_s", "_last_out_s", "_outbox",
-        "_pending", "_ping_s", "_report", "_report_hash", "_resend_set", "_session", "_started_s", "_stream_boot",
+        "_beats", "_birth_hash", "_heartbeat_s", "_outbox", "_papers", "_session", "_started_s", "_stream_boot",
         "_world", "boot", "name", "number", "session",
     )  # fmt: skip
 
@@ -59,14 +52,10 @@ class Node:
         self.name = world.scenario.node(number)
         self.boot = boot - 1  # until it starts
         self.session = 0
-        self._character = character_of(world.scenario, number)
+        self._papers = Papers(character_of(world.scenario, number))
         self._outbox = Outbox(world.scenario.load.outbox_rows_max)
         self._stream_boot = boot
         self._session: Session | None = None
-        self._report: Reported | None = None
-        self._report_hash = ""
-        self._desired: Desired | None = None
-        self._pending: Desired | None = None
         self._heartbeat_s = world.scenario.fleet.heartbeat_s
         self._birth_hash = ""
 
@@ -86,11 +75,9 @@ class Node:
         self.boot += 1
         self.session = self._beats = 0
         self._started_s = now_s
-        self._pending = None
+        self._papers.started(self.boot)
         if not in_order:
             self._stream_boot = self.boot
-        if self._report is not None:
-            self._report = after_boot(self._report, self.boot)
         self._next_event(now_s)
 
     def stop(self, now_s: float) -> bytes:
@@ -102,7 +89,9 @@ class Node:
     def connect(self, now_s: float) -> bytes:
         """The first packet of a new session."""
         self.session += 1
-        will = Will(self._topic(Kind.STATUS), self._status(Presence.OFFLINE, 0, "connection lost"))
+        will = Will(
+            self._topic(Kind.STATUS), status_payload(Presence.OFFLINE, self.boot, self.session, 0, "connection lost")
+        )
         password = self._world.password
         return encode(
             Connect(
@@ -125,7 +114,8 @@ class Node:
 
     def receive(self, packet: Packet, now_s: float) -> bytes:
         """What the node answers. Raises RemoteWireError for what nobody sends to a client."""
-        self._last_in_s = now_s
+        if self._session is not None:
+            self._session.heard_s = now_s
         match packet:
             case Publish():
                 return (puback(packet.mid) if packet.qos else b"") + self._message(packet, now_s)
@@ -137,7 +127,8 @@ class Node:
                 return self._session.confirmed(packet.mid) + self._rows(now_s)
             case PingResp():
                 self._world.figures.idle_bytes += 2
-                self._ping_s = 0.0
+                if self._session is not None:
+                    self._session.ponged()
                 return b""
             case ConnAck():
                 return self._accepted(packet, now_s)
@@ -148,16 +139,16 @@ class Node:
         raise RemoteWireError(f"{type(packet).__name__} from the broker")
 
     def _accepted(self, packet: ConnAck, now_s: float) -> bytes:
-        session = self._session = Session(packet.properties.get(Property.RECEIVE_MAXIMUM, RECEIVE_MAXIMUM))
-        self._last_out_s, self._ping_s, self._resend_set = now_s, 0.0, False
+        receive_maximum = packet.properties.get(Property.RECEIVE_MAXIMUM, RECEIVE_MAXIMUM)
+        session = self._session = Session(now_s, receive_maximum)
         space = self._world.space
         filters = [space.filter(kind, self.name) for kind in (Kind.ACK, Kind.STATUS, Kind.DESIRED, Kind.CMD)]
         filters.append(f"{space.root}/{COORDINATOR}/{Kind.STATUS.value}")
         out = encode(Subscribe(session.next_mid(), [(text, 1) for text in filters]))
         out += self._say(Presence.ONLINE, now_s) + self._birth()
-        if self._report is not None:
+        if self._papers.report is not None:
             out += self._reported()
-        out += self._heartbeat(now_s, min(FIRST_HEARTBEATS_S, self._heartbeat_s))
+        out += self._heartbeat(session, now_s, min(FIRST_HEARTBEATS_S, self._heartbeat_s))
         self._put(now_s + self._world.scenario.fleet.keepalive_s, Timer.PING)
         return out + self._rows(now_s)
 
@@ -196,7 +187,7 @@ class Node:
         out = b""
         if Kind.BIRTH.value in answer.publish:
             out += self._birth()
-        if Kind.REPORTED.value in answer.publish and self._report is not None:
+        if Kind.REPORTED.value in answer.publish and self._papers.report is not None:
             out += self._reported()
         for leaf in answer.leaves:
             out += self._publish(f"{Kind.RESULT.value}/{leaf}", answer.payload, properties=answer.properties)
@@ -205,34 +196,29 @@ class Node:
     # ---- desired and reported -------------------------------------------------------------------
 
     def _wanted(self, desired: Desired, now_s: float) -> None:
-        newest = self._pending or self._desired
-        if newest is not None and desired.version <= newest.version:
+        character = self._papers.wanted(desired)
+        if character is None:
             return
         self._world.figures.desired_received += 1
-        self._pending = desired
-        if self._character is Character.SILENT:
+        if character is Character.SILENT:
             self._world.figures.desired_silent += 1
             return
         delay_s = self._world.scenario.desired.delay_s * self._world.dice.uniform(0.5, 1.5)
         self._put(now_s + delay_s, Timer.APPLY, self.boot)
 
     def _apply(self) -> bytes:
-        desired, self._pending = self._pending, None
-        if desired is None:
+        desired = self._papers.apply(self.boot)
+        if desired is None or self._papers.report is None:
             return b""
-        fails = self._character is Character.FAILS
-        self._desired = desired
-        self._report = apply_desired(self._report or Reported(), desired, self.boot, fails=fails)
-        self._world.figures.desired_failed += fails
-        self._world.figures.desired_applied += not fails
-        if not fails:
+        if self._papers.report.refused:
+            self._world.figures.desired_failed += 1
+        else:
+            self._world.figures.desired_applied += 1
             self._heartbeat_s = float(desired.fields.get("heartbeat_s", self._world.scenario.fleet.heartbeat_s))
         return self._reported() if self._session is not None else b""
 
     def _reported(self) -> bytes:
-        assert self._report is not None, "there is something to report"
-        payload, self._report_hash = encode_reported(self._report)
-        return self._publish(Kind.REPORTED.value, payload, retain=True)
+        return self._publish(Kind.REPORTED.value, self._papers.encode(), retain=True)
 
     # ---- rows -----------------------------------------------------------------------------------
 
@@ -264,18 +250,16 @@ class Node:
                 break
             self._world.figures.sent += row.times == 1
             self._world.figures.resent += row.times > 1
-            out.append(self._publish(row.below, self._payload(row), properties=EVENT_CONTENT))
-        if out and not self._resend_set:
-            self._resend_set = True
+            payload = payload_of(row, self._world.run, self.name)
+            out.append(self._publish(row.below, payload, properties=EVENT_CONTENT))
+        if out and not session.resend_set:
+            session.resend_set = True
             self._put(now_s + load.resend_after_s, Timer.RESEND)
         return b"".join(out)
 
-    def _payload(self, row: Row) -> bytes:
-        return payload_of(row, self._world.run, self.name)
-
-    def _resend(self, now_s: float) -> bytes:
+    def _resend(self, session: Session, now_s: float) -> bytes:
         next_s = self._outbox.overdue(now_s, self._world.scenario.load.resend_after_s)
-        self._resend_set = next_s is not None
+        session.resend_set = next_s is not None
         if next_s is not None:
             self._put(next_s, Timer.RESEND)
         return self._rows(now_s)
@@ -308,72 +292,44 @@ class Node:
         if self._session is None or of != self.session:
             return b""
         if timer is Timer.HEARTBEAT:
-            return self._heartbeat(now_s, self._heartbeat_s)
+            return self._heartbeat(self._session, now_s, self._heartbeat_s)
         if timer is Timer.RESEND:
-            return self._resend(now_s)
-        return self._ping(now_s)
+            return self._resend(self._session, now_s)
+        return self._ping(self._session, now_s)
 
-    def _ping(self, now_s: float) -> bytes | None:
-        """As other clients do: when for a keep-alive nothing was sent, or nothing came."""
-        keepalive_s = self._world.scenario.fleet.keepalive_s
-        if self._ping_s and now_s - self._ping_s >= keepalive_s:
-            return None
-        quiet_s = min(self._last_in_s, self._last_out_s)
-        if self._ping_s or now_s - quiet_s < keepalive_s:
-            self._put(max(quiet_s, self._ping_s) + keepalive_s, Timer.PING)
-            return b""
-        self._ping_s = self._last_out_s = now_s
-        self._world.figures.idle_bytes += len(PING)
-        self._put(now_s + keepalive_s, Timer.PING)
-        return PING
+    def _ping(self, session: Session, now_s: float) -> bytes | None:
+        out, next_s = session.ping(now_s, self._world.scenario.fleet.keepalive_s)
+        if out is not None:
+            self._put(next_s, Timer.PING)
+            self._world.figures.idle_bytes += len(out)
+        return out
 
-    def _heartbeat(self, now_s: float, pause_s: float) -> bytes:
+    def _heartbeat(self, session: Session, now_s: float, pause_s: float) -> bytes:
         world = self._world
         self._beats += 1
-        self._last_out_s = now_s
+        session.said_s = now_s
         world.figures.heartbeats += 1
         self._put(now_s + pause_s * world.dice.uniform(1 - JITTER, 1 + JITTER), Timer.HEARTBEAT)
-        uptime_s = round(now_s - self._started_s, 1)
-        frames = int(uptime_s * 10)
-        beat = Heartbeat(
-            boot=self.boot,
-            session=self.session,
-            seq=self._beats,
-            uptime_s=uptime_s,
-            time_utc_ms=world.utc_ms(now_s),
-            cpu_percent=35.0,
-            memory_mb=96.0,
-            temperature_c=51.5,
-            disk_free_mb=20_000.0,
-            outbox_pending={Lane.EVENT.value: len(self._outbox)},
-            streams=[
-                StreamReport("cam1", "cam1", "running", frames, frames // 7, 0, 10.0, 3.8, 5.1, 6.0, "litert-cpu")
-            ],
-            birth_hash=self._birth_hash,
-            desired_hash=self._desired.hash if self._desired else "",
-            reported_hash=self._report_hash,
-        )
-        out = encode(Publish(self._topic(Kind.HEARTBEAT), encode_packed(beat)))
+        payload = heartbeat_payload(
+            self.boot, self.session, self._beats, now_s - self._started_s, world.utc_ms(now_s), len(self._outbox),
+            self._birth_hash, self._papers,
+        )  # fmt: skip
+        out = encode(Publish(self._topic(Kind.HEARTBEAT), payload))
         world.figures.idle_bytes += len(out)
         return out
 
     # ---- small things ---------------------------------------------------------------------------
 
     def _birth(self) -> bytes:
-        birth = birth_of(self._world.scenario, self.number, self.boot, self.session, self._stream())
+        stream = stream_of(self._world.run, self.name, self._stream_boot)
+        birth = birth_of(self._world.scenario, self.number, self.boot, self.session, stream)
         payload = encode_document(birth)
         self._birth_hash = document_hash(payload)
         return self._publish(Kind.BIRTH.value, payload, retain=True)
 
-    def _stream(self) -> str:
-        return stream_of(self._world.run, self.name, self._stream_boot)
-
     def _say(self, state: Presence, now_s: float, reason: str = "") -> bytes:
-        payload = self._status(state, self._world.utc_ms(now_s), reason)
+        payload = status_payload(state, self.boot, self.session, self._world.utc_ms(now_s), reason)
         return self._publish(Kind.STATUS.value, payload, retain=True)
-
-    def _status(self, state: Presence, utc_ms: int, reason: str) -> bytes:
-        return encode_document(Status(state, self.boot, self.session, utc_ms, reason))
 
     def _publish(self, below: str, payload: bytes, *, retain: bool = False, properties: Properties = NONE) -> bytes:
         assert self._session is not None, "nothing is published without a session"

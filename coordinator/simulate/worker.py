@@ -9,27 +9,24 @@ import gc
 import json
 import os
 import random
+import resource
 import signal
-import socket
 import sys
 import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
+from coordinator.simulate.dialler import Dialler
 from coordinator.simulate.faults import FLAP_EVERY_S, SPREAD_S, FaultKind, Strike, plan
-from coordinator.simulate.line import READ_BYTES, Line, Phase, open_socket
+from coordinator.simulate.line import READ_BYTES, Line, Phase
 from coordinator.simulate.node import Node
 from coordinator.simulate.scenario import Scenario, password_of
 from coordinator.simulate.wheel import STEP_S
 from coordinator.simulate.world import Timer, World
-from runtime.backoff import Backoff
+from runtime.errors import EdgewrightError
 from schemas.shape import read
 
-RETRY = Backoff(first_s=0.5, max_s=60.0)  # as an agent's
-STEADY_S = 30.0
-CONNECTING_MAX = 200  # attempts at a time
-CONNECT_TIMEOUT_S = 20.0
 FIGURES_EVERY_S = 1.0
 GOODBYE_S = 10.0
 _OWN_TIMERS = (Timer.HEARTBEAT, Timer.EVENT, Timer.RESEND, Timer.PING, Timer.APPLY)
@@ -50,12 +47,8 @@ class Worker:
         self.world.figures.rss_empty_mb = _rss_mb()
         self._lines: dict[int, Line] = {}
         self._strikes: deque[Strike] = deque()
-        self._wanting: deque[Line] = deque()  # to be connected
-        self._connecting: set[asyncio.Task[None]] = set()
-        self._budget = 0.0  # connections that may be begun
+        self._dialler = Dialler(self.world, self._failed)
         self._all_connected_s: float | None = None
-        self._leaving = asyncio.Event()
-        self._where: list[tuple[str, int]] = []
         self._defect: asyncio.Future[None]
 
     # ---- its life -------------------------------------------------------------------------------
@@ -65,7 +58,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._defect = loop.create_future()
         loop.set_exception_handler(lambda _, context: self._failed(context.get("exception") or str(context)))
-        self._where = [await _resolved(address) for address in self._scenario.addresses]
+        await self._dialler.resolve()
         await asyncio.sleep(self._begin_s - time.monotonic())
         self._populate()
         gc.freeze()  # the nodes stay: they need not be looked through again and again
@@ -82,19 +75,20 @@ class Worker:
             await self._goodbye()
             self._write(final=True)
         finally:
-            for task in (telling, orders, ticking, *self._connecting):
+            await self._dialler.close()
+            for task in (telling, orders, ticking):
                 task.cancel()
-            await asyncio.gather(telling, orders, ticking, *self._connecting, return_exceptions=True)
+            await asyncio.gather(telling, orders, ticking, return_exceptions=True)
 
     def _populate(self) -> None:
         scenario, now_s = self._scenario, time.monotonic()
         buffer = memoryview(bytearray(READ_BYTES))
         for number in range(self._share, scenario.fleet.nodes, scenario.run.processes):
             node = Node(self.world, number, self._boot)
-            line = Line(self.world, node, buffer, self._lost)
+            line = Line(self.world, node, buffer, self._dialler.lost)
             node.start(now_s)
             self._lines[number] = line
-            self._wanting.append(line)
+            self._dialler.want(line)
         self.world.figures.nodes = len(self._lines)
         strikes = plan(scenario.parsed_faults, scenario.fleet.nodes, scenario.run.for_s, scenario.fleet.seed)
         self._strikes.extend(strike for strike in strikes if strike.node in self._lines)
@@ -106,8 +100,7 @@ class Worker:
 
     async def _goodbye(self) -> None:
         """Each node that is there says so, and leaves."""
-        self._leaving.set()
-        self._wanting.clear()
+        await self._dialler.close()
         for line in self._lines.values():
             if line.node.is_connected and not line.is_muted:
                 line.write(line.node.stop(time.monotonic()))
@@ -137,17 +130,9 @@ class Worker:
         while self._strikes and self._begin_s + self._strikes[0].at_s <= now_s and self.world.producing:
             strike = self._strikes.popleft()
             self._strike(self._lines[strike.node], strike, now_s)
-        if self._all_connected_s is None:
-            # The rate is that of the first connections alone: who comes back comes as fast as he can.
-            self._budget += since_s * self._scenario.run.connects_per_s / self._scenario.run.processes
-            self._budget = min(self._budget, CONNECTING_MAX)
-            if figures.connected_now == figures.nodes:
-                self._all_connected_s = now_s - self._begin_s
-        else:
-            self._budget = CONNECTING_MAX
-        while self._wanting and self._budget >= 1 and len(self._connecting) < CONNECTING_MAX:
-            self._budget -= 1
-            self._begin(self._wanting.popleft(), now_s)
+        if self._all_connected_s is None and figures.connected_now == figures.nodes:
+            self._all_connected_s = now_s - self._begin_s
+        self._dialler.step(since_s, first=self._all_connected_s is None)
 
     def _due(self, line: Line, timer: Timer, of: int, now_s: float) -> None:
         if timer in _OWN_TIMERS:
@@ -155,7 +140,7 @@ class Worker:
             return
         same_session = line.phase is Phase.OPEN and line.node.session == of
         if timer is Timer.CONNECT:
-            self._want(line)
+            self._dialler.want(line)
         elif timer is Timer.BOOTED:
             if not line.is_closed:  # what it had to say does not get through
                 line.reset()
@@ -163,7 +148,7 @@ class Worker:
             elif line.phase is Phase.OFF:
                 line.node.start(now_s, in_order=bool(of))
                 line.phase = Phase.WAITING
-                self._want(line)
+                self._dialler.want(line)
         elif timer is Timer.DROP_AGAIN:
             self._flap(line, now_s)
         elif timer is Timer.READ_ON and same_session:
@@ -172,73 +157,6 @@ class Worker:
             timer is Timer.CONNACK and same_session and line.accepted_s is None
         ):
             line.reset()
-
-    # ---- connections ----------------------------------------------------------------------------
-
-    def _want(self, line: Line) -> None:
-        if line.phase is not Phase.WAITING or self._leaving.is_set():
-            return
-        line.phase = Phase.CONNECTING
-        self._wanting.append(line)
-
-    def _begin(self, line: Line, now_s: float) -> None:
-        if now_s < line.held_until_s:
-            self._again(line)
-            return
-        line.phase = Phase.CONNECTING
-        task = asyncio.create_task(self._connect(line), name=f"simulate.connect[{line.node.name}]")
-        self._connecting.add(task)
-        task.add_done_callback(self._begun)
-
-    def _begun(self, task: asyncio.Task[None]) -> None:
-        self._connecting.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._failed(error)
-
-    async def _connect(self, line: Line) -> None:
-        number = line.node.number
-        where = self._where[number % len(self._where)]
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                sock = await open_socket(where, self._source(number, where[0]))
-        except (OSError, TimeoutError) as error:
-            self.world.figures.connects_failed += 1
-            self.world.complain(f"{line.node.name}: cannot connect to {where[0]}:{where[1]}: {error or 'no answer'}")
-            self._again(line)
-            return
-        if self._leaving.is_set() or time.monotonic() < line.held_until_s:
-            sock.close()
-            self._again(line)
-            return
-        line.phase = Phase.OPEN
-        await asyncio.get_running_loop().create_connection(lambda: line, sock=sock)
-        due_s = time.monotonic() + CONNECT_TIMEOUT_S
-        self.world.wheel.put(due_s, (number, Timer.CONNACK, line.node.session))
-
-    def _source(self, number: int, host: str) -> str:
-        """One address pair has 28,000 ports, and those of connections that were closed rest for a minute."""
-        sources = self._scenario.run.sources
-        if sources:
-            return sources[number % len(sources)]
-        if not host.startswith("127."):
-            return ""
-        spread = number % 1000
-        return f"127.0.{spread // 250 + 1}.{spread % 250 + 1}"
-
-    def _lost(self, line: Line) -> None:
-        accepted_s, line.accepted_s = line.accepted_s, None
-        if line.phase is not Phase.OPEN:
-            return  # it is off
-        if accepted_s is not None and time.monotonic() - accepted_s >= STEADY_S:
-            line.attempt = 0
-        self._again(line)
-
-    def _again(self, line: Line) -> None:
-        line.phase = Phase.WAITING
-        delay_s = RETRY.delay_s(line.attempt, self.world.dice.random())
-        line.attempt += 1
-        at_s = max(time.monotonic() + delay_s, line.held_until_s)
-        self.world.wheel.put(at_s, (line.node.number, Timer.CONNECT, 0))
 
     # ---- faults ---------------------------------------------------------------------------------
 
@@ -308,11 +226,6 @@ class Worker:
         sys.stdout.flush()
 
 
-async def _resolved(where: tuple[str, int]) -> tuple[str, int]:
-    found = await asyncio.get_running_loop().getaddrinfo(*where, type=socket.SOCK_STREAM)
-    return str(found[0][4][0]), where[1]
-
-
 def _rss_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -321,6 +234,8 @@ def _rss_mb() -> float:
 def main() -> int:
     """The first line of stdin says what is to be done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us tells us to stop
+    _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
     with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: what follows is read later
         orders: dict[str, Any] = json.loads(stdin.readline())
     scenario = read(Scenario, orders["scenario"], strict=True)
@@ -329,6 +244,9 @@ def main() -> int:
         asyncio.run(worker.run())
     except BrokenPipeError:
         return 1  # nobody listens any more
+    except EdgewrightError as error:
+        print(f"simulate: {error}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 

@@ -140,6 +140,39 @@ def test_a_broker_that_wants_a_password(tmp_path: Path) -> None:
     assert "0x87" in report["first_error"]
 
 
+def test_nodes_are_spread_over_brokers(tmp_path: Path) -> None:
+    with broker(tmp_path) as first, broker(tmp_path) as second:
+        arguments = ["simulate", "--nodes", "10", "--for", "5m"]
+        for one in (first, second):
+            arguments += ["--broker", f"127.0.0.1:{one.port}"]
+        with simulation(tmp_path, *arguments, "--events-per-node", "0") as run:
+            for one, rest in ((first, 1), (second, 0)):
+                listen = [
+                    "mosquitto_sub",
+                    "-p",
+                    str(one.port),
+                    "-t",
+                    "edge/v1/+/birth",
+                    "-C",
+                    "5",
+                    "-W",
+                    "60",
+                    "-F",
+                    "%t",
+                ]
+                heard = subprocess.run(listen, capture_output=True, text=True, check=True).stdout.split()
+                assert {int(topic.split("/")[2][-2:]) % 2 for topic in heard} == {rest}
+            run.interrupt()
+            assert run.end()["connected_at_end"] == 10
+
+
+def test_a_broker_without_an_address_is_named() -> None:
+    done = edgectl(["simulate", "--nodes", "2", "--broker", "no-such-host.invalid:1883"])
+    assert done.returncode == 1
+    assert "broker no-such-host.invalid" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_mistakes_are_said_before_anything_is_started() -> None:
     done = edgectl(["simulate", "--nodes", "99000", "--fault", "melt:1%@1s"])
     assert done.returncode == 1
