@@ -19,7 +19,7 @@ STRIKES_MAX = 2_000_000
 class FaultKind(StrEnum):
     """What becomes of the node, and what it does after `lasts_s`."""
 
-    DROP = "drop"  # the connection is reset; it comes back after that long, and the back-off
+    DROP = "drop"  # the connection is reset; it comes back after that long, or the back-off
     HALF_OPEN = "half-open"  # the socket stays, nothing is sent or read; then it finds out, and comes back
     SLOW = "slow"  # it sends as ever and reads nothing; then it reads all
     REBOOT = "reboot"  # it says goodbye; then it is back with the next boot

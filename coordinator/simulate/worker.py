@@ -161,17 +161,22 @@ class Worker:
     # ---- faults ---------------------------------------------------------------------------------
 
     def _strike(self, line: Line, strike: Strike, now_s: float) -> None:
-        """A cut strikes whoever is not off; all else only those that are well connected."""
-        well = line.node.is_connected and not line.is_muted
-        if not well and (strike.kind is not FaultKind.CUT or line.phase is Phase.OFF):
+        """A cut holds everybody; all else strikes only those that are well connected."""
+        over_s = now_s + strike.lasts_s
+        if strike.kind is FaultKind.CUT:
+            line.held_until_s, line.attempt = over_s + SPREAD_S * self.world.dice.random(), 0
+            line.reset()
+        elif line.node.is_connected and not line.is_muted and line.phase is Phase.OPEN:
+            self._strike_connected(line, strike.kind, now_s, over_s)
+        else:
             return
         self.world.figures.faults += 1
-        number, session, over_s = line.node.number, line.node.session, now_s + strike.lasts_s
-        wheel = self.world.wheel
-        match strike.kind:
-            case FaultKind.DROP | FaultKind.CUT:
-                spread_s = SPREAD_S * self.world.dice.random() if strike.kind is FaultKind.CUT else 0.0
-                line.held_until_s, line.attempt = over_s + spread_s, 0
+
+    def _strike_connected(self, line: Line, kind: FaultKind, now_s: float, over_s: float) -> None:
+        number, session, wheel = line.node.number, line.node.session, self.world.wheel
+        match kind:
+            case FaultKind.DROP:
+                line.held_until_s, line.attempt = over_s, 0
                 line.reset()
             case FaultKind.HALF_OPEN:
                 line.mute()
@@ -183,7 +188,7 @@ class Worker:
                 line.flap_until_s = over_s
                 self._flap(line, now_s)
             case FaultKind.REBOOT | FaultKind.KILL:
-                reboots = strike.kind is FaultKind.REBOOT
+                reboots = kind is FaultKind.REBOOT
                 line.phase, line.attempt = Phase.OFF, 0
                 if reboots:
                     line.write(line.node.stop(now_s))

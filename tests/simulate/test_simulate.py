@@ -4,6 +4,7 @@ there at the end."""
 import asyncio
 import json
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,47 @@ def test_all_are_cut_and_come_back(tmp_path: Path) -> None:
             report = run.end()
         assert (report["faults"], report["reconnects"], report["disconnects"]) == (40, 40, 40)
         assert (report["lost"], report["duplicates"], report["unanswered"]) == (0, 0, 0)
+
+
+# Connections that ended, and boots that began, of 4 nodes that are all struck.
+STRUCK = {
+    "drop:100%@2s": (4, 0),
+    "half-open:100%@2s+2s": (4, 0),
+    "slow:100%@2s+2s": (0, 0),
+    "reboot:100%@2s+1s": (4, 4),
+    "kill:100%@2s+1s": (4, 4),
+    "flap:100%@2s+7s": (8, 0),
+    "cut:100%@2s+3s": (4, 0),
+}
+
+
+def test_each_fault_does_what_its_name_says(tmp_path: Path) -> None:
+    """Seven fleets side by side, on one broker."""
+    listen = ["mosquitto_sub", "-t", "edge/v1/+/status", "-F", "%t %p", "-W", "60"]
+    with broker(tmp_path) as mqtt, ExitStack() as stack, (tmp_path / "heard").open("wb") as heard:
+        ear = subprocess.Popen([*listen, "-p", str(mqtt.port)], stdout=heard)
+        stack.callback(ear.wait)
+        stack.callback(ear.terminate)
+        runs = {}
+        for fault in STRUCK:
+            folder = tmp_path / fault.split(":")[0]
+            folder.mkdir()
+            arguments = ["simulate", "--broker", f"127.0.0.1:{mqtt.port}", "--nodes", "4", "--prefix", folder.name]
+            arguments += ["--events-per-node", "0", "--fault", fault, "--for", "11s", "--drain", "30s"]
+            runs[fault] = stack.enter_context(simulation(folder, *arguments))
+        reports = {fault: run.end() for fault, run in runs.items()}
+    said = (tmp_path / "heard").read_text().splitlines()
+    for fault, (ended, boots) in STRUCK.items():
+        report, name = reports[fault], fault.split(":")[0]
+        assert (report["faults"], report["disconnects"], report["reconnects"]) == (4, ended, ended), fault
+        assert (report["connected_at_end"], report["unanswered"], report["first_error"]) == (4, 0, ""), fault
+        mine = [json.loads(line.split(" ", 1)[1]) for line in said if f"/{name}-0" in line]
+        assert len({one["boot"] for one in mine}) == (2 if boots else 1), fault
+        # The broker said a will for each connection that ended without a goodbye; at the end all said one.
+        wills = [one for one in mine if one["state"] == "offline" and not one["time_utc_ms"]]
+        assert len(wills) == (0 if name == "reboot" else ended), fault
+        goodbyes = [one for one in mine if one["state"] == "offline" and one["reason"] == "stopped"]
+        assert len(goodbyes) == (8 if name == "reboot" else 4), fault
 
 
 def test_without_a_coordinator_nothing_is_answered_and_that_is_said(tmp_path: Path) -> None:
@@ -206,3 +248,13 @@ def test_workers_end_with_the_one_who_started_them(tmp_path: Path) -> None:
 
 def is_dead(pid: str) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+
+
+def test_a_broker_that_takes_few_messages_at_a_time_is_not_pushed(tmp_path: Path) -> None:
+    with broker(tmp_path, "max_inflight_messages 2\n") as mqtt, coordinator(tmp_path, mqtt.port, FAST) as running:
+        arguments = ["--data-dir", str(running.data_dir), "simulate", "--broker", f"127.0.0.1:{mqtt.port}"]
+        arguments += ["--nodes", "5", "--events-per-node", "20", "--for", "4s", "--drain", "60s"]
+        with simulation(tmp_path, *arguments) as run:
+            report = run.end()
+        assert report["produced"] == report["stored"] > 100
+        assert (report["disconnects"], report["first_error"], report["unanswered"]) == (0, "", 0)
