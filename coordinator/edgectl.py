@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, calling, documents, evidence, show, state
+from coordinator.ctl import arguments, calling, documents, evidence, show, simulate, state
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
 from coordinator.ctl.calling import seconds
@@ -105,6 +105,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         platform_commands.add_commands(platforms, _config_path)
     add("status", "what the coordinator has done", _status)
     calling.add_commands(commands, _broker)
+    simulate.add_commands(commands, _config, _reader)
     return parser
 
 

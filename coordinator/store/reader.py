@@ -9,12 +9,13 @@ from typing import Any
 
 from coordinator.fleet.facts import LazyFacts
 from coordinator.fleet.selector import Selector, Verdict
-from coordinator.store import documents, evidence, fleet, gaps, state, state_views
+from coordinator.store import documents, evidence, fleet, gaps, simulated, state, state_views
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
+from coordinator.store.simulated import StoredRows
 from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
 from runtime.errors import PermanentError
 from runtime.sqlite import StorageError, StorageFormatError, connect
@@ -128,6 +129,10 @@ class Reader:
 
     def close(self) -> None:
         self._db.close()
+
+    def simulated(self, prefix: str, boot: int) -> StoredRows:
+        """What arrived of a simulation."""
+        return simulated.stored_rows(self._db, prefix, boot)
 
     def nodes(
         self, *, state: str = "", labels: Mapping[str, str] | None = None, selector: Selector | None = None

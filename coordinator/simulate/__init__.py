@@ -1,0 +1,1 @@
+"""A fleet that is not there: real connections, births, heartbeats, rows, faults; for planning and benchmarks."""

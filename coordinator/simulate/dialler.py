@@ -1,0 +1,123 @@
+"""Connects the nodes of one process, again and again: paced, over brokers and source addresses. Driver."""
+
+import asyncio
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+from coordinator.simulate.line import Line, Phase, open_socket
+from coordinator.simulate.world import Timer, World
+from runtime.backoff import Backoff
+from runtime.errors import PermanentError
+
+RETRY = Backoff(first_s=0.5, max_s=60.0)  # as an agent's
+STEADY_S = 30.0
+CONNECTING_MAX = 200  # attempts at a time
+CONNECT_TIMEOUT_S = 20.0
+SOURCES_EACH = 250  # 127.0.<1 to 4>.<1 to 250>
+
+
+class Dialler:
+    """`failed` is told of a defect of ours."""
+
+    def __init__(self, world: World, failed: Callable[[BaseException], None]) -> None:
+        self._world = world
+        self._failed = failed
+        self._where: list[tuple[str, int]] = []
+        self._wanting: deque[Line] = deque()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._budget = 0.0  # connections that may be begun
+        self._closed = False
+
+    async def resolve(self) -> None:
+        """Names to addresses, once: 18,000 questions would be an attack. Raises PermanentError."""
+        loop = asyncio.get_running_loop()
+        for host, port in self._world.scenario.addresses:
+            try:
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except OSError as error:
+                raise PermanentError(f"broker {host}: {error.strerror}", hint="check --broker") from error
+            self._where.append((str(found[0][4][0]), port))
+
+    def want(self, line: Line) -> None:
+        """A line that waits is to be connected as soon as may be."""
+        if line.phase is Phase.WAITING and not self._closed:
+            line.phase = Phase.CONNECTING
+            self._wanting.append(line)
+
+    def step(self, since_s: float, *, first: bool) -> None:
+        """Begins what may begin. The rate is for the first connections: who comes back comes as fast as he can."""
+        run = self._world.scenario.run
+        gain = since_s * run.connects_per_s / run.processes if first else CONNECTING_MAX
+        self._budget = min(self._budget + gain, CONNECTING_MAX)
+        while self._wanting and self._budget >= 1 and len(self._connecting) < CONNECTING_MAX:
+            self._budget -= 1
+            self._begin(self._wanting.popleft())
+
+    def lost(self, line: Line) -> None:
+        """Its connection has ended."""
+        accepted_s, line.accepted_s = line.accepted_s, None
+        if line.phase is not Phase.OPEN:
+            return  # it is off
+        if accepted_s is not None and time.monotonic() - accepted_s >= STEADY_S:
+            line.attempt = 0
+        self._again(line)
+
+    async def close(self) -> None:
+        """Nobody is connected any more."""
+        self._closed = True
+        self._wanting.clear()
+        for task in self._connecting:
+            task.cancel()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
+
+    def _begin(self, line: Line) -> None:
+        if time.monotonic() < line.held_until_s:
+            self._again(line)
+            return
+        task = asyncio.create_task(self._connect(line), name=f"simulate.connect[{line.node.name}]")
+        self._connecting.add(task)
+        task.add_done_callback(self._begun)
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._connecting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    async def _connect(self, line: Line) -> None:
+        number = line.node.number
+        where = self._where[number % len(self._where)]
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                sock = await open_socket(where, self._source(number, where[0]))
+        except (OSError, TimeoutError) as error:
+            self._world.figures.connects_failed += 1
+            self._world.complain(f"{line.node.name}: cannot connect to {where[0]}:{where[1]}: {error or 'no answer'}")
+            self._again(line)
+            return
+        if self._closed or time.monotonic() < line.held_until_s:
+            sock.close()
+            self._again(line)
+            return
+        line.phase = Phase.OPEN
+        await asyncio.get_running_loop().create_connection(lambda: line, sock=sock)
+        due_s = time.monotonic() + CONNECT_TIMEOUT_S
+        self._world.wheel.put(due_s, (number, Timer.CONNACK, line.node.session))
+
+    def _source(self, number: int, host: str) -> str:
+        """One address pair has 28,000 ports, and those of connections that were closed rest for a minute."""
+        sources = self._world.scenario.run.sources
+        if sources:
+            return sources[number % len(sources)]
+        if not host.startswith("127."):
+            return ""
+        net, last = divmod(number % (4 * SOURCES_EACH), SOURCES_EACH)
+        return f"127.0.{net + 1}.{last + 1}"
+
+    def _again(self, line: Line) -> None:
+        line.phase = Phase.WAITING
+        delay_s = RETRY.delay_s(line.attempt, self._world.dice.random())
+        line.attempt += 1
+        at_s = max(time.monotonic() + delay_s, line.held_until_s)
+        self._world.wheel.put(at_s, (line.node.number, Timer.CONNECT, 0))

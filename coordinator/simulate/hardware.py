@@ -1,0 +1,75 @@
+"""What simulated nodes are: profiles, sites, places, labels. It follows from the seed and the number. Pure."""
+
+import random
+from dataclasses import dataclass
+
+from coordinator.simulate.scenario import Scenario
+from schemas.messages import Birth
+
+FUNCTIONS = ["report", "status"]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A kind of box. `weight`: how many of a hundred are like it."""
+
+    name: str
+    weight: int
+    node_type: str
+    arch: str
+    cpu: str
+    accelerators: tuple[str, ...]
+    cores: int
+    memory_mb: int
+    storage_mb: int
+    gpu: int = 0
+    npu: int = 0
+
+
+PROFILES = (
+    Profile("arm64", 35, "Edge_Gateway", "aarch64", "Cortex-A72", (), 4, 4_096, 32_768),
+    Profile("x86_64", 30, "Edge_Gateway", "x86_64", "Atom x6425E", (), 4, 8_192, 131_072),
+    Profile("tpu", 15, "Edge_Gateway", "aarch64", "Cortex-A53", ("edgetpu-pcie",), 4, 1_024, 8_192, npu=1),
+    Profile("npu", 12, "Edge_Gateway", "aarch64", "Cortex-A76", ("npu",), 8, 16_384, 65_536, npu=1),
+    Profile("gpu", 8, "Edge_Gateway", "x86_64", "Xeon D-1718T", ("gpu", "nvidia"), 8, 32_768, 524_288, gpu=1),
+)
+
+
+def profile_of(scenario: Scenario, number: int) -> Profile:
+    dice = random.Random(f"{scenario.fleet.seed}/profile/{number}")
+    return dice.choices(PROFILES, [profile.weight for profile in PROFILES])[0]
+
+
+def birth_of(scenario: Scenario, number: int, boot: int, session: int, stream: str) -> Birth:
+    """Of node `number`."""
+    fleet, profile = scenario.fleet, profile_of(scenario, number)
+    site = number % fleet.sites + 1
+    dice = random.Random(f"{fleet.seed}/site/{site}")
+    location = {"lat": round(dice.uniform(-55, 65), 4), "lon": round(dice.uniform(-180, 180), 4)}
+    return Birth(
+        boot=boot,
+        session=session,
+        stream=stream,
+        name=f"simulated {profile.name} {number + 1}",
+        node_type=profile.node_type,
+        site=f"site-{site}",
+        labels={
+            "simulated": "true",
+            "profile": profile.name,
+            "line": str(number % 4 + 1),
+            "tier": "canary" if number % 20 == 0 else "stable",
+        },
+        location=location,
+        hardware={"arch": profile.arch, "cpu": profile.cpu, "accelerators": list(profile.accelerators)},
+        resources={
+            "cores": profile.cores,
+            "memory_mb": profile.memory_mb,
+            "storage_mb": profile.storage_mb,
+            "gpu": profile.gpu,
+            "npu": profile.npu,
+        },
+        versions={"agent": "simulated-1"},
+        platforms=["core"],
+        functions=FUNCTIONS,
+        cameras=["cam1"],
+    )

@@ -1,0 +1,160 @@
+"""The rows of a simulated node: kept until the coordinator has answered for each, sent again until then. Pure.
+
+A row is a few numbers: its bytes follow from them, so that it is sent again byte for byte the same.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.codec import encode_event
+from schemas.identity import Identity, Lane
+from schemas.messages import Event, Severity
+from schemas.topics import Kind
+
+PATIENCE_MAX_S = 120.0
+LOOK_S_MIN = 0.1
+
+Key = tuple[str, int]
+"""(lane, seq)."""
+
+
+@dataclass(slots=True)
+class Row:
+    """`boot` is that of the stream it belongs to."""
+
+    lane: str
+    seq: int
+    boot: int
+    created_utc_ms: int
+    sent_s: float = 0.0
+    times: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.lane, self.seq
+
+    @property
+    def below(self) -> str:
+        """The end of its topic."""
+        if self.lane == Lane.ALERT.value:
+            return f"{Kind.ALERT.value}/{Severity.WARNING.value}"
+        return f"{Kind.EVENT.value}/ObjectSeen"
+
+
+def stream_of(run: str, node: str, boot: int) -> str:
+    """The outbox file of a boot: as random as it has to be, and the same for each who asks."""
+    return hashlib.blake2b(f"{run}/{node}/{boot}".encode(), digest_size=8).hexdigest()
+
+
+def payload_of(row: Row, run: str, node: str) -> bytes:
+    """As `platforms/core/core.edge` declares its type."""
+    stream = stream_of(run, node, row.boot)
+    who = Identity(node, stream, row.lane, row.seq)
+    subject = f"cam1/{row.boot}-{row.seq}"
+    if row.lane == Lane.ALERT.value:
+        data: dict[str, Any] = {"camera_id": "cam1", "rule": "simulated", "alert_id": who.id}
+        event = Event(who, "AlertRaised", subject, row.created_utc_ms, data, row.boot, Severity.WARNING)
+    else:
+        left = row.seq * 37 % 1000
+        data = {
+            "camera_id": "cam1",
+            "object_id": f"{row.boot}-{row.seq}",
+            "class": "person",
+            "confidence": 0.9,
+            "box": [left, 120, left + 80, 300],
+            "age_s": 0.0,
+            "frame_width": 1280,
+            "frame_height": 720,
+        }  # fmt: skip
+        event = Event(who, "ObjectSeen", subject, row.created_utc_ms, data, row.boot)
+    return encode_event(event)
+
+
+class Outbox:
+    """In order of production; what was under way when a connection ended is sent again first.
+
+    Where answers stay away, rows are still sent once each; of those that are overdue one is the probe, after pauses
+    that grow. An answer lets the others follow: a fleet that sends all of it again and again buries its coordinator.
+    """
+
+    __slots__ = ("_fresh", "_last", "_patience_s", "_resting", "_under_way", "_waiting", "rows_max")
+
+    def __init__(self, rows_max: int) -> None:
+        self.rows_max = rows_max
+        self._last: dict[str, int] = {}
+        self._waiting: dict[Key, Row] = {}  # without an answer
+        self._fresh: deque[Row] = deque()  # of them those to be sent; answered ones are passed over
+        self._under_way: dict[Key, Row] = {}  # of them those that are sent, the longest ago first
+        self._resting: list[Row] = []  # of them those that are overdue
+        self._patience_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def under_way(self) -> int:
+        return len(self._under_way)
+
+    def append(self, lane: Lane, boot: int, utc_ms: int) -> Row | None:
+        """The new row, None where there is no room."""
+        if len(self._waiting) >= self.rows_max:
+            return None
+        seq = self._last.get(lane.value, 0) + 1
+        self._last[lane.value] = seq
+        row = Row(lane.value, seq, boot, utc_ms)
+        self._waiting[row.key] = row
+        self._fresh.append(row)
+        return row
+
+    def send(self, now_s: float) -> Row | None:
+        """The next row to be sent, which is under way now."""
+        while self._fresh:
+            row = self._fresh.popleft()
+            if row.key in self._waiting:
+                row.sent_s, row.times = now_s, row.times + 1
+                self._under_way[row.key] = row
+                return row
+        return None
+
+    def overdue(self, now_s: float, after_s: float) -> float | None:
+        """What was sent so long ago rests, but for a probe. When to look the next time, None while there is nothing
+        to look for."""
+        patience_s = max(after_s, self._patience_s)
+        oldest = next(iter(self._under_way.values()), None)
+        if oldest is not None and oldest.sent_s + patience_s <= now_s:
+            self._resting += self._under_way.values()  # who waits behind the oldest waits for the same
+            self._under_way.clear()
+            self._patience_s = min(max(PATIENCE_MAX_S, after_s), 2 * patience_s)
+        if self._resting and not self._under_way:
+            self._fresh.appendleft(self._resting.pop(0))
+            return now_s + self._patience_s
+        return None if oldest is None else max(now_s + LOOK_S_MIN, oldest.sent_s + patience_s)
+
+    def disconnected(self) -> None:
+        """What was under way may be lost; another connection is another beginning."""
+        self._again(self._resting + list(self._under_way.values()))
+
+    def _again(self, rows: list[Row]) -> None:
+        self._fresh.extendleft(reversed(rows))
+        self._resting, self._patience_s = [], 0.0
+        for row in rows:
+            self._under_way.pop(row.key, None)
+
+    def answered(self, lane: str, ranges: Iterable[tuple[int, int]]) -> tuple[list[Row], int]:
+        """The rows that are answered by this, and how many were before."""
+        found, again = [], 0
+        last = self._last.get(lane, 0)
+        for first, end in ranges:
+            for seq in range(first, min(end, last) + 1):
+                row = self._waiting.pop((lane, seq), None)
+                if row is None:
+                    again += 1
+                else:
+                    self._under_way.pop(row.key, None)
+                    found.append(row)
+        if found and self._patience_s:
+            self._again(self._resting)
+        return found, again

@@ -1,0 +1,121 @@
+"""Rows of a simulated node: kept until answered, sent again the same, never all at once into silence."""
+
+import pytest
+
+from coordinator.simulate.outbox import PATIENCE_MAX_S, Outbox, Row, payload_of, stream_of
+from platforms.catalogue import open_catalogue
+from schemas.codec import decode_event
+from schemas.identity import Lane
+from schemas.messages import Severity
+from schemas.topics import Kind
+
+EVENT = Lane.EVENT.value
+
+
+def filled(count: int, rows_max: int = 1000) -> Outbox:
+    outbox = Outbox(rows_max)
+    for number in range(count):
+        outbox.append(Lane.EVENT, 7, 1_764_000_000_000 + number)
+    return outbox
+
+
+def sent(outbox: Outbox, now_s: float) -> list[int]:
+    found = []
+    while (row := outbox.send(now_s)) is not None:
+        found.append(row.seq)
+    return found
+
+
+def test_each_row_is_sent_once_and_each_lane_counts_by_itself() -> None:
+    outbox = filled(2)
+    alert = outbox.append(Lane.ALERT, 7, 1)
+    assert alert is not None and alert.key == (Lane.ALERT.value, 1)
+    assert sent(outbox, 0.0) == [1, 2, 1]
+    assert sent(outbox, 0.0) == []
+    assert (len(outbox), outbox.under_way) == (3, 3)
+
+
+def test_an_answer_frees_a_row_and_the_same_again_is_counted() -> None:
+    outbox = filled(5)
+    sent(outbox, 0.0)
+    rows, again = outbox.answered(EVENT, [(1, 2), (4, 4)])
+    assert ([row.seq for row in rows], again) == ([1, 2, 4], 0)
+    rows, again = outbox.answered(EVENT, [(1, 5)])
+    assert ([row.seq for row in rows], again) == ([3, 5], 3)
+    assert len(outbox) == 0
+
+
+def test_an_answer_for_rows_that_never_were_frees_nothing() -> None:
+    assert filled(2).answered(EVENT, [(3, 2**62)]) == ([], 0)
+    assert filled(2).answered("sample", [(1, 2)]) == ([], 0)
+
+
+def test_a_new_connection_sends_what_was_under_way_first() -> None:
+    outbox = filled(3)
+    outbox.send(0.0)
+    outbox.send(0.0)
+    outbox.disconnected()
+    assert outbox.under_way == 0
+    assert sent(outbox, 1.0) == [1, 2, 3]
+
+
+def test_into_silence_goes_one_probe_at_a_time_after_pauses_that_grow() -> None:
+    outbox = filled(4)
+    sent(outbox, 0.0)
+    assert outbox.overdue(14.0, 15.0) == 15.0
+    assert sent(outbox, 14.0) == []
+    look_s = outbox.overdue(15.0, 15.0)
+    assert sent(outbox, 15.0) == [1]
+    assert look_s == 45.0
+    outbox.append(Lane.EVENT, 7, 1)
+    assert sent(outbox, 20.0) == [5]  # what is new is sent once, whoever listens
+    assert outbox.overdue(45.0, 15.0) == 105.0
+    assert sent(outbox, 45.0) == [2]
+    assert outbox.overdue(105.0, 15.0) == 105.0 + PATIENCE_MAX_S
+    assert sent(outbox, 105.0) == [3]
+
+
+def test_an_answer_ends_the_silence() -> None:
+    outbox = filled(4)
+    sent(outbox, 0.0)
+    outbox.overdue(15.0, 15.0)
+    assert sent(outbox, 15.0) == [1]
+    outbox.answered(EVENT, [(1, 1)])
+    assert sent(outbox, 16.0) == [2, 3, 4]
+    assert outbox.overdue(31.0, 15.0) is not None
+    assert sent(outbox, 31.0) == [2]
+
+
+def test_an_answer_while_rows_rest_frees_them_too() -> None:
+    outbox = filled(3)
+    sent(outbox, 0.0)
+    outbox.overdue(15.0, 15.0)
+    outbox.answered(EVENT, [(1, 3)])
+    assert sent(outbox, 16.0) == []
+    assert outbox.overdue(60.0, 15.0) is None
+
+
+def test_a_full_outbox_takes_no_more() -> None:
+    outbox = filled(3, rows_max=2)
+    assert len(outbox) == 2
+    outbox.answered(EVENT, [(1, 1)])
+    assert outbox.append(Lane.EVENT, 7, 1) is not None
+
+
+@pytest.mark.parametrize("lane", [Lane.EVENT, Lane.ALERT])
+def test_a_row_is_the_same_bytes_each_time_and_as_its_schema_says(lane: Lane) -> None:
+    row = Row(lane.value, 12, 7, 1_764_000_000_000)
+    payload = payload_of(row, "run", "sim-00001")
+    row.times, row.sent_s = 3, 99.0
+    assert payload_of(row, "run", "sim-00001") == payload
+    kind = Kind.ALERT if lane is Lane.ALERT else Kind.EVENT
+    event = decode_event(kind, "sim-00001", payload)
+    assert row.below == f"{kind.value}/{Severity.WARNING.value if event.severity else event.type}"
+    assert (event.identity.seq, event.identity.stream) == (12, stream_of("run", "sim-00001", 7))
+    assert open_catalogue().check(event.type, event.data) is True
+
+
+def test_streams_of_runs_nodes_and_boots_are_all_different() -> None:
+    streams = {stream_of(run, node, boot) for run in "ab" for node in ("n", "m") for boot in (1, 2)}
+    assert len(streams) == 8
+    assert all(len(stream) == 16 for stream in streams)
