@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from coordinator.evidence.settings import EvidenceTable
 from coordinator.fleet.registry import LivenessRules
 from coordinator.ingest.batch import BatchLimits
+from coordinator.models.settings import ModelsTable
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import BrokerConfig, load, mistakes_error
 from runtime.errors import ConfigError
@@ -68,6 +69,7 @@ class CoordinatorConfig:
     broker: BrokerConfig = BrokerConfig()
     evidence: EvidenceTable = EvidenceTable()
     state: StateTable = StateTable()
+    models: ModelsTable = ModelsTable()
     platforms: dict[str, Any] = field(default_factory=dict)
     log: LogTable = LogTable()
 

@@ -19,6 +19,9 @@ from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
 from coordinator.link.subscriber import Subscriber
 from coordinator.lock import FolderLock
+from coordinator.models.blobs import FOLDER_NAME, Blobs
+from coordinator.models.http import ModelsHttp
+from coordinator.models.registry import Registry
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
 from coordinator.store.sqlite import SqliteStore
@@ -60,6 +63,11 @@ class Coordinator:
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits, catalogue)
         self._ingest.judge = Judge(self._assembly.collections)
         self._documents = Documents(store, space, self._counters)
+        blobs = Blobs(table.data_dir / FOLDER_NAME)
+        self._models = Registry(store, blobs)
+        self._models_http = (
+            ModelsHttp(config.models, blobs, self._models.document) if config.models.http_port else None
+        )
         self._host = coordinator_host(
             store,
             table.data_dir,
@@ -108,6 +116,8 @@ class Coordinator:
         if self._receiver is not None:
             supervisor.supervise("evidence", self._receiver.run, for_ever, stage=0)
             supervisor.supervise("evidence-move", self._receiver.move, for_ever, stage=1)
+        if self._models_http is not None:
+            supervisor.supervise("models-http", self._models_http.run, for_ever, stage=1)
         supervisor.supervise("liveness", lambda: liveness.watch(self._fleet, self._ingest.nudge), stage=1)
         supervisor.supervise("calls", self._until_stopped, stage=1, stop_timeout_s=GOODBYE_S)
         supervisor.supervise("platforms", self._start_platforms, stage=1)
@@ -129,7 +139,7 @@ class Coordinator:
     # ---- what others may ask --------------------------------------------------------------------
 
     def _functions(self) -> list[Served]:
-        return [plain("status", Nothing, self._status), self._documents.function()]
+        return [plain("status", Nothing, self._status), self._documents.function(), *self._models.functions()]
 
     async def _start_platforms(self) -> None:
         """What platforms do at the start of their host; one that fails holds back nobody."""
@@ -164,6 +174,7 @@ class Coordinator:
             **self._counters.snapshot(),
             **self._ingest.figures(),
             **(self._receiver.report() if self._receiver else {}),
+            **(self._models_http.figures() if self._models_http else {}),
             "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
             "broker_connected": float(self._subscriber.is_connected),
