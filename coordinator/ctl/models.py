@@ -69,6 +69,8 @@ def add_commands(parser: argparse.ArgumentParser, open_: Opener) -> None:
     timeout(promote, 30.0)
     retire = add("retire", "give this version to nobody any more; for good", _retire)
     retire.add_argument("model", metavar="NAME@VERSION")
+    text = "take it out of its channels, which then give out nothing of this model"
+    retire.add_argument("--withdraw", action="store_true", help=text)
     timeout(retire, 30.0)
     verify = add("verify", "read every file of every model and check its hash", _verify)
     verify.add_argument(
@@ -114,25 +116,25 @@ def _add(parsed: argparse.Namespace, open_: Opener) -> int:
 
 
 def _promote(parsed: argparse.Namespace, open_: Opener) -> int:
-    name, version = _version(parsed.model)
-    asked = {"name": name, "version": version, "channel": parsed.channel, "source": _source()}
+    (name, version), source = _version(parsed.model), _source()
+    asked = {"name": name, "version": version, "channel": parsed.channel, "source": source}
     done = _change(
         parsed,
         open_,
         Command("promoteModel", asked),
-        lambda db: models.promote(db, name, version, parsed.channel, source=asked["source"], now_ms=_now_ms()),
+        lambda db: models.promote(db, name, version, parsed.channel, source=source, now_ms=_now_ms()),
     )
     return _said(parsed, done, f"{name}@{version}" + _channel_said(done))
 
 
 def _retire(parsed: argparse.Namespace, open_: Opener) -> int:
-    name, version = _version(parsed.model)
-    asked = {"name": name, "version": version, "source": _source()}
+    (name, version), withdraw, source = _version(parsed.model), parsed.withdraw, _source()
+    asked = {"name": name, "version": version, "withdraw": withdraw, "source": source}
     done = _change(
         parsed,
         open_,
         Command("retireModel", asked),
-        lambda db: models.retire(db, name, version, source=asked["source"], now_ms=_now_ms()),
+        lambda db: models.retire(db, name, version, withdraw=withdraw, source=source, now_ms=_now_ms()),
     )
     said = "retired" if done["changed"] else "was retired already"
     return _said(parsed, done, f"{name}@{version}: {said}")

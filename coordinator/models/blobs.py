@@ -42,10 +42,11 @@ class Blobs:
 
     def size(self, sha256: str) -> int | None:
         """Its bytes, None where it is not here."""
-        try:
-            return self.path(sha256).stat().st_size
-        except FileNotFoundError:
-            return None
+        with self._errors("look for", sha256):
+            try:
+                return self.path(sha256).stat().st_size
+            except FileNotFoundError:
+                return None
 
     def read(self, sha256: str, bytes_max: int) -> bytes:
         """A small one, verified. Raises ModelRefusedError where it is not here, too large or damaged."""

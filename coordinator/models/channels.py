@@ -55,13 +55,13 @@ def check_promoted(
         raise ModelRefusedError(f"model {reference}: it has {CHANNELS_MAX} channels, which is the most there may be")
 
 
-def check_retired(reference: str, state: ModelState | None, channels: Iterable[str]) -> bool:
+def check_retired(reference: str, state: ModelState | None, channels: Iterable[str], *, withdraw: bool) -> bool:
     """True when it is to be retired now, False when it is already. `channels`: those that this version is in."""
     check_known(reference, state)
-    if names := sorted(channels):
+    if (names := sorted(channels)) and not withdraw:
         raise ModelRefusedError(
-            f"model {reference} is what channel {' and '.join(names)} gives out",
-            hint="promote another version there first",
+            f"model {reference} is given out by {' and '.join(names)}",
+            hint="promote another version there first; with --withdraw the channel then gives out nothing",
         )
     return state is not ModelState.RETIRED
 

@@ -60,6 +60,7 @@ class RetireModel:
 
     name: Name
     version: Text
+    withdraw: bool = False
     source: Source = ""
 
 
@@ -112,7 +113,9 @@ class Registry:
     async def retire(self, asked: RetireModel) -> dict[str, Any]:
         version = _version(asked.version)
         return await self._change(
-            lambda db: models.retire(db, asked.name, version, source=asked.source, now_ms=_now_ms())
+            lambda db: models.retire(
+                db, asked.name, version, withdraw=asked.withdraw, source=asked.source, now_ms=_now_ms()
+            )
         )
 
     async def _change(self, job: Job[Done]) -> dict[str, Any]:

@@ -132,12 +132,20 @@ def promote(db: sqlite3.Connection, name: str, version: str, channel: str, *, so
     return Done(name, version, digest, True, channel, before)
 
 
-def retire(db: sqlite3.Connection, name: str, version: str, *, source: str, now_ms: int) -> Done:
-    """No node gets this version any more. Raises ModelRefusedError while a channel gives it out."""
+def retire(
+    db: sqlite3.Connection, name: str, version: str, *, withdraw: bool = False, source: str, now_ms: int
+) -> Done:
+    """No node gets this version any more. Raises ModelRefusedError while a channel gives it out.
+
+    `withdraw`: it is taken out of its channels, which then give out nothing.
+    """
     state, digest = _state(db, name, version)
     inside = [channel for channel, given in channels_of(db, name).items() if given == version]
-    if not check_retired(f"{name}@{version}", state, inside):
+    if not check_retired(f"{name}@{version}", state, inside, withdraw=withdraw):
         return Done(name, version, digest, False)
+    for channel in inside:
+        db.execute("DELETE FROM model_channels WHERE name = ? AND channel = ?", (name, channel))
+        _note(db, name, version, "withdrawn", channel, version, now_ms, source)
     sql = "UPDATE models SET state = ? WHERE name = ? AND version = ?"
     db.execute(sql, (ModelState.RETIRED.value, name, version))
     _note(db, name, version, "retired", "", "", now_ms, source)

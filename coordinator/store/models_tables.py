@@ -55,7 +55,7 @@ CREATE TABLE model_history (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
     version TEXT NOT NULL,
-    action TEXT NOT NULL,        -- added, promoted, retired
+    action TEXT NOT NULL,        -- added, promoted, withdrawn, retired
     channel TEXT NOT NULL,
     replaced TEXT NOT NULL,      -- the version that the channel gave out before
     time_utc_ms INTEGER NOT NULL,
