@@ -9,6 +9,8 @@ from coordinator.models.folder import FolderRelease, read_folder
 from coordinator.models.release import Release, ReleaseFile, ReleaseVariant, Role
 from schemas.bundles import Lineage, Requires, Target
 
+FREE = Requires()
+
 
 def model_bytes(size: int = 4096, seed: int = 0) -> bytes:
     """What begins as a TFLite file does."""
@@ -17,9 +19,15 @@ def model_bytes(size: int = 4096, seed: int = 0) -> bytes:
 
 
 def make_folder(
-    folder: Path, *, name: str = "finder", version: str = "1.0.0", data: bytes | None = None, more: str = "", top: str = ""
+    folder: Path,
+    *,
+    name: str = "finder",
+    version: str = "1.0.0",
+    data: bytes | None = None,
+    more: str = "",
+    top: str = "",
 ) -> Path:
-    """A bundle's folder with one CPU variant. `top` goes before the first table of the manifest, `more` to its end."""
+    """A bundle's folder with one CPU variant. `top` goes before the manifest's first table, `more` to its end."""
     folder.mkdir(parents=True, exist_ok=True)
     data = model_bytes() if data is None else data
     (folder / "m.tflite").write_bytes(data)
@@ -38,7 +46,7 @@ def found(folder: Path, **changes: Any) -> FolderRelease:
 
 
 def release(
-    *targets: Target, name: str = "finder", version: str = "1.0.0", requires: Requires = Requires(), parent: str = ""
+    *targets: Target, name: str = "finder", version: str = "1.0.0", requires: Requires = FREE, parent: str = ""
 ) -> Release:
     """A release of files that are nowhere."""
     wanted = targets or (Target.CPU,)

@@ -66,9 +66,18 @@ def test_the_shipped_bundle_is_one() -> None:
         ({"more": "[variants.requires]\nmemory_mb = -1"}, "variants[0].requires.memory_mb"),
         ({"more": "[declared.accuracy]\nmap50 = nan"}, "declared.accuracy"),
         ({"more": f"[lineage]\nnote = '{'x' * 3000}'"}, "lineage.note: too long"),
-        ({"more": "[[variants]]\ntarget = 'cpu'\nfile = 'labels.txt'\nsha256 = '" + "0" * 64 + "'"}, "the same target"),
-        ({"more": "[[variants]]\ntarget = 'gpu'\nfile = '../m.tflite'\nsha256 = '" + "0" * 64 + "'"}, "inside the bundle"),
-        ({"more": "[[variants]]\ntarget = 'gpu'\nfile = 'g.tflite'\nsha256 = '" + "0" * 64 + "'"}, "gpu is not there"),
+        (
+            {"more": "[[variants]]\ntarget = 'cpu'\nfile = 'labels.txt'\nsha256 = '" + "0" * 64 + "'"},
+            "the same target",
+        ),
+        (
+            {"more": "[[variants]]\ntarget = 'gpu'\nfile = '../m.tflite'\nsha256 = '" + "0" * 64 + "'"},
+            "inside the bundle",
+        ),
+        (
+            {"more": "[[variants]]\ntarget = 'gpu'\nfile = 'g.tflite'\nsha256 = '" + "0" * 64 + "'"},
+            "gpu is not there",
+        ),
         ({"more": "[[variants]]\ntarget = 'tpu9'\nfile = 'm.tflite'\nsha256 = 'x'"}, "variants[1].target"),
         ({"more": "}"}, "is not valid TOML"),
     ],

@@ -60,7 +60,15 @@ def test_a_range_holds_only_for_the_file_that_it_was_meant_for(if_range: str, pa
 
 @pytest.mark.parametrize(
     ("text", "known"),
-    [(None, False), ("*", True), ('"abc"', True), ('W/"abc"', True), ('"x", "abc"', True), ('"x"', False), ("abc", False)],
+    [
+        (None, False),
+        ("*", True),
+        ('"abc"', True),
+        ('W/"abc"', True),
+        ('"x", "abc"', True),
+        ('"x"', False),
+        ("abc", False),
+    ],
 )
 def test_what_is_known_is_not_sent_again(text: str | None, known: bool) -> None:
     assert is_known("abc", text) is known
