@@ -20,8 +20,7 @@ from coordinator.ingest.ingest import Ingest
 from coordinator.link.subscriber import Subscriber
 from coordinator.lock import FolderLock
 from coordinator.models.blobs import FOLDER_NAME, Blobs
-from coordinator.models.http import ModelsHttp
-from coordinator.models.registry import Registry
+from coordinator.models.registry import Registry, open_http
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
 from coordinator.store.sqlite import SqliteStore
@@ -65,9 +64,7 @@ class Coordinator:
         self._documents = Documents(store, space, self._counters)
         blobs = Blobs(table.data_dir / FOLDER_NAME)
         self._models = Registry(store, blobs)
-        self._models_http = (
-            ModelsHttp(config.models, blobs, self._models.document) if config.models.http_port else None
-        )
+        self._models_http = open_http(config.models, blobs, self._models.document)
         self._host = coordinator_host(
             store,
             table.data_dir,

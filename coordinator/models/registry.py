@@ -7,7 +7,7 @@ this machine: a call over MQTT carries a digest. Everything is checked again her
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from coordinator.models.blobs import Blobs
 from coordinator.models.release import (
@@ -17,16 +17,20 @@ from coordinator.models.release import (
     check_signature,
     decode_release,
 )
+from coordinator.models.settings import ModelsTable
 from coordinator.models.versions import VersionError, parse_version
 from coordinator.store import models
 from coordinator.store.models import Done
 from coordinator.store.sqlite import SqliteStore
 from runtime.calls.errors import CallFailedError, CallRejectedError
 from runtime.calls.served import Served, plain
-from runtime.errors import TemporaryError
+from runtime.errors import ConfigError, TemporaryError
 from runtime.sqlite import Job
 from schemas.bundles import NAME_PATTERN, Digest
 from schemas.shape import Limit, fields_of
+
+if TYPE_CHECKING:
+    from coordinator.models.http import Lookup, ModelsHttp
 
 ADD_S = 900.0  # a slow disk reads 4 GiB in that time
 Source = Annotated[str, Limit(len_max=200)]
@@ -124,6 +128,20 @@ class Registry:
         except ModelRefusedError as error:
             raise CallRejectedError("refused", str(error)) from error
         return changed
+
+
+def open_http(table: ModelsTable, blobs: Blobs, lookup: "Lookup") -> "ModelsHttp | None":
+    """The downloads, where a port is configured. Raises ConfigError where what they stand on is not installed."""
+    if not table.http_port:
+        return None
+    try:
+        from coordinator.models.http import ModelsHttp
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"models.http_port: HTTP needs a package that is not installed: {error.name}",
+            hint="pip install 'edgewright[coordinator]'",
+        ) from error
+    return ModelsHttp(table, blobs, lookup)
 
 
 def stored_release(blobs: Blobs, digest: str) -> tuple[bytes, Release]:

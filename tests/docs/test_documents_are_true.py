@@ -23,6 +23,7 @@ PAGES = [
     "docs/degradation.md",
     "docs/sync.md",
     "docs/evidence.md",
+    "docs/models.md",
     "docs/brokers.md",
     "docs/desired-state.md",
     "docs/state.md",
