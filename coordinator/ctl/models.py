@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from coordinator.config import CoordinatorConfig
 from coordinator.ctl import calling, models_show
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.evidence import Opener
@@ -141,21 +142,18 @@ def _retire(parsed: argparse.Namespace, open_: Opener) -> int:
 
 
 def _change(parsed: argparse.Namespace, open_: Opener, command: Command, job: Job[Done]) -> dict[str, Any]:
-    """By the coordinator that runs, or else in its store. Raises PermanentError with what it says."""
+    """By the coordinator that runs, here or elsewhere, or else in its store. Raises PermanentError, saying why not."""
+    config = open_.config(parsed)
+    if config is not None and not os.access(config.coordinator.data_dir / FILE_NAME, os.W_OK):
+        return _asked(parsed, config, command)  # on another machine, or another user's
     data_dir = _data_dir(parsed, open_)
     try:
         lock = FolderLock(data_dir)
     except FolderLockedError as error:
-        config = open_.config(parsed)
         if config is None:
             text = "give --config FILE or set EDGECTL_CONFIG, so that it can be asked"
             raise UsageError(f"{error.what}: {text}") from error
-        where = config.broker.address(), TopicSpace(config.broker.topic_root)
-        result = calling.ask(where, COORDINATOR, command, timeout_s=parsed.timeout)
-        if result.error is not None:
-            raise PermanentError(f"not changed: {result.error.message}") from None
-        answer: dict[str, Any] = result.result
-        return answer
+        return _asked(parsed, config, command)
     try:
         _check_owner(data_dir)
         with models.direct(data_dir) as db:
@@ -163,6 +161,15 @@ def _change(parsed: argparse.Namespace, open_: Opener, command: Command, job: Jo
             return changed
     finally:
         lock.release()
+
+
+def _asked(parsed: argparse.Namespace, config: CoordinatorConfig, command: Command) -> dict[str, Any]:
+    where = config.broker.address(), TopicSpace(config.broker.topic_root)
+    result = calling.ask(where, COORDINATOR, command, timeout_s=parsed.timeout)
+    if result.error is not None:
+        raise PermanentError(f"not changed: {result.error.message}")
+    answer: dict[str, Any] = result.result
+    return answer
 
 
 # ---- asking -----------------------------------------------------------------------------------------
@@ -220,7 +227,7 @@ def _why(parsed: argparse.Namespace, open_: Opener) -> int:
 
 
 def _verify(parsed: argparse.Namespace, open_: Opener) -> int:
-    data_dir = _own_data_dir(parsed, open_)
+    data_dir = _own_data_dir(parsed, open_) if parsed.sweep else _data_dir(parsed, open_)
     reader, blobs = open_.reader(parsed), Blobs(data_dir / FOLDER_NAME)
     damaged = []
     named = reader.model_files()

@@ -31,6 +31,7 @@ HEAD_BYTES_MAX = 16 * 1024
 HEAD_S = 10.0  # for a request's head, from its connection or the answer before
 GOODBYE_S = 2.0
 BLOCK_BYTES = 64 * 1024
+REFUSED_FACTOR = 2  # times connections_max: as many again are told that there are too many
 CLIENTS_KNOWN_MAX = 20_000  # the oldest without a connection are forgotten
 SERVER = b"edgewright"
 _ORIGIN = re.compile(r"https?://[^/]*(?=/)")
@@ -118,14 +119,18 @@ class ModelsHttp:
         client = self._client(address)
         full = len(self._tasks) >= self._table.connections_max
         full = full or client.connections >= self._table.connections_client_max
+        self._counts["refused"] += full
+        if len(self._tasks) >= REFUSED_FACTOR * self._table.connections_max:
+            writer.transport.abort()  # too many to tell each why
+            return
         self._tasks.add(task)
         client.connections += 1
         try:
-            if full:
-                self._counts["refused"] += 1
-                await _Connection(self, reader, writer, client).refuse()
-            else:
-                await _Connection(self, reader, writer, client).serve()
+            connection = _Connection(self, reader, writer, client)
+            await (connection.refuse() if full else connection.serve())
+            writer.close()
+            async with asyncio.timeout(self.stall_s):
+                await writer.wait_closed()  # what is written goes out
         except (OSError, TimeoutError, h11.ProtocolError):
             self._counts["cut_off"] += 1
         except asyncio.CancelledError:
@@ -133,7 +138,7 @@ class ModelsHttp:
         finally:
             self._tasks.discard(task)
             client.connections -= 1
-            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+            writer.transport.abort()  # does nothing to one that is closed
 
     def _client(self, address: str) -> _Client:
         """One stays known after its connections, so that coming back does not begin its rate anew."""

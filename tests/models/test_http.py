@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -255,6 +256,25 @@ def test_a_reader_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
             lazy.close()
 
     run(tmp_path, body, ModelsTable(stall_s=1.0))
+
+
+def test_a_slow_reader_gets_all_of_it(tmp_path: Path) -> None:
+    def read(port: int) -> bytes:
+        got = bytearray()
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.settimeout(WAIT_S)
+            slow.connect(("127.0.0.1", port))
+            slow.sendall(request(f"/blobs/{SHA256}"))
+            time.sleep(0.5)  # the server's last bytes wait in its own buffer meanwhile
+            while block := slow.recv(16_384):
+                got += block
+        return bytes(got)
+
+    async def body(served: Served) -> None:
+        assert parts(await asyncio.to_thread(read, served.http.port))[2] == DATA
+
+    run(tmp_path, body)
 
 
 def test_who_says_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,6 +200,12 @@ def test_beside_a_running_coordinator_it_is_asked(tmp_path: Path) -> None:
         assert await asyncio.to_thread(download, port, f"/blobs/{sha256}") == model_bytes()
         document = await asyncio.to_thread(download, port, "/models/finder/1.0.0")
         assert json.loads(document)["name"] == "finder"
+        # Somebody without the data folder needs the broker alone.
+        elsewhere = process.folder / "elsewhere.toml"
+        elsewhere.write_text(process.config.read_text().replace('"data"', '"nowhere"'))
+        words = ["--config", str(elsewhere), "model", "promote", "finder@1", "night"]
+        done = await asyncio.to_thread(edgectl, words)
+        assert (done.returncode, "night gives it out" in done.stdout) == (0, True), done
         # Killed and back, it still has it.
         process.kill()
         process.start()
@@ -216,7 +222,7 @@ def test_beside_a_running_coordinator_it_is_asked(tmp_path: Path) -> None:
     reader = Reader(process.data_dir)
     actions = [step.action for step in reader.model_history("finder", 9)]
     reader.close()
-    assert actions == ["added", "promoted", "withdrawn", "retired"]
+    assert actions == ["added", "promoted", "promoted", "withdrawn", "withdrawn", "retired"]
 
 
 def ask(process: Process, *words: str, status: int = 0) -> str:
