@@ -64,7 +64,7 @@ class Coordinator:
         self._documents = Documents(store, space, self._counters)
         blobs = Blobs(table.data_dir / FOLDER_NAME)
         self._models = Registry(store, blobs)
-        self._models_http = open_http(config.models, blobs, self._models.document)
+        self._models_http = open_http(config.models, blobs, self._models)
         self._host = coordinator_host(
             store,
             table.data_dir,

@@ -142,7 +142,7 @@ def _retire(parsed: argparse.Namespace, open_: Opener) -> int:
 
 
 def _change(parsed: argparse.Namespace, open_: Opener, command: Command, job: Job[Done]) -> dict[str, Any]:
-    """By the coordinator that runs, here or elsewhere, or else in its store. Raises PermanentError, saying why not."""
+    """By the coordinator that runs, here or elsewhere, or else in its store. Raises PermanentError with the reason."""
     config = open_.config(parsed)
     if config is not None and not os.access(config.coordinator.data_dir / FILE_NAME, os.W_OK):
         return _asked(parsed, config, command)  # on another machine, or another user's

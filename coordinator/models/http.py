@@ -11,10 +11,9 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import h11
 
@@ -37,8 +36,16 @@ SERVER = b"edgewright"
 _ORIGIN = re.compile(r"https?://[^/]*(?=/)")
 _BLOB = re.compile(r"/blobs/([0-9a-f]{64})")
 _MODEL = re.compile(r"/models/([A-Za-z0-9][A-Za-z0-9._-]{0,63})/([0-9A-Za-z.-]{1,64})")
-Lookup = Callable[[str, str], Awaitable[tuple[str, str] | None]]
-"""(digest, document) of the version of a model."""
+
+
+class Catalogue(Protocol):
+    """What there is to be downloaded."""
+
+    async def document(self, name: str, version: str) -> tuple[str, str] | None:
+        """(digest, document) of a version."""
+
+    async def names(self, sha256: str) -> bool:
+        """True when some version needs the file: nothing else is given out."""
 
 
 @dataclass(slots=True)
@@ -74,11 +81,11 @@ class _Reply:
 class ModelsHttp:
     """One server. `run` listens until it is cancelled."""
 
-    def __init__(self, table: ModelsTable, blobs: Blobs, lookup: Lookup) -> None:
+    def __init__(self, table: ModelsTable, blobs: Blobs, catalogue: Catalogue) -> None:
         self._table = table
         self.stall_s = table.stall_s
         self._blobs = blobs
-        self._lookup = lookup
+        self._catalogue = catalogue
         self._all = TokenBucket(table.bytes_s_max)
         self._clients: dict[str, _Client] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -196,6 +203,8 @@ class ModelsHttp:
     async def _find(self, target: str) -> _File | None:
         path = _ORIGIN.sub("", target, count=1) if target.startswith("http") else target
         if match := _BLOB.fullmatch(path):
+            if not await self._catalogue.names(match[1]):
+                return None
             size = await asyncio.to_thread(self._blobs.size, match[1])
             if not size:
                 return None
@@ -205,7 +214,7 @@ class ModelsHttp:
                 version = str(parse_version(match[2]))
             except VersionError:
                 return None
-            if found := await self._lookup(match[1], version):
+            if found := await self._catalogue.document(match[1], version):
                 data = found[1].encode()
                 return _File(found[0], len(data), b"application/json", data=data)
         return None

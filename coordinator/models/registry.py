@@ -30,7 +30,7 @@ from schemas.bundles import NAME_PATTERN, Digest
 from schemas.shape import Limit, fields_of
 
 if TYPE_CHECKING:
-    from coordinator.models.http import Lookup, ModelsHttp
+    from coordinator.models.http import Catalogue, ModelsHttp
 
 ADD_S = 900.0  # a slow disk reads 4 GiB in that time
 Source = Annotated[str, Limit(len_max=200)]
@@ -86,6 +86,10 @@ class Registry:
         """(digest, document) of a version in its whole form."""
         return await self._store.read(lambda db: models.document_of(db, name, version))
 
+    async def names(self, sha256: str) -> bool:
+        """True when some version needs the file."""
+        return await self._store.read(lambda db: models.is_named(db, sha256))
+
     async def add(self, asked: AddModel) -> dict[str, Any]:
         try:
             signature = check_signature(asked.signature) if asked.signature else ""
@@ -130,7 +134,7 @@ class Registry:
         return changed
 
 
-def open_http(table: ModelsTable, blobs: Blobs, lookup: "Lookup") -> "ModelsHttp | None":
+def open_http(table: ModelsTable, blobs: Blobs, catalogue: "Catalogue") -> "ModelsHttp | None":
     """The downloads, where a port is configured. Raises ConfigError where what they stand on is not installed."""
     if not table.http_port:
         return None
@@ -141,7 +145,7 @@ def open_http(table: ModelsTable, blobs: Blobs, lookup: "Lookup") -> "ModelsHttp
             f"models.http_port: HTTP needs a package that is not installed: {error.name}",
             hint="pip install 'edgewright[coordinator]'",
         ) from error
-    return ModelsHttp(table, blobs, lookup)
+    return ModelsHttp(table, blobs, catalogue)
 
 
 def stored_release(blobs: Blobs, digest: str) -> tuple[bytes, Release]:

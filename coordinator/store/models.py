@@ -227,6 +227,14 @@ def history(db: sqlite3.Connection, name: str, limit: int) -> list[StepView]:
     return [StepView(*row) for row in db.execute(sql, (name, limit))][::-1]
 
 
+def is_named(db: sqlite3.Connection, sha256: str) -> bool:
+    """True when some version needs the file."""
+    sql = """
+        SELECT EXISTS (SELECT 1 FROM model_files WHERE sha256 = ?1) OR EXISTS (SELECT 1 FROM models WHERE digest = ?1)
+    """
+    return bool(db.execute(sql, (sha256,)).fetchone()[0])
+
+
 def named_files(db: sqlite3.Connection) -> dict[str, tuple[int | None, str]]:
     """(bytes, a release that needs it) of each file by its hash; of documents the bytes are not known."""
     found: dict[str, tuple[int | None, str]] = {}

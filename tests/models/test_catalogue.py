@@ -53,6 +53,8 @@ def test_a_release_is_found_as_it_was_added(db: Connection) -> None:
     assert models.release_of(db, "finder", "1.0.0") == one
     assert models.children(db, "finder", "0.9.0") == ["finder@1.0.0"]
     assert set(models.named_files(db)) == {view.digest, *(file.sha256 for file in one.files)}
+    assert all(models.is_named(db, sha256) for sha256 in models.named_files(db))
+    assert not models.is_named(db, "0" * 64)
     assert [(m.target, m.nodes, m.latency_ms_p95) for m in models.measured(db, "finder", "1.0.0")] == [
         ("cpu", 0, None),
         ("edgetpu", 0, None),

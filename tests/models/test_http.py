@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import json
 import shutil
 import socket
@@ -37,9 +38,12 @@ class Served:
         self.blobs = Blobs(folder / "models")
         self.made: FolderRelease = found(folder / "bundle", data=DATA)
         store_files(self.made, self.blobs)
-        self.http = ModelsHttp(table, self.blobs, self.lookup)
+        self.http = ModelsHttp(table, self.blobs, self)
 
-    async def lookup(self, name: str, version: str) -> tuple[str, str] | None:
+    async def names(self, sha256: str) -> bool:
+        return sha256 in (self.made.digest, *(file.sha256 for file in self.made.release.files))
+
+    async def document(self, name: str, version: str) -> tuple[str, str] | None:
         known = (name, version) == ("finder", "1.0.0")
         return (self.made.digest, self.made.document.decode()) if known else None
 
@@ -191,6 +195,16 @@ def test_no_other_path_leads_anywhere(tmp_path: Path, target: str) -> None:
         status, _, got = parts(await served.raw(request(target)))
         assert status == 404
         assert b"secret" not in got
+
+    run(tmp_path, body)
+
+
+def test_a_file_that_no_model_needs_is_not_given_out(tmp_path: Path) -> None:
+    async def body(served: Served) -> None:
+        stray = hashlib.sha256(b"stray").hexdigest()
+        served.blobs.put(stray, io.BytesIO(b"stray"), 5)
+        assert parts(await served.raw(request(f"/blobs/{stray}")))[0] == 404
+        assert parts(await served.raw(request(f"/blobs/{served.made.digest}")))[2] == served.made.document
 
     run(tmp_path, body)
 
