@@ -19,7 +19,7 @@ from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
 from coordinator.link.subscriber import Subscriber
 from coordinator.lock import FolderLock
-from coordinator.models.blobs import FOLDER_NAME, Blobs
+from coordinator.models.mirror import open_blobs
 from coordinator.models.registry import Registry, open_http
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
@@ -62,7 +62,7 @@ class Coordinator:
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits, catalogue)
         self._ingest.judge = Judge(self._assembly.collections)
         self._documents = Documents(store, space, self._counters)
-        blobs = Blobs(table.data_dir / FOLDER_NAME)
+        blobs = open_blobs(config.models, config.evidence, table.data_dir)
         self._models = Registry(store, blobs)
         self._models_http = open_http(config.models, blobs, self._models)
         self._host = coordinator_host(

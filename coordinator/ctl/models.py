@@ -20,11 +20,13 @@ from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.evidence import Opener
 from coordinator.fleet.facts import facts_of_birth
 from coordinator.lock import FolderLock, FolderLockedError
-from coordinator.models.blobs import FOLDER_NAME, Blobs
+from coordinator.models.blobs import Blobs
 from coordinator.models.channels import STABLE, ModelState
 from coordinator.models.choosing import choose, who_can
 from coordinator.models.folder import read_folder, store_files
+from coordinator.models.mirror import open_blobs
 from coordinator.models.release import Release
+from coordinator.models.settings import ModelsTable
 from coordinator.models.versions import VersionError, parse_reference
 from coordinator.store import models
 from coordinator.store.migrations import FILE_NAME
@@ -89,7 +91,7 @@ def add_commands(parser: argparse.ArgumentParser, open_: Opener) -> None:
 def _add(parsed: argparse.Namespace, open_: Opener) -> int:
     found = read_folder(parsed.folder)
     data_dir = _own_data_dir(parsed, open_)
-    blobs = Blobs(data_dir / FOLDER_NAME)
+    blobs = _blobs(parsed, open_, data_dir)
     release, source = found.release, _source()
     asked = {"digest": found.digest, "channel": parsed.channel, "signature": found.signature, "source": source}
     with blobs.adding():
@@ -142,7 +144,7 @@ def _retire(parsed: argparse.Namespace, open_: Opener) -> int:
 
 
 def _change(parsed: argparse.Namespace, open_: Opener, command: Command, job: Job[Done]) -> dict[str, Any]:
-    """By the coordinator that runs, here or elsewhere, or else in its store. Raises PermanentError with the reason."""
+    """By the coordinator that runs, here or elsewhere, or else in its store. Raises PermanentError."""
     config = open_.config(parsed)
     if config is not None and not os.access(config.coordinator.data_dir / FILE_NAME, os.W_OK):
         return _asked(parsed, config, command)  # on another machine, or another user's
@@ -228,7 +230,7 @@ def _why(parsed: argparse.Namespace, open_: Opener) -> int:
 
 def _verify(parsed: argparse.Namespace, open_: Opener) -> int:
     data_dir = _own_data_dir(parsed, open_) if parsed.sweep else _data_dir(parsed, open_)
-    reader, blobs = open_.reader(parsed), Blobs(data_dir / FOLDER_NAME)
+    reader, blobs = open_.reader(parsed), _blobs(parsed, open_, data_dir)
     damaged = []
     named = reader.model_files()
     for sha256, (size, reference) in sorted(named.items()):
@@ -236,6 +238,8 @@ def _verify(parsed: argparse.Namespace, open_: Opener) -> int:
             damaged.append(f"{reference}: the file {sha256} is missing")
         elif (size is not None and blobs.size(sha256) != size) or not blobs.is_sound(sha256):
             damaged.append(f"{reference}: the file {sha256} is damaged")
+        else:
+            blobs.settle(sha256)
     swept = files = 0
     if parsed.sweep:
         with blobs.sweeping():
@@ -305,6 +309,11 @@ def _own_data_dir(parsed: argparse.Namespace, open_: Opener) -> Path:
     data_dir = _data_dir(parsed, open_)
     _check_owner(data_dir)
     return data_dir
+
+
+def _blobs(parsed: argparse.Namespace, open_: Opener, data_dir: Path) -> Blobs:
+    config = open_.config(parsed)
+    return open_blobs(ModelsTable() if config is None else config.models, open_.places(parsed)[0], data_dir)
 
 
 def _check_owner(data_dir: Path) -> None:

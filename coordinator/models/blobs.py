@@ -18,6 +18,7 @@ from typing import BinaryIO
 from coordinator.models.release import ModelRefusedError
 from runtime.errors import TemporaryError
 from runtime.sqlite import DiskFullError, StorageError
+from schemas.blobs import is_digest
 
 FOLDER_NAME = "models"
 READ_BYTES = 1024 * 1024
@@ -42,6 +43,10 @@ class Blobs:
 
     def size(self, sha256: str) -> int | None:
         """Its bytes, None where it is not here."""
+        return self._held(sha256)
+
+    def _held(self, sha256: str) -> int | None:
+        """In the folder."""
         with self._errors("look for", sha256):
             try:
                 return self.path(sha256).stat().st_size
@@ -64,7 +69,7 @@ class Blobs:
 
     def put(self, sha256: str, source: BinaryIO, size: int) -> bool:
         """Takes a file; True when it was not here. Raises ModelRefusedError unless it is what it is said to be."""
-        if self.size(sha256) == size and self.is_sound(sha256):
+        if self._held(sha256) == size and self.is_sound(sha256):
             return False
         target = self.path(sha256)
         with self._errors("store", sha256):
@@ -74,8 +79,7 @@ class Blobs:
                     f"models: no room for {size} bytes in {self.folder}",
                     hint="edgectl model verify --sweep, or a larger disk",
                 )
-            temporary = target.with_name(f".{sha256}.{secrets.token_hex(4)}.tmp")
-            try:
+            with self._incoming(sha256) as temporary:
                 with temporary.open("xb") as file:
                     found, taken = _copied(source, file, size)
                     file.flush()
@@ -87,8 +91,6 @@ class Blobs:
                         hint="add it again when nobody writes to the folder",
                     )
                 temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
             _sync(target.parent)
             _sync(self.folder)
         return True
@@ -101,6 +103,21 @@ class Blobs:
                     return hashlib.file_digest(file, "sha256").hexdigest() == sha256
             except FileNotFoundError:
                 return False
+
+    def settle(self, sha256: str) -> None:
+        """Sees to it that a file that is here is wherever it has to be."""
+
+    @contextlib.contextmanager
+    def _incoming(self, sha256: str) -> Iterator[Path]:
+        """A name for a file that is not whole yet; what is left under it goes."""
+        folder = self.path(sha256).parent
+        temporary = folder / f".{sha256}.{secrets.token_hex(4)}.tmp"
+        with self._errors("store", sha256):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+            try:
+                yield temporary
+            finally:
+                temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def adding(self) -> Iterator[None]:
@@ -120,7 +137,12 @@ class Blobs:
                     size += path.stat().st_size
                     path.unlink()
                     files += 1
+                if is_digest(path.name):
+                    self._forget(path.name)
         return files, size
+
+    def _forget(self, sha256: str) -> None:
+        """Wherever else it is."""
 
     @contextlib.contextmanager
     def sweeping(self) -> Iterator[None]:

@@ -157,6 +157,8 @@ def stored_release(blobs: Blobs, digest: str) -> tuple[bytes, Release]:
             raise ModelRefusedError(
                 f"model {release.reference}: {file.path} is not in the store as it should be", hint="add it again"
             )
+        blobs.settle(file.sha256)
+    blobs.settle(digest)
     return document, release
 
 
