@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.infer.bundle_files import load_bundle
 from coordinator.models.blobs import Blobs, BlobsBusyError
 from coordinator.models.folder import read_folder, store_files
 from coordinator.models.release import ModelRefusedError, Role, decode_release, encode_release
@@ -48,6 +49,17 @@ def test_a_bundle_becomes_a_release(tmp_path: Path) -> None:
 
 def test_the_shipped_bundle_is_one() -> None:
     assert read_folder(SHIPPED).release.reference == "weld_defects@1.0.0"
+
+
+def test_an_agent_loads_what_the_store_gives_back(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "models")
+    made = read_folder(SHIPPED)
+    store_files(made, blobs)
+    for file in decode_release(blobs.read(made.digest, 10**6)).files:
+        (tmp_path / "back").mkdir(exist_ok=True)
+        shutil.copyfile(blobs.path(file.sha256), tmp_path / "back" / file.path)
+    assert load_bundle(tmp_path / "back").labels == load_bundle(SHIPPED).labels
+    assert read_folder(tmp_path / "back").digest == made.digest
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import random
 import shutil
 import socket
 import time
@@ -232,6 +233,32 @@ def test_what_is_no_request_is_answered_and_ended(tmp_path: Path, sent: bytes, s
     async def body(served: Served) -> None:
         assert parts(await served.raw(sent))[0] == status
         assert parts(await served.raw(request(f"/blobs/{SHA256}")))[2] == DATA  # and others are served
+
+    run(tmp_path, body)
+
+
+def test_no_bytes_bring_it_down(tmp_path: Path) -> None:
+    """Requests with bytes changed, left out and put in: each is answered or ended, and the next one is served."""
+    dice = random.Random(7)
+    whole = request(f"/blobs/{SHA256}", Range="bytes=0-9", If_Range=f'"{SHA256}"', If_None_Match="*")
+
+    async def body(served: Served) -> None:
+        for _ in range(200):
+            sent = bytearray(whole)
+            for _ in range(dice.randint(1, 8)):
+                at = dice.randrange(len(sent))
+                sent[at : at + dice.randint(0, 3)] = dice.randbytes(dice.randint(0, 4))
+            reader, writer = await served.connect()
+            try:
+                writer.write(sent)
+                writer.write_eof()
+                async with asyncio.timeout(WAIT_S):
+                    await reader.read()
+            except ConnectionError:
+                pass  # ended while it sent
+            finally:
+                writer.close()
+        assert parts(await served.raw(request(f"/blobs/{SHA256}")))[2] == DATA
 
     run(tmp_path, body)
 
