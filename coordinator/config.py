@@ -4,10 +4,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from coordinator.evidence.settings import EvidenceTable
+from coordinator.evidence.settings import BackendKind, EvidenceTable
 from coordinator.fleet.registry import LivenessRules
 from coordinator.fleet.settings import FleetTable
 from coordinator.ingest.batch import BatchLimits
+from coordinator.models.settings import ModelsTable
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import BrokerConfig, load, mistakes_error
 from runtime.errors import ConfigError
@@ -70,6 +71,7 @@ class CoordinatorConfig:
     fleet: FleetTable = FleetTable()
     evidence: EvidenceTable = EvidenceTable()
     state: StateTable = StateTable()
+    models: ModelsTable = ModelsTable()
     platforms: dict[str, Any] = field(default_factory=dict)
     log: LogTable = LogTable()
 
@@ -80,6 +82,8 @@ def load_config(path: Path) -> CoordinatorConfig:
     folder = path.resolve().parent
     table = replace(config.coordinator, data_dir=folder / config.coordinator.data_dir)
     mistakes = _mistakes(table, config.broker) + config.fleet.mistakes() + config.evidence.mistakes()
+    if config.models.backend is BackendKind.S3 and config.evidence.backend is not BackendKind.S3:
+        mistakes += replace(config.evidence, backend=BackendKind.S3).mistakes()  # it is the same bucket
     mistakes += read_platforms(config.platforms, folder)[1]
     if mistakes:
         raise mistakes_error(path, mistakes)

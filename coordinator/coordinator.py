@@ -22,6 +22,8 @@ from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
 from coordinator.link.subscriber import PROBE, Subscriber
 from coordinator.lock import FolderLock
+from coordinator.models.mirror import open_blobs
+from coordinator.models.registry import Registry, open_http
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
 from coordinator.store.sqlite import SqliteStore
@@ -67,6 +69,9 @@ class Coordinator:
         self._watch = Watch(self._fleet, Probe(config.fleet.probe), store.boot, self._ingest.nudge)
         self._fleet_functions = FleetFunctions(self._ingest.ask)
         self._documents = Documents(store, space, self._counters)
+        blobs = open_blobs(config.models, config.evidence, table.data_dir)
+        self._models = Registry(store, blobs)
+        self._models_http = open_http(config.models, blobs, self._models)
         self._host = coordinator_host(
             store,
             table.data_dir,
@@ -118,6 +123,8 @@ class Coordinator:
         if self._receiver is not None:
             supervisor.supervise("evidence", self._receiver.run, for_ever, stage=0)
             supervisor.supervise("evidence-move", self._receiver.move, for_ever, stage=1)
+        if self._models_http is not None:
+            supervisor.supervise("models-http", self._models_http.run, for_ever, stage=1)
         supervisor.supervise("liveness", self._watch.run, for_ever, stage=1)
         supervisor.supervise("calls", self._until_stopped, stage=1, stop_timeout_s=GOODBYE_S)
         supervisor.supervise("platforms", self._start_platforms, stage=1)
@@ -141,7 +148,12 @@ class Coordinator:
     # ---- what others may ask --------------------------------------------------------------------
 
     def _functions(self) -> list[Served]:
-        return [plain("status", Nothing, self._status), self._documents.function(), *self._fleet_functions.served()]
+        return [
+            plain("status", Nothing, self._status),
+            self._documents.function(),
+            *self._fleet_functions.served(),
+            *self._models.functions(),
+        ]
 
     async def _start_platforms(self) -> None:
         """What platforms do at the start of their host; one that fails holds back nobody."""
@@ -177,6 +189,7 @@ class Coordinator:
             **self._counters.snapshot(),
             **self._ingest.figures(),
             **(self._receiver.report() if self._receiver else {}),
+            **(self._models_http.figures() if self._models_http else {}),
             "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
             "broker_connected": float(self._subscriber.is_connected),

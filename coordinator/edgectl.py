@@ -95,6 +95,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     schemas = commands.add_parser("schema", help=text, description=text)
     text = "platforms of your own: docs/your-own-platform.md"
     platforms = commands.add_parser("platform", help=text, description=text)
+    text = "the model registry: add, list, promote and retire models, and who can run which"
+    models = commands.add_parser("model", help=text, description=text)
     if "schema" in words:  # what these stand on takes longer to import than all the rest
         from coordinator.ctl import schema as schema_commands
 
@@ -103,6 +105,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         from coordinator.ctl import platforms as platform_commands
 
         platform_commands.add_commands(platforms, _config_path)
+    elif "model" in words:
+        from coordinator.ctl import models as model_commands
+
+        model_commands.add_commands(models, Opener(_reader, _config))
     add("status", "what the coordinator has done", _status)
     calling.add_commands(commands, _broker)
     simulate.add_commands(commands, _config, _reader)

@@ -21,31 +21,30 @@ bundle.toml of a folder:
     target = "cpu"
     file = "model.tflite"
     sha256 = "…"
+
+The model registry reads more of it (schemas/bundles.py), which is nothing to us.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from agent.infer.decode import OutputRule, read_output_rule
 from agent.infer.engine import ModelError
 from agent.infer.preprocess import InputRule, read_input_rule
 from agent.infer.reader import Reader
 from agent.infer.thresholds import Thresholds, read_thresholds
-
-MANIFEST = "bundle.toml"
-LABELS_MAX = 100_000
-
-
-class Target(StrEnum):
-    """The hardware a model file is made for."""
-
-    CPU = "cpu"
-    EDGETPU = "edgetpu"  # compiled for the Edge TPU; no CPU can run it
-    GPU = "gpu"
-    NPU = "npu"
+from schemas.bundles import (
+    LABELS_MAX,
+    NAME_MEANS,
+    NAME_PATTERN,
+    REGISTRY_KEYS,
+    VARIANT_REGISTRY_KEYS,
+    inside,
+)
+from schemas.bundles import MANIFEST as MANIFEST
+from schemas.bundles import Target as Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,8 @@ def parse_bundle(
     mistakes: list[str] = []
     reader = Reader(table, "", mistakes)
     name = reader.text("name")
-    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        reader.wrong("name", "at most 64 letters, digits, dots, dashes and underscores, a letter or digit first")
+    if name and not re.fullmatch(NAME_PATTERN, name):
+        reader.wrong("name", NAME_MEANS)
     labels = _labels(reader, read_labels)
     offset = reader.integer("label_offset", 0, 0, LABELS_MAX)
     if labels and offset >= len(labels):
@@ -105,6 +104,8 @@ def parse_bundle(
     targets = [v.target for v in bundle.variants]
     if len(set(targets)) < len(targets):
         reader.wrong("variants", "two variants have the same target")
+    for key in REGISTRY_KEYS:
+        reader.raw(key)
     reader.finish()
     if mistakes:
         raise ModelError(
@@ -140,11 +141,7 @@ def _variant(reader: Reader, folder: Path) -> Variant:
     sha256 = reader.text("sha256").lower()
     if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
         reader.wrong("sha256", "64 hex digits are wanted")
+    for key in VARIANT_REGISTRY_KEYS:
+        reader.raw(key)
     reader.finish()
     return Variant(target, folder / file, sha256)
-
-
-def inside(file: str) -> bool:
-    """Whether a name from a manifest stays within the bundle's folder."""
-    path = PurePosixPath(file)
-    return bool(file) and not path.is_absolute() and ".." not in path.parts

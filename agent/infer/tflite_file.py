@@ -3,11 +3,11 @@
 import ast
 import hashlib
 import mmap
-import re
 import zipfile
 from pathlib import Path
 
 from agent.infer.engine import ModelError
+from schemas.bundles import label_lines as label_lines
 
 IDENTIFIER = b"TFL3"
 """The FlatBuffers file identifier of TFLite models, at byte offset 4."""
@@ -94,21 +94,3 @@ def _listed_labels(name: str, text: bytes) -> tuple[str, ...]:
     if not name.endswith(".txt") or "label" not in name.lower():
         return ()
     return label_lines(text)
-
-
-def label_lines(text: bytes) -> tuple[str, ...]:
-    """One label a line; lines may all begin with their number (`17 cat`, `17: cat`), which then counts.
-
-    Blank lines at the end are cut, one in the middle keeps its number. ValueError when it is not UTF-8.
-    """
-    lines = [line.strip() for line in text.decode("utf-8-sig").splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
-    numbered = [re.fullmatch(r"(\d{1,5})[\s:,]+(\S.*)", line) for line in lines if line]
-    pairs = [(int(match[1]), match[2]) for match in numbered if match]
-    if not lines or len(pairs) < len(numbered):
-        return tuple(lines)
-    names = ["???"] * (max(number for number, _ in pairs) + 1)
-    for number, name in pairs:
-        names[number] = name
-    return tuple(names)

@@ -1,6 +1,6 @@
 """The schema of the coordinator's SQLite file, step by step. Steps that were released are never changed."""
 
-from coordinator.store import calls
+from coordinator.store import calls, models_tables
 from runtime.sqlite import Migration
 
 FILE_NAME = "coordinator.db"
@@ -259,4 +259,5 @@ CREATE TABLE tombstones (
 CREATE TABLE freezes (scope TEXT PRIMARY KEY, since_utc_ms INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
 """,
     ),
+    ("0010-models", models_tables.SCHEMA),
 )

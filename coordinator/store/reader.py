@@ -9,12 +9,14 @@ from typing import Any
 
 from coordinator.fleet.facts import LazyFacts
 from coordinator.fleet.selector import Selector, Verdict
-from coordinator.store import documents, evidence, fleet, gaps, simulated, state, state_views
+from coordinator.models.release import Release
+from coordinator.store import documents, evidence, fleet, gaps, models, simulated, state, state_views
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
+from coordinator.store.models import MeasuredView, ModelView, StepView
 from coordinator.store.simulated import StoredRows
 from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
 from runtime.errors import PermanentError
@@ -263,6 +265,30 @@ class Reader:
     def state_collections(self) -> list[CollectionView]:
         """The collections of platform state."""
         return state_views.collections(self._db)
+
+    def models(self, name: str = "", channel: str = "") -> list[ModelView]:
+        """Versions of models by name, the newest first; of one model, or those that a channel gives out."""
+        return models.listed(self._db, name, channel)
+
+    def release(self, name: str, version: str) -> Release | None:
+        """What a version of a model is."""
+        return models.release_of(self._db, name, version)
+
+    def model_measured(self, name: str, version: str) -> list[MeasuredView]:
+        """What nodes measured of the variants of a version."""
+        return models.measured(self._db, name, version)
+
+    def model_children(self, name: str, version: str) -> list[str]:
+        """What was made from a version, as NAME@VERSION."""
+        return models.children(self._db, name, version)
+
+    def model_history(self, name: str, limit: int) -> list[StepView]:
+        """The newest steps of a model, oldest of them first."""
+        return models.history(self._db, name, limit)
+
+    def model_files(self) -> dict[str, tuple[int | None, str]]:
+        """(bytes, a release that needs it) of each file by its hash; of documents the bytes are not known."""
+        return models.named_files(self._db)
 
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""

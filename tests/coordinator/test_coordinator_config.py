@@ -11,6 +11,7 @@ import pytest
 from coordinator.config import CoordinatorConfig, CoordinatorTable, LogTable, load_config
 from coordinator.evidence.settings import EvidenceTable
 from coordinator.fleet.settings import FleetTable
+from coordinator.models.settings import ModelsTable
 from runtime.config import BrokerConfig
 from runtime.errors import ConfigError
 
@@ -27,7 +28,7 @@ def test_the_sample_is_valid_and_says_the_defaults(tmp_path: Path) -> None:
     assert load_config(sample) == CoordinatorConfig(platforms={"enabled": [], "folders": []})
 
 
-@pytest.mark.parametrize("table", [CoordinatorTable, BrokerConfig, EvidenceTable, FleetTable, LogTable])
+@pytest.mark.parametrize("table", [CoordinatorTable, BrokerConfig, EvidenceTable, FleetTable, ModelsTable, LogTable])
 def test_every_key_is_in_the_sample(table: type[CoordinatorTable]) -> None:
     text = SAMPLE.read_text()
     missing = [f.name for f in dataclasses.fields(table) if not re.search(rf"^(# )?{f.name} = ", text, re.MULTILINE)]

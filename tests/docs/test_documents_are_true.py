@@ -24,6 +24,7 @@ PAGES = [
     "docs/fleet.md",
     "docs/sync.md",
     "docs/evidence.md",
+    "docs/models.md",
     "docs/brokers.md",
     "docs/desired-state.md",
     "docs/state.md",

@@ -36,6 +36,13 @@ def test_a_complete_manifest_becomes_a_bundle() -> None:
     assert bundle.variants[0].path == Path("/bundles/x/m.tflite")
 
 
+def test_what_is_for_the_registry_changes_nothing() -> None:
+    table = copy.deepcopy(GOOD)
+    table |= {"declared": {"accuracy": {"map50": 0.6}}, "lineage": {"parent": "porefinder@2"}}
+    table["variants"][0] |= {"requires": {"arch": ["arm64"]}, "declared": {"latency_ms": {"pi 5": 38.5}}}
+    assert parse(table) == parse(GOOD)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [

@@ -1,0 +1,1 @@
+"""The model registry: releases by name and version, their files by content, and who gets which."""

@@ -1,0 +1,310 @@
+"""The catalogue of models in the store: releases, the channels that point at them, and what was done when by whom."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coordinator.models.channels import ModelState, check_added, check_channel, check_promoted, check_retired
+from coordinator.models.release import ModelRefusedError, Release, decode_release
+from coordinator.models.versions import parse_version
+from coordinator.store import migrations
+from runtime.sqlite import connect, migrate, storage_errors, transaction
+from schemas.shape import fields_of
+
+MODELS_MAX = 20_000  # names
+HISTORY_MAX = 10_000  # of one model; beyond it the oldest go
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """One version as it stands in the catalogue."""
+
+    name: str
+    version: str
+    digest: str
+    state: str
+    bytes: int
+    parent: str
+    signature: str
+    added_utc_ms: int
+    source: str
+    targets: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredView:
+    """What nodes measured of one variant; nothing yet where `nodes` is 0."""
+
+    target: str
+    nodes: int
+    measured_utc_ms: int
+    latency_ms_p50: float | None
+    latency_ms_p95: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """What was done with a version."""
+
+    version: str
+    action: str
+    channel: str
+    replaced: str
+    time_utc_ms: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a change came to. `changed`: False where all was so already."""
+
+    name: str
+    version: str
+    digest: str
+    changed: bool
+    channel: str = ""
+    replaced: str = ""
+
+
+# ---- changing ---------------------------------------------------------------------------------------
+
+
+def add(
+    db: sqlite3.Connection,
+    release: Release,
+    document: bytes,
+    digest: str,
+    *,
+    channel: str = "",
+    signature: str = "",
+    source: str = "",
+    now_ms: int,
+) -> Done:
+    """The release, whose files are durable already, and into a channel with it. Raises ModelRefusedError."""
+    if channel:
+        check_channel(channel)
+    known = db.execute("SELECT version, digest FROM models WHERE name = ?", (release.name,)).fetchall()
+    digests = dict(known)
+    if not known and _count(db) >= MODELS_MAX:
+        raise ModelRefusedError(
+            f"model {release.name}: there are {MODELS_MAX} models, which is the most there may be"
+        )
+    new = check_added(release.reference, digest, digests.get(release.version), len(known))
+    if new:
+        _insert(db, release, document, digest, signature, source, now_ms)
+        _note(db, release.name, release.version, "added", "", "", now_ms, source)
+    elif signature:
+        db.execute(
+            "UPDATE models SET signature = ? WHERE name = ? AND version = ?",
+            (signature, release.name, release.version),
+        )
+    if not channel:
+        return Done(release.name, release.version, digest, new)
+    promoted = promote(db, release.name, release.version, channel, source=source, now_ms=now_ms)
+    return Done(release.name, release.version, digest, new or promoted.changed, channel, promoted.replaced)
+
+
+def promote(db: sqlite3.Connection, name: str, version: str, channel: str, *, source: str, now_ms: int) -> Done:
+    """From now on the channel gives out this version. Raises ModelRefusedError."""
+    state, digest = _state(db, name, version)
+    channels = channels_of(db, name)
+    check_promoted(f"{name}@{version}", version, state, channel, channels)
+    before = channels.get(channel, "")
+    if before == version:
+        return Done(name, version, digest, False, channel, before)
+    db.execute(
+        "INSERT INTO model_channels (name, channel, version, since_utc_ms, source) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET version = excluded.version, since_utc_ms = excluded.since_utc_ms,"
+        " source = excluded.source",
+        (name, channel, version, now_ms, source),
+    )
+    _note(db, name, version, "promoted", channel, before, now_ms, source)
+    return Done(name, version, digest, True, channel, before)
+
+
+def retire(
+    db: sqlite3.Connection, name: str, version: str, *, withdraw: bool = False, source: str, now_ms: int
+) -> Done:
+    """No node gets this version any more. Raises ModelRefusedError while a channel gives it out.
+
+    `withdraw`: it is taken out of its channels, which then give out nothing.
+    """
+    state, digest = _state(db, name, version)
+    inside = [channel for channel, given in channels_of(db, name).items() if given == version]
+    if not check_retired(f"{name}@{version}", state, inside, withdraw=withdraw):
+        return Done(name, version, digest, False)
+    for channel in inside:
+        db.execute("DELETE FROM model_channels WHERE name = ? AND channel = ?", (name, channel))
+        _note(db, name, version, "withdrawn", channel, version, now_ms, source)
+    sql = "UPDATE models SET state = ? WHERE name = ? AND version = ?"
+    db.execute(sql, (ModelState.RETIRED.value, name, version))
+    _note(db, name, version, "retired", "", "", now_ms, source)
+    return Done(name, version, digest, True)
+
+
+@contextmanager
+def direct(folder: Path) -> Iterator[sqlite3.Connection]:
+    """A transaction in the store of `folder`, for whoever holds its lock because no coordinator runs."""
+    path = folder / migrations.FILE_NAME
+    db = connect(path)
+    try:
+        with storage_errors(str(path)):
+            db.execute("PRAGMA synchronous = FULL")
+            migrate(db, migrations.MIGRATIONS, what=str(path))
+            with transaction(db):
+                yield db
+    finally:
+        db.close()
+
+
+# ---- asking -----------------------------------------------------------------------------------------
+
+_VIEW = """
+SELECT m.name, m.version, m.digest, m.state, m.bytes, m.parent, m.signature, m.added_utc_ms, m.source,
+    (SELECT group_concat(v.target, ' ') FROM model_variants v WHERE v.name = m.name AND v.version = m.version),
+    (SELECT group_concat(c.channel, ' ') FROM model_channels c WHERE c.name = m.name AND c.version = m.version)
+FROM models m
+"""
+
+
+def listed(db: sqlite3.Connection, name: str = "", channel: str = "") -> list[ModelView]:
+    """By name, the newest version first; of one model, or those that a channel gives out."""
+    sql = f"""{_VIEW} WHERE (?1 = '' OR m.name = ?1) AND (?2 = '' OR EXISTS (
+        SELECT 1 FROM model_channels c WHERE c.name = m.name AND c.version = m.version AND c.channel = ?2))"""
+    found = [_view(row) for row in db.execute(sql, (name, channel))]
+    found.sort(key=lambda view: parse_version(view.version), reverse=True)
+    return sorted(found, key=lambda view: view.name)
+
+
+def release_of(db: sqlite3.Connection, name: str, version: str) -> Release | None:
+    row = db.execute("SELECT document FROM models WHERE name = ? AND version = ?", (name, version)).fetchone()
+    return None if row is None else decode_release(row[0])
+
+
+def document_of(db: sqlite3.Connection, name: str, version: str) -> tuple[str, str] | None:
+    """(digest, document) of a version."""
+    sql = "SELECT digest, document FROM models WHERE name = ? AND version = ?"
+    row = db.execute(sql, (name, version)).fetchone()
+    return None if row is None else (str(row[0]), str(row[1]))
+
+
+def channels_of(db: sqlite3.Connection, name: str) -> dict[str, str]:
+    """The versions of a model by channel."""
+    sql = "SELECT channel, version FROM model_channels WHERE name = ? ORDER BY channel"
+    return {str(channel): str(version) for channel, version in db.execute(sql, (name,))}
+
+
+def measured(db: sqlite3.Connection, name: str, version: str) -> list[MeasuredView]:
+    sql = """
+        SELECT target, measured_nodes, measured_utc_ms, measured_latency_ms_p50, measured_latency_ms_p95,
+            measured_accuracy FROM model_variants WHERE name = ? AND version = ? ORDER BY target
+    """
+    return [MeasuredView(*row) for row in db.execute(sql, (name, version))]
+
+
+def children(db: sqlite3.Connection, name: str, version: str) -> list[str]:
+    """What was made from a version."""
+    sql = "SELECT name || '@' || version FROM models WHERE parent = ? ORDER BY name, version LIMIT 1000"
+    return [str(reference) for (reference,) in db.execute(sql, (f"{name}@{version}",))]
+
+
+def history(db: sqlite3.Connection, name: str, limit: int) -> list[StepView]:
+    """The newest steps of a model, oldest of them first."""
+    sql = """
+        SELECT version, action, channel, replaced, time_utc_ms, source FROM model_history WHERE name = ?
+        ORDER BY id DESC LIMIT ?
+    """
+    return [StepView(*row) for row in db.execute(sql, (name, limit))][::-1]
+
+
+def is_named(db: sqlite3.Connection, sha256: str) -> bool:
+    """True when some version needs the file."""
+    sql = """
+        SELECT EXISTS (SELECT 1 FROM model_files WHERE sha256 = ?1) OR EXISTS (SELECT 1 FROM models WHERE digest = ?1)
+    """
+    return bool(db.execute(sql, (sha256,)).fetchone()[0])
+
+
+def named_files(db: sqlite3.Connection) -> dict[str, tuple[int | None, str]]:
+    """(bytes, a release that needs it) of each file by its hash; of documents the bytes are not known."""
+    found: dict[str, tuple[int | None, str]] = {}
+    for sha256, size, reference in db.execute("SELECT sha256, bytes, name || '@' || version FROM model_files"):
+        found[sha256] = (size, reference)
+    for digest, reference in db.execute("SELECT digest, name || '@' || version FROM models"):
+        found[digest] = (None, reference)
+    return found
+
+
+# ---- rows -------------------------------------------------------------------------------------------
+
+
+def _insert(
+    db: sqlite3.Connection, release: Release, document: bytes, digest: str, signature: str, source: str, now_ms: int
+) -> None:
+    who = release.name, release.version
+    db.execute(
+        "INSERT INTO models (name, version, digest, state, bytes, parent, signature, added_utc_ms, source, document)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*who, digest, ModelState.ACTIVE.value, release.bytes, release.lineage.parent, signature, now_ms, source,
+         document.decode()),
+    )  # fmt: skip
+    db.executemany(
+        "INSERT INTO model_variants (name, version, target, sha256, bytes, declared) VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (*who, one.target.value, one.sha256, one.bytes, json.dumps(fields_of(one.declared), ensure_ascii=False))
+            for one in release.variants
+        ],
+    )
+    db.executemany(
+        "INSERT INTO model_files (name, version, path, sha256, bytes) VALUES (?, ?, ?, ?, ?)",
+        [(*who, file.path, file.sha256, file.bytes) for file in release.files],
+    )
+
+
+def _note(
+    db: sqlite3.Connection,
+    name: str,
+    version: str,
+    action: str,
+    channel: str,
+    replaced: str,
+    now_ms: int,
+    source: str,
+) -> None:
+    db.execute(
+        "INSERT INTO model_history (name, version, action, channel, replaced, time_utc_ms, source)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (name, version, action, channel, replaced, now_ms, source),
+    )
+    db.execute(
+        "DELETE FROM model_history WHERE name = ?1 AND id <="
+        " (SELECT id FROM model_history WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        (name, HISTORY_MAX),
+    )
+
+
+def _state(db: sqlite3.Connection, name: str, version: str) -> tuple[ModelState | None, str]:
+    row = db.execute("SELECT state, digest FROM models WHERE name = ? AND version = ?", (name, version)).fetchone()
+    return (None, "") if row is None else (ModelState(row[0]), str(row[1]))
+
+
+def _count(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(DISTINCT name) FROM models").fetchone()[0])
+
+
+def _view(row: tuple[Any, ...]) -> ModelView:
+    return ModelView(*row[:-2], *map(_words, row[-2:]))
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(sorted(text.split())) if text else ()
