@@ -15,13 +15,16 @@ from coordinator.evidence.spool import Spool
 from coordinator.fleet import liveness
 from coordinator.fleet.registry import Fleet
 from coordinator.hosting.host import coordinator_host
+from coordinator.ingest.decode import News
 from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
 from coordinator.link.subscriber import Subscriber
 from coordinator.lock import FolderLock
+from coordinator.rollout.rollouts import Rollouts
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
 from coordinator.store.sqlite import SqliteStore
+from coordinator.store.store import Committed
 from platforms.assembly import Assembly, assemble
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
@@ -60,6 +63,7 @@ class Coordinator:
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits, catalogue)
         self._ingest.judge = Judge(self._assembly.collections)
         self._documents = Documents(store, space, self._counters)
+        self._rollouts = Rollouts(store, self._fleet, self._documents.changed)
         self._host = coordinator_host(
             store,
             table.data_dir,
@@ -93,8 +97,9 @@ class Coordinator:
         self._subscriber.on_link = self._link_changed
         self._ingest.on_fleet_events = self._subscriber.announce
         self._ingest.on_problem = self._problem_changed
-        self._ingest.on_news = self._documents.heard
+        self._ingest.on_news = self._heard
         self._ingest.names_report = self._documents.names_report
+        self._rollouts.on_events = self._subscriber.announce
         self._documents.publish = self._subscriber.publish
         self._documents.is_registered = self._fleet.nodes.__contains__
         self._documents.is_connected = lambda: self._subscriber.is_connected
@@ -112,6 +117,7 @@ class Coordinator:
         supervisor.supervise("calls", self._until_stopped, stage=1, stop_timeout_s=GOODBYE_S)
         supervisor.supervise("platforms", self._start_platforms, stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
+        supervisor.supervise("rollouts", self._rollouts.run, for_ever, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         supervisor.supervise(
             "link", self._subscriber.run, for_ever, stage=2, stop=self._subscriber.stop, stop_timeout_s=GOODBYE_S
@@ -129,7 +135,7 @@ class Coordinator:
     # ---- what others may ask --------------------------------------------------------------------
 
     def _functions(self) -> list[Served]:
-        return [plain("status", Nothing, self._status), self._documents.function()]
+        return [plain("status", Nothing, self._status), self._documents.function(), *self._rollouts.functions()]
 
     async def _start_platforms(self) -> None:
         """What platforms do at the start of their host; one that fails holds back nobody."""
@@ -174,9 +180,14 @@ class Coordinator:
 
     def _link_changed(self, connected: bool) -> None:
         self._fleet.broker(heard=connected, now_ms=time.monotonic_ns() // 1_000_000)
+        self._rollouts.broker(heard=connected)
         if connected:
             self._documents.connected()
         self._notifier.status(self._summary())
+
+    def _heard(self, news: list[tuple[News, bytes]], committed: Committed) -> None:
+        self._documents.heard(news, committed)
+        self._rollouts.heard(news, committed)
 
     def _problem_changed(self) -> None:
         self._notifier.status(self._summary())

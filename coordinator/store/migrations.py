@@ -1,6 +1,6 @@
 """The schema of the coordinator's SQLite file, step by step. Steps that were released are never changed."""
 
-from coordinator.store import calls
+from coordinator.store import calls, rollouts
 from runtime.sqlite import Migration
 
 FILE_NAME = "coordinator.db"
@@ -225,4 +225,5 @@ CREATE TABLE state_collections (
 ) WITHOUT ROWID;
 """,
     ),
+    ("0011-rollouts", rollouts.SCHEMA),
 )
