@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
 from typing import Annotated, Any
@@ -47,7 +47,7 @@ class Plan:
     """The arguments of `startRollout`. `plan_mistakes` says whether they can be."""
 
     select: Annotated[str, Limit(len_max=TEXT_CHARS_MAX)]
-    set: dict[str, Any]
+    set: dict[str, Any] = field(default_factory=dict)
     unset: Annotated[tuple[str, ...], Limit(len_max=FIELDS_MAX)] = ()
     waves: Annotated[tuple[str, ...], Limit(len_min=1, len_max=WAVES_MAX)] = ("100%",)
     bake_s: Annotated[float, Limit(ge=0, le=7 * 24 * HOUR_S)] = 0.0  # after each wave, before the next

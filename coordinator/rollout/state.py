@@ -15,8 +15,8 @@ class State(StrEnum):
     PAUSED = "paused"  # nobody is told; those under way are still followed
     COMPLETED = "completed"  # all that are there were told; nodes that come back, or join, still are
     ABORTED = "aborted"  # over; what was changed stays
-    ROLLING_BACK = "rolling back"  # former values are put back
-    ROLLED_BACK = "rolled back"  # over; what was changed has its former values
+    ROLLING_BACK = "rolling_back"  # former values are put back
+    ROLLED_BACK = "rolled_back"  # over; what was changed has its former values
 
 
 OVER = frozenset({State.ABORTED, State.ROLLED_BACK})
@@ -34,7 +34,7 @@ class NodeState(StrEnum):
     FAILED = "failed"  # it refused a field, or could not be verified in time
     SILENT = "silent"  # no answer in time
     EXCLUDED = "excluded"  # not told and never to be: it is gone, or belongs to a later roll-out
-    ROLLED_BACK = "rolled back"  # its desired document has the former values again
+    ROLLED_BACK = "rolled_back"  # its desired document has the former values again
     KEPT = "kept"  # not rolled back: another hand has changed the fields since
 
 
