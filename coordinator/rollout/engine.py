@@ -179,14 +179,22 @@ class Engine:
         return self.run is not before
 
     def _end_wave(self) -> None:
+        if not self._fails_as_a_wave():
+            self._move(State.BAKING, "")
+
+    def _fails_as_a_wave(self) -> bool:
+        """Judges what has settled, also where it is no sample: if all of it went wrong, or nothing more is to come."""
         bad, settled = self._sample()
-        if bad and (bad == settled or (self._is_last and bad > self.plan.budget * settled)):
-            self._fail("no node of the sample is verified" if bad == settled else "the failure budget is spent")
-            return
-        self._move(State.BAKING, "")
+        if bad and bad == settled:
+            self._fail("no node of the sample is verified")
+        elif self._is_last and bad > self.plan.budget * settled:
+            self._fail("the failure budget is spent")
+        else:
+            return False
+        return True
 
     def _bake(self) -> None:
-        if self._now_ms < self._bake_ends_ms:
+        if self._now_ms < self._bake_ends_ms or self._fails_as_a_wave():
             return
         self._announce("RolloutWaveDone", wave=self.run.wave + 1, waves=len(self._waves), nodes=self.told)
         if self._is_last:
