@@ -79,7 +79,7 @@ def _start_options(start: argparse.ArgumentParser) -> None:
     start.add_argument("--on-failure", choices=("pause", "abort", "rollback"), default="pause", help=text)
     start.add_argument("--continuous", action="store_true", help="include nodes that come to be selected later")
     start.add_argument("--healthy", action="store_true", help="a node needs a heartbeat without an error too")
-    start.add_argument("--id", type=calling.identifier, default="", help="a name for it (default: r-1, r-2, ...)")
+    start.add_argument("--id", default="", help="a name for it (default: r-1, r-2, ...)")
     start.add_argument("--watch", action="store_true", help="a line of progress until it has ended")
 
 
@@ -168,7 +168,7 @@ def _watch(reader: Reader, key: str) -> int:
 def _one(reader: Reader, key: str) -> RolloutView:
     found = reader.rollouts(key)
     if not found:
-        raise UsageError(f"there is no roll-out {key}; edgectl rollout ls lists them")
+        raise UsageError(f"there is no roll-out {key!r}; edgectl rollout ls lists them")
     return found[0]
 
 

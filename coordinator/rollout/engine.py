@@ -152,18 +152,15 @@ class Engine:
             self._take(one)
         if not self.is_over and hearing_since_ms is not None:
             self._expire(hearing_since_ms)
-            while self._advance():
-                pass
+            self._advance()
         elif self.run.state is State.ROLLING_BACK:
             self._put_back()
         step, self._step = self._step, Step()
         step.wake_utc_ms = self._wake_ms(hearing_since_ms)
         return step
 
-    def _advance(self) -> bool:
-        """True where the whole is in another state now, or in another wave, and more may follow from that."""
-        before = self.run
-        if before.state is State.PENDING:
+    def _advance(self) -> None:
+        if self.run.state is State.PENDING:
             self._move(State.RUNNING, "")
             self._announce("RolloutStarted", select=self.plan.select, nodes=len(self.nodes), source=self.plan.source)
         if self.run.state in (State.RUNNING, State.BAKING, State.COMPLETED) and self.is_spent:
@@ -176,14 +173,13 @@ class Engine:
             self._end_wave()
         if self.run.state is State.ROLLING_BACK:
             self._put_back()
-        return self.run is not before
 
     def _end_wave(self) -> None:
         if not self._fails_as_a_wave():
             self._move(State.BAKING, "")
 
     def _fails_as_a_wave(self) -> bool:
-        """Judges what has settled, also where it is no sample: if all of it went wrong, or nothing more is to come."""
+        """Judges what has settled, also where it is no sample: all of it went wrong, or nothing more is to come."""
         bad, settled = self._sample()
         if bad and bad == settled:
             self._fail("no node of the sample is verified")

@@ -52,9 +52,9 @@ class Field:
         self.run = Run()
         self.kept = {name: NodeRun(name) for name in self.nodes}
         self.events: list[str] = []
+        self.counts: dict[str, int] = {}  # as the newest event tells them
         self.news: list[News] = []
         self.wake_ms: int | None = now_ms
-        self.told_by_step: list[list[str]] = []
         self.start()
 
     def start(self) -> None:
@@ -83,8 +83,9 @@ class Field:
     def carry_out(self, step: Step) -> None:
         self.run = step.run or self.run
         self.kept |= step.nodes
-        self.events += [kind for kind, _ in step.events]
-        self.told_by_step.append(step.tell)
+        for kind, data in step.events:
+            self.events.append(kind)
+            self.counts = data["counts"]
         for name in step.tell:
             self.news.append(self._tell(name))
         for name in step.restore:

@@ -214,6 +214,15 @@ def test_nodes_that_are_away_are_passed_over_and_told_when_they_are_back() -> No
     assert (world.of(TOLD), world.state) == (["n02"], State.COMPLETED)
 
 
+def test_a_share_is_of_the_nodes_that_are_there_also_after_a_restart() -> None:
+    world = field(100, "10%", "100%")
+    world.away(*(f"n{i:02}" for i in range(80)))
+    for _ in range(2):
+        world.start()
+        world.settle()
+    assert len(world.of(TOLD)) == 2
+
+
 def test_a_rollout_to_nodes_that_are_all_away_waits_for_them() -> None:
     world = field(2)
     world.away("n00", "n01")
@@ -262,6 +271,32 @@ def test_rolling_back_puts_back_what_was_and_leaves_what_another_hand_wrote() ->
     }  # fmt: skip
     assert (world.of(NodeState.KEPT), world.kept[names[1]].reason) == ([names[1]], "another hand")
     assert world.events == ["RolloutStarted", "RolloutAborted", "RolledBack"]
+    assert world.counts == {"waiting": 3, "rolled_back": 2, "kept": 1}
+
+
+def test_nodes_that_are_just_being_told_when_it_is_rolled_back_are_put_back_too() -> None:
+    world = field(3)
+    step = world.engine.step(world.now_ms, world.now_ms)
+    world.engine.abort(world.now_ms, "so", roll_back=True)
+    world.carry_out(step)
+    assert [node.value for node in world.nodes.values()] == [WANTED] * 3
+    world.settle()
+    assert (world.state, [node.value for node in world.nodes.values()]) == (State.ROLLED_BACK, ["INFO"] * 3)
+
+
+def test_a_large_rollback_is_put_back_in_portions_also_over_a_restart() -> None:
+    world = field(500, rate_per_s=100_000)
+    for _ in range(5):
+        world.pass_s(0.1)
+        world.settle()
+    all_answer(world)
+    world.engine.abort(world.now_ms, "so", roll_back=True)
+    world.step()
+    assert 0 < len(world.of(NodeState.ROLLED_BACK)) < 500
+    world.start()
+    world.settle()
+    assert (world.state, len(world.of(NodeState.ROLLED_BACK))) == (State.ROLLED_BACK, 500)
+    assert {node.restored for node in world.nodes.values()} == {1}
 
 
 def test_a_node_that_had_the_value_already_is_not_put_back() -> None:
@@ -300,7 +335,12 @@ def test_a_step_costs_what_has_changed_not_what_there_is(monkeypatch: pytest.Mon
     world.settle()
     all_answer(world)
     looked: list[str] = []
-    monkeypatch.setattr(world.engine, "_look", lambda name: looked.append(name) or Presence.HERE)
+
+    def look(name: str) -> Presence:
+        looked.append(name)
+        return Presence.HERE
+
+    monkeypatch.setattr(world.engine, "_look", look)
     for _ in range(50):
         world.pass_s(0.001)
         world.step()

@@ -32,8 +32,8 @@ class RolloutMachine(RuleBasedStateMachine):
         away=st.sets(st.integers(0, 13)),
     )
     def begin(
-        self, count: int, waves: Any, budget: float, sample_min: int, bake_s: float, rate: float, on_failure: OnFailure,
-        flags: tuple[bool, bool], away: set[int],
+        self, count: int, waves: Any, budget: float, sample_min: int, bake_s: float, rate: float,
+        on_failure: OnFailure, flags: tuple[bool, bool], away: set[int],
     ) -> None:  # fmt: skip
         plan = Plan(
             "all", SOUND, waves=waves, budget=budget, sample_min=sample_min, bake_s=bake_s, rate_per_s=rate,

@@ -107,9 +107,8 @@ def test_a_pipeline_that_does_not_run_is_an_illness(stream: StreamReport, said: 
 
 
 def test_so_many_a_second_and_no_more_than_a_seconds_worth_at_once() -> None:
-    rate, told = Rate(20.0), []
-    for at_ms in range(0, 10_000, 50):
-        told.append(rate.take(at_ms, 100))
+    rate = Rate(20.0)
+    told = [rate.take(at_ms, 100) for at_ms in range(0, 10_000, 50)]
     assert 200 <= sum(told) <= 202
     assert max(told) <= 2
     assert rate.take(100_000, 100) == 20
