@@ -25,6 +25,7 @@ PAGES = [
     "docs/evidence.md",
     "docs/brokers.md",
     "docs/desired-state.md",
+    "docs/rollouts.md",
     "docs/state.md",
     "docs/store-and-forward.md",
     "docs/your-own-platform.md",

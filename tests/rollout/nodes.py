@@ -19,7 +19,8 @@ BEAT_S = 1.0
 
 
 class LightNode:
-    """`manner`: applies, refuses, silent (takes nothing and goes on beating), or ill (applies, then has an error)."""
+    """`manner`: applies, refuses, silent (takes nothing and goes on beating), names (takes it, beats with its hash and
+    never reports), or ill (applies, then has an error)."""
 
     def __init__(self, port: int, name: str, manner: str = "applies", **labels: str) -> None:
         self.name = name
@@ -89,6 +90,8 @@ class LightNode:
             return
         with self._lock:
             self.desired = desired
+            if self.manner == "names":
+                return
             refused = dict.fromkeys(desired.fields, "there is none here") if self.manner == "refuses" else {}
             holds = {} if refused else {path: value for path, value in desired.fields.items() if value is not None}
             self._report = sealed(
