@@ -18,15 +18,18 @@ from coordinator.fleet.liveness import Watch
 from coordinator.fleet.probe import Probe
 from coordinator.fleet.registry import Fleet
 from coordinator.hosting.host import coordinator_host
+from coordinator.ingest.decode import News
 from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
 from coordinator.link.subscriber import PROBE, Subscriber
 from coordinator.lock import FolderLock
 from coordinator.models.mirror import open_blobs
 from coordinator.models.registry import Registry, open_http
+from coordinator.rollout.rollouts import Rollouts
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
 from coordinator.store.sqlite import SqliteStore
+from coordinator.store.store import Committed
 from platforms.assembly import Assembly, assemble
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
@@ -72,6 +75,7 @@ class Coordinator:
         blobs = open_blobs(config.models, config.evidence, table.data_dir)
         self._models = Registry(store, blobs)
         self._models_http = open_http(config.models, blobs, self._models)
+        self._rollouts = Rollouts(store, self._fleet, self._documents.changed)
         self._host = coordinator_host(
             store,
             table.data_dir,
@@ -105,11 +109,12 @@ class Coordinator:
         self._subscriber.on_link = self._link_changed
         self._ingest.on_fleet_events = self._subscriber.announce
         self._ingest.on_problem = self._problem_changed
-        self._ingest.on_news = self._documents.heard
+        self._ingest.on_news = self._heard
         self._ingest.on_stale, self._ingest.on_gone = self._clear, self._gone
         self._ingest.names_report = self._documents.names_report
         self._watch.publish = lambda payload: self._subscriber.publish(Message(space.text(PROBE), payload))
         self._subscriber.on_probe = self._watch.came_back
+        self._rollouts.on_events = self._subscriber.announce
         self._documents.publish = self._subscriber.publish
         self._documents.is_registered = self._fleet.nodes.__contains__
         self._documents.is_connected = lambda: self._subscriber.is_connected
@@ -129,6 +134,7 @@ class Coordinator:
         supervisor.supervise("calls", self._until_stopped, stage=1, stop_timeout_s=GOODBYE_S)
         supervisor.supervise("platforms", self._start_platforms, stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
+        supervisor.supervise("rollouts", self._rollouts.run, for_ever, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         supervisor.supervise(
             "link", self._subscriber.run, for_ever, stage=2, stop=self._subscriber.stop, stop_timeout_s=GOODBYE_S
@@ -153,6 +159,7 @@ class Coordinator:
             self._documents.function(),
             *self._fleet_functions.served(),
             *self._models.functions(),
+            *self._rollouts.functions(),
         ]
 
     async def _start_platforms(self) -> None:
@@ -200,6 +207,7 @@ class Coordinator:
 
     def _link_changed(self, connected: bool) -> None:
         self._watch.link(up=connected)
+        self._rollouts.broker(heard=connected)
         if connected:
             self._documents.connected()
             self._clear([(Kind.DESIRED, name) for name in self._fleet.tombstones])  # the others are seen, and cleared
@@ -214,6 +222,10 @@ class Coordinator:
     def _clear(self, topics: list[tuple[Kind, str]]) -> None:
         for kind, node in topics:
             self._subscriber.publish(Message(self._space.text(Topic(kind, node)), b"", retain=True))
+
+    def _heard(self, news: list[tuple[News, bytes]], committed: Committed) -> None:
+        self._documents.heard(news, committed)
+        self._rollouts.heard(news, committed)
 
     def _problem_changed(self) -> None:
         self._notifier.status(self._summary())

@@ -165,6 +165,11 @@ class Documents:
         command = Command(REPORT, {"documents": names}, expires_s=30.0)
         self.publish(Message(self._space.text(Topic(Kind.CMD, node, REPORT)), encode_command(command)))
 
+    def changed(self, node: str, digest: str) -> None:
+        """A node's desired document has another revision, with this hash: it is published."""
+        self._told[node] = _Told(self._now_s(), 1)  # its next heartbeat may not know of it yet
+        self._make_due(node, digest)
+
     def _make_due(self, node: str, digest: str) -> None:
         self._desired[node] = digest
         self._due[node] = None
@@ -190,8 +195,7 @@ class Documents:
         except RemoteWireError as error:
             raise CallRejectedError("damaged", f"what is stored of {asked.node} cannot be read: {error}") from error
         if changed.fields:
-            self._told[asked.node] = _Told(self._now_s(), 1)  # its next heartbeat may not know of it yet
-            self._make_due(asked.node, changed.desired.hash)
+            self.changed(asked.node, changed.desired.hash)
         return {
             "changed": changed.fields,
             "desired": fields_of(changed.desired),

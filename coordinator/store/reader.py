@@ -10,13 +10,14 @@ from typing import Any
 from coordinator.fleet.facts import LazyFacts
 from coordinator.fleet.selector import Selector, Verdict
 from coordinator.models.release import Release
-from coordinator.store import documents, evidence, fleet, gaps, models, simulated, state, state_views
+from coordinator.store import documents, evidence, fleet, gaps, models, rollouts, simulated, state, state_views
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from coordinator.store.models import MeasuredView, ModelView, StepView
+from coordinator.store.rollouts import RolloutNodeView, RolloutView
 from coordinator.store.simulated import StoredRows
 from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
 from runtime.errors import PermanentError
@@ -249,6 +250,14 @@ class Reader:
     def conflicts(self, node: str, limit: int) -> list[ConflictView]:
         """The newest conflicts, oldest of them first; of one node, or of all."""
         return documents.found_conflicts(self._db, node, limit)
+
+    def rollouts(self, key: str = "") -> list[RolloutView]:
+        """All that are remembered, oldest first; or the one of this id."""
+        return rollouts.views(self._db, key)
+
+    def rollout_nodes(self, key: str, state: str, limit: int) -> list[RolloutNodeView]:
+        """The nodes of a roll-out by name; those in this state where one is given."""
+        return rollouts.node_views(self._db, key, state, limit)
 
     def state(self, wanted: Wanted, limit: int) -> list[KeyView]:
         """Keys of platform state with what holds, in order."""

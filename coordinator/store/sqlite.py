@@ -145,6 +145,17 @@ class SqliteStore:
         """Something else than a batch in a transaction of the writer. Raises StorageError."""
         return await asyncio.wrap_future(self._writer.submit(job))
 
+    async def run_telling(self, job: Job[tuple[T, list[FleetEvent]]]) -> T:
+        """The same for something of which everybody is to be told; both are durable together. Raises StorageError."""
+
+        def both(db: sqlite3.Connection) -> tuple[T, list[Event]]:
+            done, drafts = job(db)
+            return done, self._write_fleet_events(db, drafts) if drafts else []
+
+        done, events = await asyncio.wrap_future(self._writer.submit(both))
+        self._unannounced += events
+        return done
+
     async def read(self, question: Job[T]) -> T:
         """Something that may take a while, beside the writer and not on the loop. Raises StorageError."""
 

@@ -27,6 +27,7 @@ PAGES = [
     "docs/models.md",
     "docs/brokers.md",
     "docs/desired-state.md",
+    "docs/rollouts.md",
     "docs/state.md",
     "docs/store-and-forward.md",
     "docs/your-own-platform.md",

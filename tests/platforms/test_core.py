@@ -21,6 +21,10 @@ from agent.sync.command import SyncCall
 from coordinator.documents.documents import SetDesired
 from coordinator.fleet.functions import AddMaintenance, Admit, Deregister, EndMaintenance
 from coordinator.fleet.node import Shown
+from coordinator.rollout import state as rollout_state
+from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
+from coordinator.rollout.plan import OnFailure, Plan
+from coordinator.store.rollouts import RolloutNodeView, RolloutView
 from platforms.catalogue import open_catalogue
 from schemas import blobs, documents, fields, messages, sync
 from schemas.language.schema import (
@@ -49,6 +53,7 @@ ELSEWHERE = {"data": blobs.Chunk}
 NOT_ON_THE_WIRE = {messages.Event, messages.Command, documents.Write}
 # Under the names that platforms use.
 RENAMED: dict[type, str] = {
+    rollout_state.State: "Rollout_State", rollout_state.NodeState: "Rollout_Node_State",
     messages.Severity: "Alert_Level", AlertState: "Alert_State", State: "Evidence_State", Do: "Action_Kind",
     CameraState: "Camera_State", blobs.Reason: "Reason", fields.Rule: "Rule",
 }  # fmt: skip
@@ -133,12 +138,31 @@ def test_a_record_is_its_dataclass(cls: type) -> None:
 
 
 @pytest.mark.parametrize(
-    "cls", [*ENUMS, fields.Rule, AlertState, State, Do, CameraState], ids=lambda cls: cls.__name__
+    "cls",
+    [
+        *ENUMS,
+        fields.Rule,
+        AlertState,
+        State,
+        Do,
+        CameraState,
+        OnFailure,
+        rollout_state.State,
+        rollout_state.NodeState,
+    ],
+    ids=lambda cls: cls.__name__,
 )
 def test_an_enum_has_the_same_values(cls: type[enum.Enum]) -> None:
     declared = CORE.types[name_of(cls)]
     assert isinstance(declared, EnumType)
     assert [one.wire for one in declared.choices] == [one.value for one in cls]
+
+
+@pytest.mark.parametrize("cls", [RolloutView, RolloutNodeView], ids=lambda cls: cls.__name__)
+def test_what_is_shown_of_a_rollout_is_declared(cls: type) -> None:
+    record = CORE.types[name_of(cls)]
+    assert isinstance(record, RecordType)
+    assert [one.name for one in record.fields] == [one.name for one in dataclasses.fields(cls)]
 
 
 def test_every_state_of_a_node_is_declared() -> None:
@@ -153,7 +177,8 @@ CALLS = {
     "startStream": OfCamera, "stopStream": OfCamera, "snapshot": SnapshotOf, "report": ReportOf,
     "syncDataToCloud": SyncCall, "listEvidence": ListEvidence, "uploadEvidence": UploadEvidence,
     "setDesired": SetDesired, "deregisterNode": Deregister, "admitNode": Admit, "addMaintenance": AddMaintenance,
-    "endMaintenance": EndMaintenance,
+    "endMaintenance": EndMaintenance, "startRollout": Plan, "pauseRollout": OfRollout, "resumeRollout": OfRollout,
+    "abortRollout": AbortOf, "rolloutStatus": StatusOf,
 }  # fmt: skip
 SOON = {"deployModel", "updateFirmware", "triggerAlert"}
 
@@ -178,7 +203,7 @@ def test_documents_of_a_report_and_placements() -> None:
     assert CORE.functions["status"].placement is CORE.functions["cancel"].placement is Placement.ANY
     assert {name for name, one in CORE.functions.items() if one.placement is Placement.CLOUD} == {
         "setDesired", "deployModel", "updateFirmware", "deregisterNode", "admitNode", "addMaintenance",
-        "endMaintenance",
+        "endMaintenance", "startRollout", "pauseRollout", "resumeRollout", "abortRollout", "rolloutStatus",
     }  # fmt: skip
     assert set(CORE.functions) == {*CALLS, *SOON, "status", "cancel"}
     assert all("nothing is bound to it yet" in CORE.functions[name].doc for name in SOON)
