@@ -48,7 +48,9 @@ def test_build_metadata_is_refused_with_the_reason() -> None:
         parse_version("1.0.0+7")
 
 
-words = st.one_of(st.integers(0, 10**6).map(str), st.from_regex(r"[0-9]*[A-Za-z-][0-9A-Za-z-]{0,4}", fullmatch=True))
+words = st.one_of(
+    st.integers(0, 10**6).map(str), st.from_regex(r"[0-9]{0,3}[A-Za-z-][0-9A-Za-z-]{0,4}", fullmatch=True)
+)
 numbers = st.integers(0, 999_999_999)
 versions = st.builds(Version, numbers, numbers, numbers, st.lists(words, max_size=3).map(tuple))
 
