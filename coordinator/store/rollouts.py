@@ -102,6 +102,7 @@ class Done:
     news: list[News] = field(default_factory=list)
     due: dict[str, str] = field(default_factory=dict)
     events: list[FleetEvent] = field(default_factory=list)
+    forgotten: bool = False  # there is no such roll-out any more, and nothing was done
 
 
 def begin(db: sqlite3.Connection, plan: Plan, nodes: Iterable[str], now_utc_ms: int) -> Kept:
@@ -143,6 +144,9 @@ def last_words(db: sqlite3.Connection, nodes: Iterable[str]) -> list[Reported]:
 def carry_out(db: sqlite3.Connection, kept: Kept, step: Step, now: MachineTime) -> Done:
     """All of a step."""
     done = Done()
+    if db.execute("SELECT 1 FROM rollouts WHERE number = ?", (kept.number,)).fetchone() is None:
+        done.forgotten = True
+        return done
     now_ms = documents.utc_ms(db, now)
     _save_nodes(db, kept.number, step.nodes.values())
     if (run := step.run) is not None:

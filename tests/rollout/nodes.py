@@ -19,8 +19,8 @@ BEAT_S = 1.0
 
 
 class LightNode:
-    """`manner`: applies, refuses, silent (takes nothing and goes on beating), names (takes it, beats with its hash and
-    never reports), or ill (applies, then has an error)."""
+    """`manner`: applies, refuses, silent (takes nothing and goes on beating), names (beats with the hash, and never
+    reports), or ill (applies, then has an error)."""
 
     def __init__(self, port: int, name: str, manner: str = "applies", **labels: str) -> None:
         self.name = name
