@@ -73,13 +73,13 @@ class _Live:
 
 
 class Rollouts:
-    """All of one coordinator. `publish`: a node's desired document has this hash now."""
+    """All of one coordinator. `publish`: a node's desired document is this one now."""
 
     def __init__(
         self,
         store: SqliteStore,
         fleet: Fleet,
-        publish: Callable[[str, str], None],
+        publish: Callable[[str, wire.Desired], None],
         steady_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
         self._store = store
@@ -139,8 +139,8 @@ class Rollouts:
                 if done.forgotten:
                     self._live.pop(live.kept.id, None)
                 live.outcomes = done.news
-                for node, digest in done.due.items():
-                    self._publish(node, digest)
+                for node, document in done.due.items():
+                    self._publish(node, document)
                 if step.events:
                     self.on_events()
             for one in asked:

@@ -83,7 +83,7 @@ def test_a_node_is_told_with_what_it_had_at_hand_and_gets_exactly_that_back(db: 
     assert [(type(one), one.node, one.changed) for one in told.news if isinstance(one, Told)] == [
         (Told, "a", True), (Told, "b", True),
     ]  # fmt: skip
-    assert told.due == {name: documents.desired(db, name).hash for name in "ab"}
+    assert told.due == {name: documents.desired(db, name) for name in "ab"}
     assert values(db, "a") == values(db, "b") == {"heartbeat_s": 7, "log.level": "DEBUG"}
     back = do(db, kept, Step(restore=["a", "b"]))
     assert back.news == [Restored("a"), Restored("b")]
@@ -196,7 +196,7 @@ class Desk:
         self.store = store
         self.fleet = Fleet([Node(name, NodeState.ONLINE, birth=Birth()) for name in names], LivenessRules(), 0)
         self.published: list[str] = []
-        self.driver = Rollouts(store, self.fleet, lambda node, digest: self.published.append(node))
+        self.driver = Rollouts(store, self.fleet, lambda node, document: self.published.append(node))
 
     async def answer(self, *names: str) -> None:
         """They report that they hold what they should."""
