@@ -207,7 +207,7 @@ def listed(found: Sequence[RolloutView], now_utc_ms: int) -> str:
             str(one.nodes.get("failed", 0) + one.nodes.get("silent", 0)),
             age(one.started_utc_ms, now_utc_ms),
             changes(one),
-            one.plan["select"] or "all",
+            one.plan["select"],
         )
         for one in found
     ]
@@ -222,7 +222,7 @@ def shown(found: RolloutView, now_utc_ms: int) -> str:
         ("state", f"{_words(found.state)}, for {age(found.since_utc_ms, now_utc_ms)}"),
         ("reason", found.reason),
         ("begun", f"{age(found.started_utc_ms, now_utc_ms)} ago by {plan['source'] or 'somebody'}"),
-        ("nodes of", (plan["select"] or "all") + (", and who joins" if plan["continuous"] else "")),
+        ("nodes of", plan["select"] + (", and who joins" if plan["continuous"] else "")),
         ("changes", changes(found)),
         ("wave", f"{found.wave} of {found.waves}: {', '.join(plan['waves'])}; bake {plan['bake_s']:g} s"),
         ("budget", f"{plan['budget']:.1%} of at least {plan['sample_min']}, then {plan['on_failure']}"),

@@ -22,7 +22,7 @@ from runtime.calls.served import Served, plain
 from runtime.errors import EdgewrightError
 from runtime.mqtt import Message
 from schemas.codec import document_hash, encode_command
-from schemas.documents import encode
+from schemas.documents import Desired, encode
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.messages import Birth, Command, Count, Heartbeat
 from schemas.shape import Limit, fields_of
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 AGAIN = Backoff(first_s=5.0, max_s=600.0)
 RETRY_S = 1.0
+FRESH_MAX = 10_000
 ROOM_EVERY_S = 0.05
 REPORT = "report"  # the function of a node that publishes its documents again
 
@@ -70,6 +71,7 @@ class Documents:
         self._named: dict[str, str] = {}  # the report that a node's newest heartbeat names
         self._told: dict[str, _Told] = {}
         self._due: dict[str, None] = {}  # nodes whose desired document is to be published, oldest first
+        self._fresh: dict[str, Desired] = {}  # of those that are due, as they were just written
         self._wake = asyncio.Event()
         self.publish: Callable[[Message], None] = lambda message: None
         self.is_connected: Callable[[], bool] = lambda: False
@@ -92,7 +94,8 @@ class Documents:
         node = next(iter(self._due))
         del self._due[node]  # before reading: a change from now on makes it due again
         try:
-            document = await self._store.desired(node)
+            # Behind a roll-out that keeps the store busy, reading each one again would take longer than telling.
+            document = self._fresh.pop(node, None) or await self._store.desired(node)
         except EdgewrightError as error:
             log.error("the desired document of %s cannot be read: %s", node, error)
             self._due[node] = None
@@ -165,12 +168,17 @@ class Documents:
         command = Command(REPORT, {"documents": names}, expires_s=30.0)
         self.publish(Message(self._space.text(Topic(Kind.CMD, node, REPORT)), encode_command(command)))
 
-    def changed(self, node: str, digest: str) -> None:
-        """A node's desired document has another revision, with this hash: it is published."""
+    def changed(self, node: str, document: Desired) -> None:
+        """A node's desired document has another revision, and is durable: it is published."""
         self._told[node] = _Told(self._now_s(), 1)  # its next heartbeat may not know of it yet
-        self._make_due(node, digest)
+        kept = self._fresh.get(node)
+        if kept is None or kept.version < document.version:
+            self._make_due(node, document.hash)
+            if len(self._fresh) < FRESH_MAX:
+                self._fresh[node] = document
 
     def _make_due(self, node: str, digest: str) -> None:
+        self._fresh.pop(node, None)
         self._desired[node] = digest
         self._due[node] = None
         self._wake.set()
@@ -195,7 +203,7 @@ class Documents:
         except RemoteWireError as error:
             raise CallRejectedError("damaged", f"what is stored of {asked.node} cannot be read: {error}") from error
         if changed.fields:
-            self.changed(asked.node, changed.desired.hash)
+            self.changed(asked.node, changed.desired)
         return {
             "changed": changed.fields,
             "desired": fields_of(changed.desired),

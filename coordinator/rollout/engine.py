@@ -12,13 +12,13 @@ Rules kept here:
 """
 
 import hashlib
-import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from coordinator.rollout import follow
+from coordinator.rollout.ledger import Ledger
 from coordinator.rollout.plan import OnFailure, Plan
 from coordinator.rollout.rate import Rate
 from coordinator.rollout.state import (
@@ -26,7 +26,6 @@ from coordinator.rollout.state import (
     OVER,
     SETTLED,
     TOLD_ONCE,
-    UNDER_WAY,
     Back,
     Joined,
     News,
@@ -41,6 +40,7 @@ from coordinator.rollout.state import (
     Told,
 )
 
+_WAITING = frozenset({NodeState.WAITING})
 AT_ONCE_MAX = 200  # nodes told or put back by one step
 
 
@@ -57,8 +57,8 @@ class Engine:
         self.key = key
         self.plan = plan
         self.run = run
-        self.nodes = {one.name: one for one in nodes}
-        self.counts = Counter(one.state for one in self.nodes.values())
+        self._ledger = Ledger(plan, nodes)
+        self.nodes, self.counts = self._ledger.nodes, self._ledger.counts
         self._waves = plan.steps
         self._look = look
         self._rate = Rate(plan.rate_per_s)
@@ -66,11 +66,10 @@ class Engine:
         self._queue: deque[str] = deque()
         self._restore: deque[str] = deque()
         self._asked: set[str] = set()  # to be told or put back; the outcome is the news of the next step
-        self._deadlines: list[tuple[int, str]] = []
         self._step = Step()
         self._now_ms = 0
-        for name in sorted(self.nodes, key=self._place):
-            self._enter(self.nodes[name])
+        for name in sorted((one.name for one in self._ledger.of(_WAITING)), key=self._place):
+            self._wait(name)
         if run.state is State.ROLLING_BACK:
             self._gather_restores()
 
@@ -82,12 +81,12 @@ class Engine:
     def told(self) -> int:
         """How many were told, or are just being told."""
         asked = len(self._asked) if self.run.state is not State.ROLLING_BACK else 0
-        return sum(self.counts[state] for state in TOLD_ONCE) + asked
+        return self._ledger.count(TOLD_ONCE) + asked
 
     @property
     def under_way(self) -> int:
         """How many were told and have not settled."""
-        return self.told - sum(self.counts[state] for state in SETTLED)
+        return self.told - self._ledger.count(SETTLED)
 
     @property
     def is_spent(self) -> bool:
@@ -96,11 +95,10 @@ class Engine:
         return settled >= self.plan.sample_min and bad > self.plan.budget * settled
 
     def wants(self, name: str) -> bool:
-        """True where a report or heartbeat of this node may change something."""
+        """True where a report or heartbeat of this node may change something; it may answer before we know that it
+        was told."""
         node = self.nodes.get(name)
-        if node is None or self.is_over or not node.revision:
-            return False
-        return node.state in TOLD_ONCE and (node.state is not NodeState.VERIFIED or self.plan.healthy)
+        return node is not None and (name in self._asked or self._follows(node))
 
     def misses(self, name: str) -> bool:
         """True where the node's turn has come, or may come, and it is away."""
@@ -126,7 +124,7 @@ class Engine:
         self._now_ms = now_ms
         if self.run.state is not State.PAUSED:
             raise OrderRefusedError(f"it is {self.run.state}, not paused")
-        bad, settled = (sum(self.counts[state] for state in states) for states in (BAD, SETTLED))
+        bad, settled = self._ledger.count(BAD), self._ledger.count(SETTLED)
         self._move(State.RUNNING, "", forgiven=bad, forgiven_of=settled)
 
     def abort(self, now_ms: int, reason: str, *, roll_back: bool) -> None:
@@ -151,11 +149,13 @@ class Engine:
         for one in news:
             self._take(one)
         if not self.is_over and hearing_since_ms is not None:
-            self._expire(hearing_since_ms)
+            self._ledger.expire(now_ms, hearing_since_ms)
             self._advance()
         elif self.run.state is State.ROLLING_BACK:
             self._put_back()
         step, self._step = self._step, Step()
+        step.nodes = dict(self._ledger.changed)
+        self._ledger.changed.clear()
         step.wake_utc_ms = self._wake_ms(hearing_since_ms)
         return step
 
@@ -220,8 +220,8 @@ class Engine:
 
     def _sample(self) -> tuple[int, int]:
         """Failures, of so many that have settled, since somebody last said that it may go on."""
-        bad = sum(self.counts[state] for state in BAD) - self.run.forgiven
-        settled = sum(self.counts[state] for state in SETTLED) - self.run.forgiven_of
+        bad = self._ledger.count(BAD) - self.run.forgiven
+        settled = self._ledger.count(SETTLED) - self.run.forgiven_of
         return max(0, bad), max(0, settled)
 
     # ---- telling and putting back ---------------------------------------------------------------
@@ -254,7 +254,7 @@ class Engine:
             self._announce("RolledBack", reason=self.run.reason)
 
     def _gather_restores(self) -> None:
-        changed = [name for name, one in self.nodes.items() if one.changed and one.state in TOLD_ONCE]
+        changed = [one.name for one in self._ledger.of(TOLD_ONCE) if one.changed]
         self._restore = deque(sorted(changed, key=self._place))
 
     # ---- ends -----------------------------------------------------------------------------------
@@ -296,86 +296,50 @@ class Engine:
     def _take(self, news: News) -> None:
         if isinstance(news, Joined):
             if news.node not in self.nodes and self.plan.continuous and not self.is_over:
-                self.nodes[news.node] = NodeRun(news.node)
-                self.counts[NodeState.WAITING] += 1
-                self._set(news.node, NodeState.WAITING)
-                self._enter(self.nodes[news.node])
+                self._ledger.add(news.node)
+                self._wait(news.node)
             return
         node = self.nodes.get(news.node)
         if node is None:
             return
         match news:
-            case Told():
-                self._asked.discard(node.name)
-                self.nodes[node.name] = follow.told(node, news, self.run.wave)
-                self._set(node.name, NodeState.TOLD if news.revision else NodeState.VERIFIED)
-                if news.changed and self.run.state is State.ROLLING_BACK:
-                    self._restore.append(node.name)
-            case NotTold():
-                self._asked.discard(node.name)
-                state = NodeState.EXCLUDED if news.excluded else NodeState.FAILED
-                self._set(node.name, state, news.reason)
-            case Restored():
-                self._asked.discard(node.name)
-                self._set(node.name, NodeState.KEPT if news.kept else NodeState.ROLLED_BACK, news.kept)
             case Back():
                 if node.name in self._away:
                     self._away.discard(node.name)
                     self._queue.append(node.name)
+            case Told() | NotTold() | Restored():
+                self._asked.discard(node.name)
+                self._ledger.put(follow.outcome(node, news, self.run.wave), self._now_ms)
+                if isinstance(news, Told) and news.changed and self.run.state is State.ROLLING_BACK:
+                    self._restore.append(node.name)
             case _:
-                if self.wants(node.name):
-                    verdict = follow.verdict(self.plan, node, news)
-                    if verdict is not None:
-                        self._set(node.name, *verdict)
+                verdict = follow.verdict(self.plan, node, news) if self._follows(node) else None
+                if verdict is not None:
+                    self._set(node.name, *verdict)
+
+    def _follows(self, node: NodeRun) -> bool:
+        """True where the node's word may change something."""
+        if self.is_over or node.state not in TOLD_ONCE or not node.revision:
+            return False
+        return node.state is not NodeState.VERIFIED or self.plan.healthy
 
     def _set(self, name: str, state: NodeState, reason: str = "") -> None:
-        before = self.nodes[name]
-        if before.state is state and before.reason == reason and before.state is not NodeState.WAITING:
-            return
-        at_ms = self._now_ms if before.state is not state else before.at_utc_ms
-        self.counts[before.state] -= 1
-        self.counts[state] += 1
-        node = replace(before, state=state, reason=reason, at_utc_ms=at_ms)
-        self.nodes[name] = self._step.nodes[name] = node
-        if node.state in UNDER_WAY and before.state is not state:
-            heapq.heappush(self._deadlines, (self._deadline_ms(node, 0), name))
+        self._ledger.put(replace(self.nodes[name], state=state, reason=reason), self._now_ms)
 
-    def _enter(self, node: NodeRun) -> None:
-        """Into the queue of what it waits for."""
-        if node.state is NodeState.WAITING:
-            if self._look(node.name) is Presence.AWAY:
-                self._away.add(node.name)
-            else:
-                self._queue.append(node.name)
-        elif node.state in UNDER_WAY:
-            heapq.heappush(self._deadlines, (self._deadline_ms(node, 0), node.name))
+    def _wait(self, name: str) -> None:
+        if self._look(name) is Presence.AWAY:
+            self._away.add(name)
+        else:
+            self._queue.append(name)
 
     def _place(self, name: str) -> bytes:
         return hashlib.sha256(f"{self.key}/{name}".encode()).digest()
-
-    # ---- time -----------------------------------------------------------------------------------
-
-    def _deadline_ms(self, node: NodeRun, hearing_since_ms: int) -> int:
-        limit_s = self.plan.accept_s if node.state is NodeState.TOLD else self.plan.verify_s
-        return max(node.at_utc_ms, hearing_since_ms) + round(limit_s * 1000)
-
-    def _expire(self, hearing_since_ms: int) -> None:
-        while self._deadlines and self._deadlines[0][0] <= self._now_ms:
-            _, name = heapq.heappop(self._deadlines)
-            node = self.nodes[name]
-            if node.state not in UNDER_WAY:
-                continue
-            deadline_ms = self._deadline_ms(node, hearing_since_ms)
-            if deadline_ms > self._now_ms:
-                heapq.heappush(self._deadlines, (deadline_ms, name))
-            else:
-                self._set(name, *follow.overdue(self.plan, node))
 
     def _wake_ms(self, hearing_since_ms: int | None) -> int | None:
         state = self.run.state
         if self.is_over or hearing_since_ms is None:
             return self._now_ms if state is State.ROLLING_BACK and self._restore else None
-        found = [self._deadlines[0][0]] if self._deadlines else []
+        found = [] if self._ledger.next_ms is None else [self._ledger.next_ms]
         if state is State.BAKING:
             found.append(self._bake_ends_ms)
         if state is State.ROLLING_BACK and self._restore:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from coordinator.rollout.plan import REASON_CHARS_MAX, Plan, missing, refusal
-from coordinator.rollout.state import Beat, News, NodeRun, NodeState, Reported, Told
+from coordinator.rollout.state import Beat, News, NodeRun, NodeState, NotTold, Reported, Restored, Told
 from schemas.messages import Heartbeat
 
 Verdict = tuple[NodeState, str]
@@ -23,9 +23,17 @@ def verdict(plan: Plan, node: NodeRun, news: News) -> Verdict | None:
     return None
 
 
-def told(node: NodeRun, news: Told, wave: int) -> NodeRun:
-    """With the document that it has to answer for."""
-    return replace(node, epoch=news.epoch, revision=news.revision, hash=news.hash, changed=news.changed, wave=wave)
+def outcome(node: NodeRun, news: Told | NotTold | Restored, wave: int) -> NodeRun:
+    """The node after what was asked for it is done, or could not be."""
+    match news:
+        case Told():
+            state = NodeState.TOLD if news.revision else NodeState.VERIFIED  # of no document nothing is wanted
+            document = replace(node, epoch=news.epoch, revision=news.revision, hash=news.hash)
+            return replace(document, state=state, reason="", wave=wave, changed=news.changed)
+        case NotTold():
+            return replace(node, state=NodeState.EXCLUDED if news.excluded else NodeState.FAILED, reason=news.reason)
+        case Restored():
+            return replace(node, state=NodeState.KEPT if news.kept else NodeState.ROLLED_BACK, reason=news.kept)
 
 
 def overdue(plan: Plan, node: NodeRun) -> Verdict:

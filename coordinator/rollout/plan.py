@@ -104,6 +104,8 @@ def plan_mistakes(plan: Plan) -> list[str]:
         found.append("name at least one field to set or unset")
     if len(asked) > FIELDS_MAX:
         found.append(f"{len(asked)} fields; at most {FIELDS_MAX} are allowed")
+    if not plan.select.strip():
+        found.append("select: it is empty; write all where every node is meant")
     try:
         parse(plan.select)
     except SelectorError as error:

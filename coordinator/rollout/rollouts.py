@@ -12,14 +12,27 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from coordinator.fleet.facts import facts_of
-from coordinator.fleet.registry import Fleet, NodeState
+from coordinator.fleet.registry import Fleet
+from coordinator.fleet.registry import NodeState as Alive
+from coordinator.fleet.selector import Selector
 from coordinator.fleet.selector_text import parse
 from coordinator.ingest.decode import News as Heard
 from coordinator.rollout import follow
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
 from coordinator.rollout.engine import Engine, OrderRefusedError
 from coordinator.rollout.plan import REASON_CHARS_MAX, Plan, plan_mistakes
-from coordinator.rollout.state import UNDER_CONTROL, UNDER_WAY, Back, Beat, Joined, News, Presence, Reported, Step
+from coordinator.rollout.state import (
+    UNDER_CONTROL,
+    UNDER_WAY,
+    Back,
+    Beat,
+    Joined,
+    News,
+    NodeState,
+    Presence,
+    Reported,
+    Step,
+)
 from coordinator.store import documents, rollouts
 from coordinator.store.rollouts import Done, IdTakenError, Kept
 from coordinator.store.sqlite import SqliteStore
@@ -39,6 +52,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 UNDER_CONTROL_MAX = 20  # at a time
 LOOKED_AT_ONCE = 500  # nodes, before others may have the loop
+UNANSWERED = UNDER_WAY | {NodeState.SILENT}
 RETRY = Backoff(first_s=0.2, max_s=5.0)
 
 
@@ -48,6 +62,7 @@ class _Live:
 
     kept: Kept
     engine: Engine
+    selector: Selector
     news: dict[tuple[type, str], News] = field(default_factory=dict)  # of a node the newest of each kind
     outcomes: list[News] = field(default_factory=list)  # of the step before
     wake_ms: int | None = 0
@@ -58,13 +73,13 @@ class _Live:
 
 
 class Rollouts:
-    """All of one coordinator. `publish`: a node's desired document has this hash now."""
+    """All of one coordinator. `publish`: a node's desired document is this one now."""
 
     def __init__(
         self,
         store: SqliteStore,
         fleet: Fleet,
-        publish: Callable[[str, str], None],
+        publish: Callable[[str, wire.Desired], None],
         steady_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
         self._store = store
@@ -96,25 +111,19 @@ class Rollouts:
         self._ahead_ms = now_ms - self._steady_ms()
         self._live = {}
         for kept in await self._until_done(rollouts.load):
-            live = self._enter(kept)
-            if live is not None:
-                under_way = [name for name, node in live.engine.nodes.items() if node.state in UNDER_WAY]
-                live.outcomes += await self._last_words(under_way)
+            live = self._made(kept)
+            if not live.engine.is_idle:
+                self._live[kept.id] = live
+                silent = [name for name, node in live.engine.nodes.items() if node.state in UNANSWERED]
+                live.outcomes += await self._last_words(silent)
         self._wake.set()
 
     async def _last_words(self, nodes: list[str]) -> list[Reported]:
         return await self._until_done(lambda db: rollouts.last_words(db, nodes)) if nodes else []
 
-    def _enter(self, kept: Kept) -> _Live | None:
-        """None for one in which nothing can happen any more."""
-        engine = self._engine(kept)
-        if engine.is_idle:
-            return None
-        live = self._live[kept.id] = _Live(kept, engine)
-        return live
-
-    def _engine(self, kept: Kept) -> Engine:
-        return Engine(kept.id, kept.plan, kept.run, kept.nodes, self._look)
+    def _made(self, kept: Kept) -> _Live:
+        engine = Engine(kept.id, kept.plan, kept.run, kept.nodes, self._look)
+        return _Live(kept, engine, parse(kept.plan.select))
 
     async def _advance(self, live: _Live) -> None:
         """Steps it until it has nothing more to do just now."""
@@ -127,9 +136,11 @@ class Rollouts:
             live.wake_ms = step.wake_utc_ms
             if not step.is_empty:
                 done = await self._carry_out(live.kept, step)
+                if done.forgotten:
+                    self._live.pop(live.kept.id, None)
                 live.outcomes = done.news
-                for node, digest in done.due.items():
-                    self._publish(node, digest)
+                for node, document in done.due.items():
+                    self._publish(node, document)
                 if step.events:
                     self.on_events()
             for one in asked:
@@ -204,14 +215,14 @@ class Rollouts:
                 live.tell(Beat(name, beat.desired_hash, follow.illness(beat)))
             case Birth() if live.kept.plan.continuous and name not in engine.nodes:
                 node = self._fleet.nodes.get(name)
-                if node is not None and parse(live.kept.plan.select).matches(facts_of(node)):
+                if node is not None and live.selector.matches(facts_of(node)):
                     live.tell(Joined(name))
 
     def _look(self, name: str) -> Presence:
         node = self._fleet.nodes.get(name)
         if node is None:
             return Presence.GONE
-        return Presence.HERE if node.state is NodeState.ONLINE else Presence.AWAY
+        return Presence.HERE if node.state is Alive.ONLINE else Presence.AWAY
 
     def _now_ms(self) -> int:
         return self._steady_ms() + self._ahead_ms
@@ -243,7 +254,7 @@ class Rollouts:
                 kept = await self._store.run(lambda db: rollouts.begin(db, asked, names, self._now_ms()))
             except IdTakenError as error:
                 raise CallRejectedError("taken", str(error)) from error
-            self._enter(kept)
+            self._live[kept.id] = await asyncio.to_thread(self._made, kept)  # of a large fleet it takes its time
         self._wake.set()
         here = sum(self._look(name) is Presence.HERE for name in names)
         return {"id": kept.id, "nodes": len(names), "here": here}
@@ -291,9 +302,7 @@ class Rollouts:
         live = self._live.get(key)
         if live is None:
             for kept in await self._store.run(lambda db: rollouts.load(db, key)) if key else []:
-                live = self._live.get(key) or _Live(
-                    kept, Engine(kept.id, kept.plan, kept.run, kept.nodes, self._look)
-                )
+                live = self._live.get(key) or self._made(kept)
         if live is None:
             raise CallRejectedError("unknown_rollout", f"there is no roll-out {key[:70]!r}; edgectl rollout ls")
         try:

@@ -97,11 +97,12 @@ class Kept:
 
 @dataclass(slots=True)
 class Done:
-    """What came of a step. `due`: the hashes of desired documents that are to be published, by node."""
+    """What came of a step. `due`: the desired documents that are to be published, by node."""
 
     news: list[News] = field(default_factory=list)
-    due: dict[str, str] = field(default_factory=dict)
+    due: dict[str, Desired] = field(default_factory=dict)
     events: list[FleetEvent] = field(default_factory=list)
+    forgotten: bool = False  # there is no such roll-out any more, and nothing was done
 
 
 def begin(db: sqlite3.Connection, plan: Plan, nodes: Iterable[str], now_utc_ms: int) -> Kept:
@@ -143,6 +144,9 @@ def last_words(db: sqlite3.Connection, nodes: Iterable[str]) -> list[Reported]:
 def carry_out(db: sqlite3.Connection, kept: Kept, step: Step, now: MachineTime) -> Done:
     """All of a step."""
     done = Done()
+    if db.execute("SELECT 1 FROM rollouts WHERE number = ?", (kept.number,)).fetchone() is None:
+        done.forgotten = True
+        return done
     now_ms = documents.utc_ms(db, now)
     _save_nodes(db, kept.number, step.nodes.values())
     if (run := step.run) is not None:
@@ -185,7 +189,7 @@ def _tell(db: sqlite3.Connection, kept: Kept, node: str, now: MachineTime, now_m
     )  # fmt: skip
     done.news.append(Told(node, after.epoch, after.revision, after.hash, bool(former)))
     if former:
-        done.due[node] = after.hash
+        done.due[node] = after
     elif after.revision:
         done.news.append(_said(db, node))  # no other report will come of what it has
 
@@ -205,7 +209,7 @@ def _restore(db: sqlite3.Connection, kept: Kept, node: str, now: MachineTime, no
             change = Change(back, unset, current.revision, f"roll-out {kept.id}, rolled back")
             changed = documents.change(db, node, change, now)
             if changed.fields:
-                done.due[node] = changed.desired.hash
+                done.due[node] = changed.desired
     except (ChangeRefusedError, LocalWireError, RemoteWireError) as error:
         why = f"cannot be put back: {error}"
     why = why[:REASON_CHARS_MAX]

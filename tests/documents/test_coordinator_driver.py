@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from coordinator.counters import Counters
+from coordinator.documents.changes import Change
 from coordinator.documents.documents import Documents
 from coordinator.ingest.decode import News
 from coordinator.store.sqlite import SqliteStore
@@ -104,6 +105,21 @@ def test_nothing_is_asked_of_a_node_that_matches_or_names_nothing(tmp_path: Path
         desk.now_s += 60
         desk.hear(Heartbeat(birth_hash="0" * 16, reported_hash=report.hash))
         assert desk.asked() == [["birth"]]
+
+    play(tmp_path, scene)
+
+
+def test_a_document_that_was_just_written_is_published_as_it_is_and_only_the_newest(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.room = False
+        first = (await desk.store.change_desired("gw-1", Change({"heartbeat_s": 5}))).desired
+        second = (await desk.store.change_desired("gw-1", Change({"heartbeat_s": 6}))).desired
+        desk.driver.changed("gw-1", second)
+        desk.driver.changed("gw-1", first)  # its writer was told later
+        desk.room = True
+        await until(lambda: desk.versions() == [(1, 2)])
+        desk.driver.connected()
+        await until(lambda: desk.versions() == [(1, 2), (1, 2)])
 
     play(tmp_path, scene)
 

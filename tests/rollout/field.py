@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from coordinator.rollout.engine import Engine
 from coordinator.rollout.plan import Plan
@@ -52,7 +53,7 @@ class Field:
         self.run = Run()
         self.kept = {name: NodeRun(name) for name in self.nodes}
         self.events: list[str] = []
-        self.counts: dict[str, int] = {}  # as the newest event tells them
+        self.said: list[tuple[str, dict[str, Any]]] = []  # the same with their data
         self.news: list[News] = []
         self.wake_ms: int | None = now_ms
         self.start()
@@ -85,7 +86,7 @@ class Field:
         self.kept |= step.nodes
         for kind, data in step.events:
             self.events.append(kind)
-            self.counts = data["counts"]
+            self.said.append((kind, data))
         for name in step.tell:
             self.news.append(self._tell(name))
         for name in step.restore:

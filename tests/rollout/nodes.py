@@ -19,8 +19,8 @@ BEAT_S = 1.0
 
 
 class LightNode:
-    """`manner`: applies, refuses, silent (takes nothing and goes on beating), names (takes it, beats with its hash and
-    never reports), or ill (applies, then has an error)."""
+    """`manner`: applies, refuses, silent (takes nothing and goes on beating), names (beats with the hash, and never
+    reports), ill (applies, then has an error), or flaps (applies, and comes and goes)."""
 
     def __init__(self, port: int, name: str, manner: str = "applies", **labels: str) -> None:
         self.name = name
@@ -66,6 +66,11 @@ class LightNode:
             self._client = None
 
     def beat(self) -> None:
+        if self.manner == "flaps" and self.desired.revision:
+            if self._client is None:
+                self.connect()
+            else:
+                self.close()
         if self._client is None:
             return
         with self._lock:
@@ -101,7 +106,8 @@ class LightNode:
                 )
             )  # fmt: skip
         self._say("reported", encode(self._report), retain=True)
-        self.beat()
+        if self.manner != "flaps":
+            self.beat()
 
     def _birth(self) -> Birth:
         return Birth(1, self._session, labels=self.labels)

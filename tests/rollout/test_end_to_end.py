@@ -132,7 +132,7 @@ def test_a_spent_budget_rolls_everybody_back_but_not_over_another_hand(system: S
 
 
 def test_killed_in_the_middle_of_a_wave_it_goes_on_and_tells_each_node_once(system: System) -> None:
-    with light_nodes(system.broker.port, 20) as nodes:
+    with light_nodes(system.broker.port, 20, {4: "flaps", 9: "flaps"}) as nodes:
         system.online(20)
         key = system.start("--select", "all", "--set", SET, "--waves", "2,100%", "--rate", "8", "--bake", "100ms")
         for times in (2, 3):

@@ -1,5 +1,6 @@
 """One roll-out's life, with plain numbers for time."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from coordinator.rollout.engine import OrderRefusedError
 from coordinator.rollout.plan import OnFailure, Plan
 from coordinator.rollout.state import NodeState, Presence, State
+from platforms.catalogue import open_catalogue
 from tests.rollout.field import SOUND, WANTED, Field
 
 VERIFIED, FAILED, SILENT, WAITING, TOLD = (
@@ -271,7 +273,7 @@ def test_rolling_back_puts_back_what_was_and_leaves_what_another_hand_wrote() ->
     }  # fmt: skip
     assert (world.of(NodeState.KEPT), world.kept[names[1]].reason) == ([names[1]], "another hand")
     assert world.events == ["RolloutStarted", "RolloutAborted", "RolledBack"]
-    assert world.counts == {"waiting": 3, "rolled_back": 2, "kept": 1}
+    assert world.said[-1][1]["counts"] == {"waiting": 3, "rolled_back": 2, "kept": 1}
 
 
 def test_nodes_that_are_just_being_told_when_it_is_rolled_back_are_put_back_too() -> None:
@@ -345,3 +347,19 @@ def test_a_step_costs_what_has_changed_not_what_there_is(monkeypatch: pytest.Mon
         world.pass_s(0.001)
         world.step()
     assert len(looked) <= 200  # one for each that was told, at most AT_ONCE_MAX a step
+
+
+def test_every_event_is_as_core_declares_it() -> None:
+    catalogue = open_catalogue()
+    said: dict[str, dict[str, Any]] = {}
+    for on_failure in OnFailure:
+        for manner in ("holds", "refuses"):
+            world = field(4, "1", "100%", on_failure=on_failure, sample_min=1)
+            for _ in range(3):
+                world.settle()
+                world.say(*world.of(TOLD), refused="" if manner == "holds" else "no")
+                world.settle()
+            said |= dict(world.said)
+    assert len(said) == 6
+    for kind, data in said.items():
+        assert catalogue.check_json(kind, json.dumps(data)), kind

@@ -38,6 +38,7 @@ def test_a_wave_reads_as_it_was_written() -> None:
     ("plan", "said"),
     [
         (Plan("site = ", DEBUG), "select: expected a value"),
+        (Plan(" ", DEBUG), "write all where every node is meant"),
         (Plan("all", {"warp": 9}), "there is no field 'warp'"),
         (Plan("all", {"log.level": "LOUD"}), "log.level = 'LOUD': must be one of"),
         (Plan("all", {"pipelines.door.model": "m"}), "belongs to the node"),
@@ -62,7 +63,7 @@ def test_every_mistake_is_told_in_one_go() -> None:
 
 def test_a_sound_plan_has_no_mistakes() -> None:
     assert plan_mistakes(Plan("site = a, line in (3, 4)", DEBUG, ("heartbeat_s",), ("1", "5%", "20", "100%"))) == []
-    assert plan_mistakes(Plan("", {}, ("log.level",))) == []
+    assert plan_mistakes(Plan("all", {}, ("log.level",))) == []
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_node_is_told_with_what_it_had_at_hand_and_gets_exactly_that_back(db: 
     assert [(type(one), one.node, one.changed) for one in told.news if isinstance(one, Told)] == [
         (Told, "a", True), (Told, "b", True),
     ]  # fmt: skip
-    assert told.due == {name: documents.desired(db, name).hash for name in "ab"}
+    assert told.due == {name: documents.desired(db, name) for name in "ab"}
     assert values(db, "a") == values(db, "b") == {"heartbeat_s": 7, "log.level": "DEBUG"}
     back = do(db, kept, Step(restore=["a", "b"]))
     assert back.news == [Restored("a"), Restored("b")]
@@ -164,6 +164,14 @@ def test_ids_are_given_once_and_history_is_bounded(db: sqlite3.Connection, monke
     assert begin(db, "a").id == "r-9"
 
 
+def test_one_that_is_forgotten_does_nothing_any_more(db: sqlite3.Connection) -> None:
+    kept = begin(db, "a")
+    with transaction(db):
+        db.execute("DELETE FROM rollouts")
+    done = do(db, kept, Step(tell=["a"], run=Run(Whole.RUNNING)))
+    assert (done.forgotten, done.news, values(db, "a")) == (True, [], {})
+
+
 def test_what_is_loaded_is_what_was_kept(db: sqlite3.Connection) -> None:
     kept = begin(db, "a", "b", waves=("1", "100%"), bake_s=5.0)
     do(db, kept, Step(tell=["a"], run=Run(Whole.RUNNING, 1, 7, "so", 2, 3)))
@@ -188,7 +196,7 @@ class Desk:
         self.store = store
         self.fleet = Fleet([Node(name, NodeState.ONLINE, birth=Birth()) for name in names], LivenessRules(), 0)
         self.published: list[str] = []
-        self.driver = Rollouts(store, self.fleet, lambda node, digest: self.published.append(node))
+        self.driver = Rollouts(store, self.fleet, lambda node, document: self.published.append(node))
 
     async def answer(self, *names: str) -> None:
         """They report that they hold what they should."""
@@ -284,6 +292,40 @@ def test_a_disk_that_refuses_is_waited_out(tmp_path: Path, monkeypatch: pytest.M
         assert {(await desk.store.desired(node)).revision for node in ("a", "b")} == {1}
 
     play(tmp_path, scene, "a", "b")
+
+
+def test_a_node_that_answers_before_the_driver_knows_that_it_was_told_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(desk: Desk) -> None:
+        sound = desk.store.run_telling
+
+        async def slow(job: Any) -> Any:
+            done = await sound(job)
+            await desk.answer(*done.due)
+            return done
+
+        monkeypatch.setattr(desk.store, "run_telling", slow)
+        key = (await desk.driver.start(Plan("all", {"heartbeat_s": 5}, accept_s=1000)))["id"]
+        await until(lambda: is_(desk, key, "completed"))
+        assert await desk.nodes(key) == {"verified": 2}
+
+    play(tmp_path, scene, "a", "b")
+
+
+def test_a_report_that_came_just_before_a_kill_counts(tmp_path: Path) -> None:
+    async def before(desk: Desk) -> None:
+        await desk.driver.start(Plan("all", {"heartbeat_s": 5}, accept_s=1000, id="x"))
+        await until(lambda: told(desk, 2))
+        desk.driver.heard = lambda news, committed: None  # type: ignore[method-assign]
+        await desk.answer("a", "b")
+        assert await desk.nodes("x") == {"told": 2}
+
+    async def after(desk: Desk) -> None:
+        await until(lambda: is_(desk, "x", "completed"))
+
+    play(tmp_path, before, "a", "b")
+    play(tmp_path, after, "a", "b")
 
 
 def test_a_node_that_does_not_concern_a_rollout_costs_no_step(tmp_path: Path) -> None:
