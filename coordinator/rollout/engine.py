@@ -41,6 +41,7 @@ from coordinator.rollout.state import (
 )
 
 _WAITING = frozenset({NodeState.WAITING})
+_MAY_COME = frozenset({NodeState.WAITING, NodeState.SILENT})
 AT_ONCE_MAX = 200  # nodes told or put back by one step
 
 
@@ -108,7 +109,7 @@ class Engine:
     def is_idle(self) -> bool:
         """Nothing can happen any more but by an order."""
         done = self.run.state is State.COMPLETED and not self.plan.continuous
-        return self.is_over or (done and not self.counts[NodeState.WAITING] and not self.under_way)
+        return self.is_over or (done and not self.under_way and not self._ledger.count(_MAY_COME))
 
     # ---- orders ---------------------------------------------------------------------------------
 
@@ -179,14 +180,11 @@ class Engine:
             self._move(State.BAKING, "")
 
     def _fails_as_a_wave(self) -> bool:
-        """Judges what has settled, also where it is no sample: all of it went wrong, or nothing more is to come."""
+        """Judges what has settled, where it is no sample too: all of it went wrong, or no more is to come."""
         bad, settled = self._sample()
-        if bad and bad == settled:
-            self._fail("no node of the sample is verified")
-        elif self._is_last and bad > self.plan.budget * settled:
-            self._fail("the failure budget is spent")
-        else:
+        if bad <= self.plan.budget * settled or not (self._is_last or bad == settled):
             return False
+        self._fail("no node of the sample is verified" if bad == settled else "the failure budget is spent")
         return True
 
     def _bake(self) -> None:

@@ -31,6 +31,7 @@ from coordinator.rollout.state import (
     NodeState,
     Presence,
     Reported,
+    State,
     Step,
 )
 from coordinator.store import documents, rollouts
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 UNDER_CONTROL_MAX = 20  # at a time
+COMPLETED_MAX = 5  # that go on, each with all its nodes in memory
 LOOKED_AT_ONCE = 500  # nodes, before others may have the loop
 UNANSWERED = UNDER_WAY | {NodeState.SILENT}
 RETRY = Backoff(first_s=0.2, max_s=5.0)
@@ -116,6 +118,7 @@ class Rollouts:
                 self._live[kept.id] = live
                 silent = [name for name, node in live.engine.nodes.items() if node.state in UNANSWERED]
                 live.outcomes += await self._last_words(silent)
+        self._let_go()
         self._wake.set()
 
     async def _last_words(self, nodes: list[str]) -> list[Reported]:
@@ -150,6 +153,13 @@ class Rollouts:
                 break
         if live.engine.is_idle and not live.news and not live.asked:
             self._live.pop(live.kept.id, None)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Completed ones go on waiting for who is away, or joins, but not all of them for ever."""
+        done = [live for live in self._live.values() if live.engine.run.state is State.COMPLETED and not live.asked]
+        for live in sorted(done, key=lambda live: live.kept.number)[:-COMPLETED_MAX]:
+            del self._live[live.kept.id]
 
     async def _carry_out(self, kept: Kept, step: Step) -> Done:
         for kind, data in step.events:

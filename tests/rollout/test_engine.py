@@ -106,6 +106,15 @@ def test_a_small_sample_is_none_until_the_wave_has_failed_as_a_whole() -> None:
     assert "no node of the sample is verified" in world.run.reason
 
 
+def test_a_budget_of_everything_stops_nothing() -> None:
+    world = field(3, "1", "100%", budget=1.0, sample_min=1)
+    for _ in range(3):
+        world.settle()
+        world.say(*world.of(TOLD), refused="no")
+    world.settle()
+    assert (world.state, len(world.of(FAILED))) == (State.COMPLETED, 3)
+
+
 def test_the_last_wave_is_judged_however_few_there_are() -> None:
     world = field(4, budget=0.1, sample_min=10)
     world.settle()

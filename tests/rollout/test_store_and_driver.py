@@ -11,6 +11,7 @@ import pytest
 from coordinator.documents.changes import Change
 from coordinator.fleet.registry import Fleet, LivenessRules, Node, NodeState
 from coordinator.ingest.decode import News
+from coordinator.rollout import rollouts as driver
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
 from coordinator.rollout.plan import Plan
 from coordinator.rollout.rollouts import Rollouts
@@ -326,6 +327,32 @@ def test_a_report_that_came_just_before_a_kill_counts(tmp_path: Path) -> None:
 
     play(tmp_path, before, "a", "b")
     play(tmp_path, after, "a", "b")
+
+
+def test_a_late_answer_counts_and_only_the_newest_completed_ones_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "COMPLETED_MAX", 2)
+
+    async def scene(desk: Desk) -> None:
+        for n in range(3):
+            fields = {"heartbeat_s": 5 + n}
+            await desk.driver.start(Plan("all", fields, id=f"x{n}", accept_s=0.05, budget=0.5))
+            await until(lambda n=n: told(desk, 2 * n + 2))  # type: ignore[misc]
+            await desk.answer("a")
+            await until(lambda n=n: is_(desk, f"x{n}", "completed"))  # type: ignore[misc]
+            assert await desk.nodes(f"x{n}") == {"silent": 1, "verified": 1}
+        await until(lambda: waiting_for(desk, {"x1", "x2"}))
+        await desk.answer("b")
+        await until(lambda: waiting_for(desk, set()))
+        assert await desk.nodes("x2") == {"verified": 2}
+        assert await desk.nodes("x1") == {"failed": 1, "verified": 1}  # it holds what x2 set after it
+
+    play(tmp_path, scene, "a", "b")
+
+
+async def waiting_for(desk: Desk, keys: set[str]) -> bool:
+    return set(desk.driver._live) == keys
 
 
 def test_a_node_that_does_not_concern_a_rollout_costs_no_step(tmp_path: Path) -> None:
