@@ -7,6 +7,7 @@ that read and write together. The agent notices the other's changes by `changes`
 import json
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class Journal:
         """
         self._node = node
         self._what = str(path)
+        self._lock = threading.RLock()  # calls come from threads, and one may be under way when the agent closes
         try:
             self._db = _opened(path)
         except StorageFormatError as error:
@@ -91,30 +93,32 @@ class Journal:
             migrate(self._db, MIGRATIONS, what=self._what)
 
     def close(self) -> None:
-        self._db.close()
+        """Waits for whoever uses the file: a thread that outlives its task must not be at work in what is closed."""
+        with self._lock:
+            self._db.close()
 
     def changes(self) -> int:
         """Another number after another process has changed the file."""
-        with storage_errors(self._what):
+        with self._lock, storage_errors(self._what):
             return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def journalled(self) -> Journalled:
-        with storage_errors(self._what):
+        with self._lock, storage_errors(self._what):
             return self._journalled()
 
     def keep_time(self, now: MachineTime) -> None:
         """From now on a jump of the wall clock is noticed."""
-        with storage_errors(self._what), transaction(self._db):
+        with self._lock, storage_errors(self._what), transaction(self._db):
             self._keep_time(now)
 
     def utc_ms(self, now: MachineTime) -> int:
         """UTC that does not follow a jump of the wall clock."""
-        with storage_errors(self._what):
+        with self._lock, storage_errors(self._what):
             return self._reading(now).utc_ms
 
     def accept(self, desired: Desired, now: MachineTime) -> bool:
         """Keeps a desired document that is later than the one we have. False: it is not."""
-        with storage_errors(self._what), transaction(self._db) as db:
+        with self._lock, storage_errors(self._what), transaction(self._db) as db:
             before = self._journalled().known
             if desired.version <= before.desired.version:
                 return False
@@ -138,7 +142,7 @@ class Journal:
 
         The same value once more is a write too: it overrules what the other side may have written meanwhile.
         """
-        with storage_errors(self._what), transaction(self._db) as db:
+        with self._lock, storage_errors(self._what), transaction(self._db) as db:
             known = self._journalled().known
             has_said = path in known.local and known.local[path].value is not None
             if value is None and not has_said and path not in resolve(known).values:
