@@ -37,9 +37,9 @@ def coordinator(tmp_path: Path, mqtt: Broker) -> Iterator[Process]:
 def test_p63_each_start_of_an_agent_says_an_instance_of_its_own(tmp_path: Path, mqtt: Broker) -> None:
     with Peer(mqtt) as peer, AgentProcess(tmp_path, mqtt.port) as agent:
         agent.start()
-        peer.wait_online(agent)
+        peer.wait(lambda: len(peer.on("birth")) >= 1, agent)  # it follows the status
         mqtt.restart()
-        peer.wait_online(agent, 2)
+        peer.wait(lambda: len(peer.on("birth")) >= 2, agent)
         agent.kill()
         peer.wait(lambda: "offline" in peer.statuses(), agent)
         agent.start()
