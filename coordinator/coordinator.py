@@ -166,8 +166,8 @@ class Coordinator:
         """What platforms do at the start of their host; one that fails holds back nobody."""
         problems = await self._assembly.start(self._host)
         self._platform_problems = [str(one) for one in problems]
-        for text in self._platform_problems:
-            log.error("%s", text)
+        for problem in problems:
+            log.error("%s", problem, exc_info=problem.__cause__)  # somebody else's code: where it went wrong
         await asyncio.Event().wait()
 
     async def _until_stopped(self) -> None:

@@ -1,6 +1,6 @@
 """A host's platforms put together: what it serves, which state it keeps, what it runs at its start."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from platforms.errors import PlatformError
@@ -22,7 +22,6 @@ from platforms.rules import rules_of
 from platforms.settings import PlatformsTable
 from schemas.language.catalogue import Catalogue
 from schemas.language.personal import outside
-from schemas.language.schema import Schema
 from schemas.language.validators import InvalidError, Validators
 from schemas.state import Check as StateCheck
 from schemas.state import Collection, Collections
@@ -54,10 +53,6 @@ class Assembly:
     def catalogue(self) -> Catalogue:
         """What events have to be that have left a node, or are about to."""
         return Catalogue([outside(one.schema) for one in self._platforms.by_name.values()])
-
-    @property
-    def schemas(self) -> list[Schema]:
-        return [one.schema for one in self._platforms.by_name.values()]
 
     def base_checks(self, function: str) -> tuple[Check, Check] | None:
         """Of a function of the base platform that the host itself brings: what refuses wrong arguments, and what
@@ -99,9 +94,9 @@ class Assembly:
         return lambda platform, call: HostContext(host, platform, self._rules[platform.name], call)
 
 
-def assemble(table: PlatformsTable, more: Iterable[str] = ()) -> Assembly:
+def assemble(table: PlatformsTable) -> Assembly:
     """Loads what the configuration names. Raises PlatformError with all that is wrong."""
-    return Assembly(load_platforms([*table.enabled, *more], table.folders))
+    return Assembly(load_platforms(table.enabled, table.folders))
 
 
 def _check(validators: Validators, collection: str) -> StateCheck:
