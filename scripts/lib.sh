@@ -51,7 +51,7 @@ find_python() {
 
 # install_packages PACKAGE...: through apt, those that are not there yet.
 install_packages() {
-    local package missing=() fresh_mosquitto=no
+    local package missing=() fresh_mosquitto=no fresh_postgresql=no
     for package in "$@"; do
         package_is_here "$package" || missing+=("$package")
     done
@@ -61,32 +61,35 @@ install_packages() {
         die "root is needed once: run 'apt-get install ${missing[*]}' as root or with sudo, then start this again"
     say "installing through apt: ${missing[*]}"
     case " ${missing[*]} " in *" mosquitto "*) fresh_mosquitto=yes ;; esac
+    case " ${missing[*]} " in *" postgresql "*) fresh_postgresql=yes ;; esac
     quietly as_root apt-get -q update || die "apt-get update failed; is there a network?"
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" ||
         die "apt-get could not install: ${missing[*]}"
-    if [ "$fresh_mosquitto" = yes ]; then disable_system_mosquitto; fi
+    if [ "$fresh_mosquitto" = yes ]; then disable_system_service mosquitto; fi
+    if [ "$fresh_postgresql" = yes ]; then disable_system_service postgresql; fi
 }
 
 # A package counts as here when its program is, wherever that came from.
 package_is_here() {
     case "$1" in
     mosquitto | ffmpeg | sqlite3 | gcc) have "$1" ;;
+    postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
     mosquitto-clients) have mosquitto_pub && have mosquitto_sub ;;
     python3-venv) "$(find_python || echo false)" -c 'import ensurepip, venv' 2>/dev/null ;;
     *) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
     esac
 }
 
-# Debian starts a broker on port 1883 as soon as the package is installed. We start our own where we need one,
-# so a broker that came only through us is switched off again; one that was there before is never touched.
-disable_system_mosquitto() {
-    say "switching off the system-wide mosquitto service that the package has enabled; nothing here needs it"
+# Debian starts a broker or a database as soon as the package is installed. We start our own where we need one, so
+# a service that came only through us is switched off again; one that was there before is never touched.
+disable_system_service() {
+    say "switching off the system-wide $1 service that the package has enabled; nothing here needs it"
     if have systemctl && [ -d /run/systemd/system ]; then
-        as_root systemctl -q disable --now mosquitto.service || say "warning: could not disable mosquitto.service"
+        as_root systemctl -q disable --now "$1.service" || say "warning: could not disable $1.service"
     else
-        if have systemctl; then as_root systemctl -q disable mosquitto.service >/dev/null 2>&1 || true; fi
-        if have service; then as_root service mosquitto stop >/dev/null 2>&1 || true; fi
-        if have update-rc.d; then as_root update-rc.d mosquitto disable >/dev/null 2>&1 || true; fi
+        if have systemctl; then as_root systemctl -q disable "$1.service" >/dev/null 2>&1 || true; fi
+        if have service; then as_root service "$1" stop >/dev/null 2>&1 || true; fi
+        if have update-rc.d; then as_root update-rc.d "$1" disable >/dev/null 2>&1 || true; fi
     fi
 }
 
