@@ -24,7 +24,7 @@ from scripts.stack import free_port
 from tests.proxy import Proxy
 
 FPS = 10.0
-VOLUME_MB = 96
+VOLUME_MB = 512  # below some 256 MB free a node begins to give things up
 MODEL = ROOT / "platforms" / "manufacturing" / "models" / "weld_defects"
 BROKER_UNIT = Unit(restart_s=0.5)
 CAMERA_UNIT = Unit(restart_s=3.0)  # a camera that starts again
