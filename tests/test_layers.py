@@ -21,7 +21,7 @@ OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 
 # An outside library: the files that may import it, also inside a function. Absent from the table: free for all.
 TECHNOLOGIES: dict[str, list[str]] = {
-    "paho": ["runtime/mqtt/connection.py"],
+    "paho": ["runtime/mqtt/connection.py", "runtime/mqtt/quick.py"],
     "aiomqtt": [],
     "msgpack": ["schemas/codec.py", "schemas/blobs.py", "agent/outbox/encode.py", "agent/results/store.py"],
     "zstandard": ["schemas/compress.py"],
