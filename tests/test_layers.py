@@ -26,7 +26,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "msgpack": ["schemas/codec.py", "schemas/blobs.py", "agent/outbox/encode.py", "agent/results/store.py"],
     "zstandard": ["schemas/compress.py"],
     "lark": ["schemas/language/parse.py"],
-    "msgspec": ["schemas/language/validators.py"],
+    "msgspec": ["schemas/compiled.py", "schemas/language/validators.py"],
     "sqlite3": [
         "runtime/sqlite.py",
         "runtime/calls/journal.py",
