@@ -20,12 +20,13 @@ from coordinator.fleet.registry import Fleet, LivenessRules
 from coordinator.ingest.batch import BatchLimits
 from coordinator.ingest.inbox import Inbox, Item
 from coordinator.ingest.ingest import Ingest
+from coordinator.link.outgoing import Outgoing
 from coordinator.store.sqlite import SqliteStore
 from platforms.catalogue import open_catalogue
 from runtime.mqtt import Delivery, Message
 from schemas.codec import encode_event, encode_packed
 from schemas.identity import Identity
-from schemas.messages import Event, SyncBatch, SyncRow
+from schemas.messages import Ack, Event, SyncBatch, SyncRow
 from schemas.topics import TopicSpace
 
 BATCH_ROWS = 500
@@ -35,13 +36,20 @@ WAITING_MAX = 200  # messages in the inbox at a time
 class _Wire:
     """Takes the answers."""
 
-    packet_bytes_max = 1024 * 1024
+    index = 0
 
     def __init__(self) -> None:
         self.answered = 0
+        self.outgoing = Outgoing(TopicSpace())
 
     def publish(self, message: Message) -> None:
-        """An acknowledgement to a node."""
+        """Anything else."""
+
+    def answer(self, *answers: tuple[str, Ack]) -> None:
+        for node, ack in answers:
+            self.outgoing.answer(node, ack)
+        while self.outgoing.next(1024 * 1024) is not None:
+            pass  # encoded, as for a broker that takes all at once
 
     def acknowledge(self, *deliveries: Delivery) -> None:
         self.answered += len(deliveries)

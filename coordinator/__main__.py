@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(path: Path) -> int:
     faulthandler.enable()  # systemd's watchdog ends a hung process with SIGABRT: the journal then shows where it hung
     config = load_config(path)
-    secrets = [text for text in (config.broker.address().password, *config.evidence.keys()) if text]
+    passwords = [one.address(place).password for place, one in config.named_brokers()]
+    secrets = [text for text in (*passwords, *config.evidence.keys()) if text]
     setup_logging(config.log.level, form=config.log.form, secrets=secrets)
     assembly = _assembly(config, path)
     from coordinator.coordinator import run

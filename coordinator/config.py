@@ -10,10 +10,13 @@ from coordinator.fleet.settings import FleetTable
 from coordinator.ingest.batch import BatchLimits
 from coordinator.models.settings import ModelsTable
 from platforms.settings import PlatformsTable, read_platforms
-from runtime.config import BrokerConfig, load, mistakes_error
+from runtime.config import BrokerConfig, EndpointConfig, load, mistakes_error
 from runtime.errors import ConfigError
 from runtime.logs import LogForm
+from runtime.mqtt import BrokerAddress
 from schemas.shape import Limit
+
+BROKERS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,19 @@ class LogTable:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedBroker(EndpointConfig):
+    """One of the `[[brokers]]` tables."""
+
+    name: Annotated[str, Limit(pattern="[a-z0-9][a-z0-9-]{0,31}", means="1 to 32 of a-z 0-9 -")] = "broker"
+
+
+@dataclass(frozen=True, slots=True)
 class CoordinatorConfig:
-    """The whole file."""
+    """The whole file. `[broker]` is the short form of one broker; with `brokers` only its `topic_root` counts."""
 
     coordinator: CoordinatorTable = CoordinatorTable()
     broker: BrokerConfig = BrokerConfig()
+    brokers: tuple[NamedBroker, ...] = ()
     fleet: FleetTable = FleetTable()
     evidence: EvidenceTable = EvidenceTable()
     state: StateTable = StateTable()
@@ -75,13 +86,34 @@ class CoordinatorConfig:
     platforms: dict[str, Any] = field(default_factory=dict)
     log: LogTable = LogTable()
 
+    @property
+    def topic_root(self) -> str:
+        """Of all brokers."""
+        return self.broker.topic_root
+
+    def address(self) -> BrokerAddress:
+        """Of the first broker: what is said to the coordinator may be said at any. Raises ConfigError."""
+        place, first = self.named_brokers()[0]
+        return first.address(place)
+
+    def named_brokers(self) -> list[tuple[str, NamedBroker]]:
+        """Each with its place in the file, one at least."""
+        if self.brokers:
+            return [(f"brokers[{i}]", one) for i, one in enumerate(self.brokers)]
+        found = self.broker
+        only = NamedBroker(
+            found.host, found.port, found.username, found.password_file, found.password_env, found.tls, found.ca_file,
+            found.cert_file, found.key_file, found.keepalive_s,
+        )  # fmt: skip
+        return [("broker", only)]
+
 
 def load_config(path: Path) -> CoordinatorConfig:
     """The file at `path`; a relative `data_dir` is relative to its folder. Raises ConfigError with all mistakes."""
     config = load(CoordinatorConfig, path)
     folder = path.resolve().parent
     table = replace(config.coordinator, data_dir=folder / config.coordinator.data_dir)
-    mistakes = _mistakes(table, config.broker) + config.fleet.mistakes() + config.evidence.mistakes()
+    mistakes = _mistakes(table, config) + config.fleet.mistakes() + config.evidence.mistakes()
     if config.models.backend is BackendKind.S3 and config.evidence.backend is not BackendKind.S3:
         mistakes += replace(config.evidence, backend=BackendKind.S3).mistakes()  # it is the same bucket
     mistakes += read_platforms(config.platforms, folder)[1]
@@ -100,17 +132,35 @@ def _beside(folder: Path, table: EvidenceTable) -> EvidenceTable:
     return replace(table, **{name: folder / file for name in names if (file := getattr(table, name)) is not None})
 
 
-def _mistakes(table: CoordinatorTable, broker: BrokerConfig) -> list[str]:
+def _mistakes(table: CoordinatorTable, config: CoordinatorConfig) -> list[str]:
     """What the shape alone does not show."""
     mistakes = []
     if table.data_dir.exists() and not table.data_dir.is_dir():
         mistakes.append(f"coordinator.data_dir: {table.data_dir} is no folder")
-    if broker.password_file is not None and broker.password_env:
-        mistakes.append("broker: password_file and password_env are both given; one is enough")
-    if (broker.cert_file is None) != (broker.key_file is None):
-        mistakes.append("broker: cert_file and key_file belong together")
-    try:
-        broker.address()
-    except ConfigError as error:
-        mistakes.append(str(error))
+    for place, broker in config.named_brokers():
+        if broker.password_file is not None and broker.password_env:
+            mistakes.append(f"{place}: password_file and password_env are both given; one is enough")
+        if (broker.cert_file is None) != (broker.key_file is None):
+            mistakes.append(f"{place}: cert_file and key_file belong together")
+        try:
+            broker.address(place)
+        except ConfigError as error:
+            mistakes.append(str(error))
+    return mistakes + _mistakes_of_brokers(config)
+
+
+def _mistakes_of_brokers(config: CoordinatorConfig) -> list[str]:
+    """What several brokers must not have in common."""
+    mistakes = []
+    if config.brokers and replace(config.broker, topic_root="") != replace(BrokerConfig(), topic_root=""):
+        mistakes.append("broker: with [[brokers]] only its topic_root counts; put the rest into one of them")
+    if len(config.brokers) > BROKERS_MAX:
+        mistakes.append(f"brokers: {len(config.brokers)}; at most {BROKERS_MAX}")
+    for key, what in (("name", "name"), ("where", "address")):
+        seen: dict[object, int] = {}
+        for i, one in enumerate(config.brokers):
+            value = one.name if key == "name" else (one.host, one.port)
+            if value in seen:
+                mistakes.append(f"brokers[{i}]: has the {what} of brokers[{seen[value]}]")
+            seen.setdefault(value, i)
     return mistakes

@@ -21,7 +21,7 @@ from coordinator.hosting.host import coordinator_host
 from coordinator.ingest.decode import News
 from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
-from coordinator.link.subscriber import PROBE, Subscriber
+from coordinator.link.links import BrokerName, Links
 from coordinator.lock import FolderLock
 from coordinator.models.mirror import open_blobs
 from coordinator.models.registry import Registry, open_http
@@ -54,7 +54,9 @@ class Coordinator:
 
     def __init__(self, config: CoordinatorConfig, store: SqliteStore, assembly: Assembly | None = None) -> None:
         """Without an `assembly` it has the base platform alone."""
-        table, space = config.coordinator, TopicSpace(config.broker.topic_root)
+        table, space = config.coordinator, TopicSpace(config.topic_root)
+        brokers = [BrokerName(one.name, one.address(place)) for place, one in config.named_brokers()]
+        names = [one.name for one in brokers]
         self._store, self._space = store, space
         self._notifier = Notifier.from_environment()
         self._started_s = time.monotonic()
@@ -62,16 +64,17 @@ class Coordinator:
         self._counters = Counters()
         self._inbox = Inbox(self._counters)
         now_ms = time.monotonic_ns() // 1_000_000
-        self._fleet = Fleet(store.nodes(), table.liveness, now_ms, config.fleet.rules, store.memory())
+        self._fleet = Fleet(store.nodes(), table.liveness, now_ms, config.fleet.rules, store.memory(), names)
         self._assembly = assembly or assemble(PlatformsTable())
         self._platform_problems: list[str] = []
         self.platform_state = CoordinatorState(store, self._assembly.collections)
         catalogue = self._assembly.catalogue
         self._ingest = Ingest(store, self._fleet, self._inbox, self._counters, space, table.batch_limits, catalogue)
         self._ingest.judge = Judge(self._assembly.collections)
-        self._watch = Watch(self._fleet, Probe(config.fleet.probe), store.boot, self._ingest.nudge)
+        probes = [Probe(config.fleet.probe) for _ in brokers]
+        self._watch = Watch(self._fleet, probes, store.boot, self._ingest.nudge)
         self._fleet_functions = FleetFunctions(self._ingest.ask)
-        self._documents = Documents(store, space, self._counters)
+        self._documents = Documents(store, space, self._counters, brokers=len(brokers))
         blobs = open_blobs(config.models, config.evidence, table.data_dir)
         self._models = Registry(store, blobs)
         self._models_http = open_http(config.models, blobs, self._models)
@@ -81,7 +84,7 @@ class Coordinator:
             table.data_dir,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
-            announce=lambda: self._subscriber.announce(),
+            announce=lambda: self._links.announce(),
         )
         self._calls = Dispatcher(
             table_of(self._functions(), self._assembly.hosting(self._host), self._assembly),
@@ -89,36 +92,32 @@ class Coordinator:
             responder=COORDINATOR,
             space=space,
             parallel_max=CALLS_MAX,
+            links=len(brokers),
         )
-        self._subscriber = Subscriber(
-            config.broker.address(),
-            self._inbox,
-            self._calls,
-            self._counters,
-            store,
-            client_id=table.client_id,
-            space=space,
+        self._links = Links(
+            brokers, self._inbox, self._calls, self._counters, store, client_id=table.client_id, space=space
         )
 
         self._receiver: Receiver | None = None
         if config.evidence.enabled:
             spool, backend = Spool(table.data_dir / SPOOL_NAME), open_backend(config.evidence, table.data_dir)
             self._receiver = Receiver(config.evidence, spool, backend, store, space)
-            self._subscriber.on_file = self._receiver.put
+            self._links.take_files(self._receiver.put)
 
-        self._subscriber.on_link = self._link_changed
-        self._ingest.on_fleet_events = self._subscriber.announce
+        self._links.on_link = self._link_changed
+        self._ingest.on_fleet_events = self._links.announce
         self._ingest.on_problem = self._problem_changed
         self._ingest.on_news = self._heard
         self._ingest.on_stale, self._ingest.on_gone = self._clear, self._gone
         self._ingest.names_report = self._documents.names_report
-        self._watch.publish = lambda payload: self._subscriber.publish(Message(space.text(PROBE), payload))
-        self._subscriber.on_probe = self._watch.came_back
-        self._rollouts.on_events = self._subscriber.announce
-        self._documents.publish = self._subscriber.publish
+        self._watch.publish = self._links.probe
+        self._links.on_probe = self._watch.came_back
+        self._rollouts.on_events = self._links.announce
+        self._documents.publish = self._links.publish_at
+        self._documents.where = self._fleet.where
         self._documents.is_registered = self._fleet.nodes.__contains__
-        self._documents.is_connected = lambda: self._subscriber.is_connected
-        self._documents.has_room = lambda: self._subscriber.has_room
+        self._documents.is_connected = self._links.connected
+        self._documents.has_room = self._links.has_room
 
     async def run(self) -> None:
         """Stops in the order of the stages: intake and ingest, then the link, then the store."""
@@ -136,9 +135,8 @@ class Coordinator:
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("rollouts", self._rollouts.run, for_ever, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
-        supervisor.supervise(
-            "link", self._subscriber.run, for_ever, stage=2, stop=self._subscriber.stop, stop_timeout_s=GOODBYE_S
-        )
+        for name, link, stop in self._links.tasks():
+            supervisor.supervise(name, link, for_ever, stage=2, stop=stop, stop_timeout_s=GOODBYE_S)
         # That the loop runs is what is asked: a disk that hangs is waited out, not restarted against.
         supervisor.supervise("watchdog", lambda: feed_watchdog(self._notifier, lambda: True), stage=3)
         gc.collect()
@@ -184,6 +182,7 @@ class Coordinator:
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "counters": self._snapshot(),
             "nodes": self._fleet.counts(),
+            "brokers": self._links.status(),
             "frozen": {scope or "fleet": one.reason for scope, one in self._fleet.guard.freezes.items()},
             "problem": self._ingest.problem,
             "functions": self._calls.names,
@@ -199,17 +198,17 @@ class Coordinator:
             **(self._models_http.figures() if self._models_http else {}),
             "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
-            "broker_connected": float(self._subscriber.is_connected),
+            **self._links.figures(),
             "boot": self._store.boot,
             "saved_utc_ms": time.time_ns() // 1_000_000,
             "uptime_s": round(time.monotonic() - self._started_s, 1),
         }
 
-    def _link_changed(self, connected: bool) -> None:
-        self._watch.link(up=connected)
-        self._rollouts.broker(heard=connected)
+    def _link_changed(self, broker: int, connected: bool) -> None:
+        self._watch.link(broker, up=connected)
+        self._rollouts.broker(heard=self._links.is_connected)  # of all: who is at another one is not silent
         if connected:
-            self._documents.connected()
+            self._documents.connected(broker)
             self._clear([(Kind.DESIRED, name) for name in self._fleet.tombstones])  # the others are seen, and cleared
         self._notifier.status(self._summary())
 
@@ -221,7 +220,7 @@ class Coordinator:
 
     def _clear(self, topics: list[tuple[Kind, str]]) -> None:
         for kind, node in topics:
-            self._subscriber.publish(Message(self._space.text(Topic(kind, node)), b"", retain=True))
+            self._links.publish(Message(self._space.text(Topic(kind, node)), b"", retain=True))
 
     def _heard(self, news: list[tuple[News, bytes]], committed: Committed) -> None:
         self._documents.heard(news, committed)
@@ -229,14 +228,15 @@ class Coordinator:
 
     def _problem_changed(self) -> None:
         self._notifier.status(self._summary())
-        self._subscriber.publish_status(self._ingest.problem)
+        self._links.publish_status(self._ingest.problem)
 
     def _summary(self) -> str:
         if self._ingest.problem:
             return f"cannot store: {self._ingest.problem}"
-        if self._subscriber.is_connected:
+        if self._links.is_connected:
             return "connected to the broker"
-        return f"waiting for the broker: {self._subscriber.problem or 'connecting'}"
+        here = f"{self._links.count} of {len(self._links.names)} brokers; " if self._links.count else ""
+        return f"{here}waiting for the broker: {self._links.problem or 'connecting'}"
 
     # ---- small tasks ----------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Coordinator:
 
     async def _store_counters(self) -> None:
         try:
-            await self._store.save_counters(self._snapshot(), self._subscriber.announced_seq)
+            await self._store.save_counters(self._snapshot(), self._links.announced_seq)
         except EdgewrightError as error:
             log.debug("counters not saved: %s", error)  # a disk that refuses is reported by ingest
 

@@ -17,6 +17,7 @@ from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
 from coordinator.ctl.calling import seconds
 from coordinator.ctl.evidence import Opener
 from coordinator.ctl.fleet import FleetCommands
+from coordinator.ctl.whereabouts import broker_of
 from coordinator.store.reader import PAGE_MAX, EventFilter, Reader
 from runtime.errors import EdgewrightError
 from runtime.mqtt import BrokerAddress
@@ -242,7 +243,7 @@ def _broker(parsed: Arguments, what: str) -> tuple[BrokerAddress, TopicSpace]:
     config = _config(parsed)
     if config is None:
         raise UsageError(f"{what} needs the broker's address: give --config FILE or set EDGECTL_CONFIG")
-    return config.broker.address(), TopicSpace(config.broker.topic_root)
+    return broker_of(config, getattr(parsed, "node", "")), TopicSpace(config.topic_root)
 
 
 # ---- small things -------------------------------------------------------------------------------

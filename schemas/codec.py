@@ -14,10 +14,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgpack
 
+from schemas.compiled import quick_reader, read_cloud_event
 from schemas.compress import decompress
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.identity import Identity
@@ -72,7 +73,9 @@ def encode_document(message: object) -> bytes:
 def decode_document(cls: type[T], kind: Kind, payload: bytes) -> T:
     """A JSON document of `cls`."""
     check_size(kind, payload)
-    return _shaped(cls, kind, _from_json(payload))
+    quick = quick_reader(cast(Any, cls), packed=False, is_sound=_is_plain)
+    found: T | None = None if quick is None else quick(payload)
+    return _shaped(cls, kind, _from_json(payload)) if found is None else found
 
 
 def decode_object(kind: Kind, payload: bytes) -> dict[str, Any]:
@@ -103,7 +106,10 @@ def encode_batch(stream: str, boot: int, rows: Sequence[bytes]) -> bytes:
 
 def decode_packed(cls: type[T], kind: Kind, payload: bytes) -> T:
     """A msgpack message of `cls`."""
-    return _shaped(cls, kind, _from_msgpack(_within_limit(kind, payload)))
+    payload = _within_limit(kind, payload)
+    quick = quick_reader(cast(Any, cls), packed=True, is_sound=_is_plain)
+    found: T | None = None if quick is None else quick(payload)
+    return _shaped(cls, kind, _from_msgpack(payload)) if found is None else found
 
 
 def _within_limit(kind: Kind, payload: bytes) -> bytes:
@@ -177,6 +183,42 @@ def decode_event(kind: Kind, node: str, payload: bytes) -> Event:
         )
     except ValueError as error:
         raise RemoteWireError(f"{kind.value}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEvent:
+    """An event whose data are still JSON, of which nothing is known yet."""
+
+    identity: Identity
+    type: str
+    subject: str
+    time_utc_ms: int
+    boot: int
+    severity: str | None
+    data: bytes
+
+
+def open_event(kind: Kind, node: str, payload: bytes) -> OpenEvent | None:
+    """What `decode_event` would make of it, its data left as they are; None where that has to decide."""
+    if len(payload) > RULES[kind].payload_bytes_max or (raw := read_cloud_event(payload)) is None:
+        return None
+    seq = _sequence(raw.edgeseq)
+    texts = (raw.edgestream, raw.edgelane, raw.type, raw.id, raw.time, raw.source)
+    if seq is None or raw.specversion != "1.0" or not all(0 < len(text) <= 200 for text in texts):
+        return None
+    if raw.source.rsplit("/", 1)[-1] != node or raw.edgeseverity not in _SEVERITIES:
+        return None
+    identity = Identity(node, raw.edgestream, raw.edgelane, seq)
+    if raw.id != identity.id:
+        return None
+    try:
+        utc_ms = parse_utc(raw.time)
+    except ValueError:
+        return None
+    return OpenEvent(identity, raw.type, raw.subject, utc_ms, raw.edgeboot, raw.edgeseverity, bytes(raw.data))
+
+
+_SEVERITIES = frozenset({None, *(one.value for one in Severity)})
 
 
 def _sequence(value: object) -> int | None:
@@ -449,6 +491,13 @@ def _sound(raw: dict[str, Any]) -> dict[str, Any]:
         if flaw := _flaw(item, NESTING_MAX - 1):
             raise RemoteWireError(f"{key[:40]!r} {flaw}")
     return raw
+
+
+def _is_plain(value: Any) -> bool:
+    """A value that may be anything, and is nothing to look at closely."""
+    if value is None or type(value) in (str, bool):
+        return True
+    return _flaw(value, NESTING_MAX - 3) is None  # it stands in a message, a field and perhaps a list
 
 
 def _flaw(value: Any, left: int) -> str | None:

@@ -96,8 +96,16 @@ def read_what_can_be(cls: type[T], raw: object) -> tuple[T | None, list[str]]:
 
 def fields_of(value: object) -> Any:
     """A dataclass as plain dicts, lists, strings and numbers. Empty tuples and None stay: the wire shows them."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: fields_of(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    cls: Any = type(value)
+    if cls in _PLAIN:
+        return value
+    if cls in (list, tuple):
+        return [item if type(item) in _PLAIN else fields_of(item) for item in typing.cast(list[Any], value)]
+    if cls is dict:
+        items = typing.cast(dict[Any, Any], value).items()
+        return {key: item if type(item) in _PLAIN else fields_of(item) for key, item in items}
+    if (names := _names(cls)) is not None:
+        return {name: item if type(item := getattr(value, name)) in _PLAIN else fields_of(item) for name in names}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -107,6 +115,15 @@ def fields_of(value: object) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+@functools.cache
+def _names(cls: Any) -> tuple[str, ...] | None:
+    """The fields of a dataclass; None for another class."""
+    return tuple(one.name for one in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else None
 
 
 def _fail(where: str, mistakes: list[str], text: str) -> None:

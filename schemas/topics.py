@@ -5,6 +5,7 @@ whether it is retained, how large it may be and who may write it.
 """
 
 import enum
+import functools
 import re
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ RESERVED = frozenset({COORDINATOR, FLEET})
 NODE_PATTERN = r"[a-z0-9][a-z0-9._-]{0,62}"
 NODE_MEANS = "1 to 63 of a-z 0-9 . _ - with a letter or digit first"
 LEAF_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+
+LEVELS_REMEMBERED, LEVELS_CHARS_MAX = 4096, 160
 
 _NODE = re.compile(NODE_PATTERN)
 _LEAF = re.compile(LEAF_PATTERN)
@@ -115,6 +118,25 @@ def _mistake(kind: Kind, node: str, leaf: str) -> str | None:
     return None
 
 
+def _checked(kind: Kind, node: str, leaf: str) -> Topic:
+    """A topic of which everything was looked at already."""
+    topic = object.__new__(Topic)
+    for name, value in (("kind", kind), ("node", node), ("leaf", leaf)):
+        object.__setattr__(topic, name, value)
+    return topic
+
+
+@functools.lru_cache(LEVELS_REMEMBERED)
+def _below(rest: str) -> tuple[Kind, str] | None:
+    """What stands below a node, as kind and last level. Few are in use, by all nodes, again and again."""
+    for kind, rule in RULES.items():
+        if rule.leaf and rest.startswith(kind.value + "/"):
+            return kind, rest[len(kind.value) + 1 :]
+        if rest == kind.value:
+            return kind, ""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class TopicSpace:
     """The topics below one root; tenants have one each.
@@ -140,17 +162,13 @@ class TopicSpace:
         if not text.startswith(prefix):
             raise RemoteWireError(f"topic {text[:200]!r} is not below {self.root}")
         node, _, rest = text[len(prefix) :].partition("/")
-        for kind, rule in RULES.items():
-            leaf = ""
-            if rule.leaf and rest.startswith(kind.value + "/"):
-                leaf = rest[len(kind.value) + 1 :]
-            elif rest != kind.value:
-                continue
-            mistake = _mistake(kind, node, leaf)
-            if mistake:
-                raise RemoteWireError(f"topic {text[:200]!r}: {mistake}")
-            return Topic(kind, node, leaf)
-        raise RemoteWireError(f"topic {text[:200]!r} is of no known kind")
+        found = _below(rest) if len(rest) <= LEVELS_CHARS_MAX else None
+        if found is None:
+            raise RemoteWireError(f"topic {text[:200]!r} is of no known kind")
+        kind, leaf = found
+        if (mistake := _mistake(kind, node, leaf)) is not None:
+            raise RemoteWireError(f"topic {text[:200]!r}: {mistake}")
+        return _checked(kind, node, leaf)
 
     def filter(self, kind: Kind, node: str = "+") -> str:
         """The subscription that catches every topic of `kind`, of one node or of all."""

@@ -21,12 +21,12 @@ OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 
 # An outside library: the files that may import it, also inside a function. Absent from the table: free for all.
 TECHNOLOGIES: dict[str, list[str]] = {
-    "paho": ["runtime/mqtt/connection.py"],
+    "paho": ["runtime/mqtt/connection.py", "runtime/mqtt/quick.py"],
     "aiomqtt": [],
     "msgpack": ["schemas/codec.py", "schemas/blobs.py", "agent/outbox/encode.py", "agent/results/store.py"],
     "zstandard": ["schemas/compress.py"],
     "lark": ["schemas/language/parse.py"],
-    "msgspec": ["schemas/language/validators.py"],
+    "msgspec": ["schemas/compiled.py", "schemas/language/validators.py"],
     "sqlite3": [
         "runtime/sqlite.py",
         "runtime/calls/journal.py",

@@ -16,6 +16,7 @@ from coordinator.ctl import arguments
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import call
 from coordinator.ctl.tables import age, local_time, table
+from coordinator.ctl.whereabouts import broker_of
 from coordinator.evidence.places import SPOOL_NAME, open_backend
 from coordinator.evidence.settings import EvidenceTable
 from coordinator.evidence.spool import READ_BYTES, Spool
@@ -165,8 +166,8 @@ def _fetch(parsed: argparse.Namespace, open_: Opener) -> int:
     reader = open_.reader(parsed)
     until_s = time.monotonic() + parsed.timeout
     command = Command("uploadEvidence", {"sha256": parsed.sha256})
-    space, answer_s = TopicSpace(config.broker.topic_root), min(30.0, parsed.timeout)
-    result = asyncio.run(call(config.broker.address(), space, parsed.node, command, timeout_s=answer_s))
+    space, answer_s = TopicSpace(config.topic_root), min(30.0, parsed.timeout)
+    result = asyncio.run(call(broker_of(config, parsed.node), space, parsed.node, command, timeout_s=answer_s))
     if result.state is not CommandState.SUCCEEDED:
         said = result.error.message if result.error else result.state.value
         raise PermanentError(f"{parsed.node} does not send it: {said}")

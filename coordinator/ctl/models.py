@@ -166,7 +166,7 @@ def _change(parsed: argparse.Namespace, open_: Opener, command: Command, job: Jo
 
 
 def _asked(parsed: argparse.Namespace, config: CoordinatorConfig, command: Command) -> dict[str, Any]:
-    where = config.broker.address(), TopicSpace(config.broker.topic_root)
+    where = config.address(), TopicSpace(config.topic_root)
     result = calling.ask(where, COORDINATOR, command, timeout_s=parsed.timeout)
     if result.error is not None:
         raise PermanentError(f"not changed: {result.error.message}")

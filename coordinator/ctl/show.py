@@ -13,6 +13,7 @@ from coordinator.store.reader import EventView, NodeView, RefusedView, StreamVie
 
 RAW_SHOWN = 60
 STALE_AFTER_MS = 30_000
+ONE_BROKER = "broker_connected."  # a counter for each, where there are several
 
 
 TWINS_SHOWN_MS = 2 * 3600_000  # a conflict that lasts is noticed anew every hour
@@ -98,9 +99,17 @@ def staleness(counters: dict[str, float], now_utc_ms: int) -> str:
     if now_utc_ms - saved > STALE_AFTER_MS:
         when = f"last wrote {age(saved, now_utc_ms)} ago" if saved else "has not run yet"
         return f"STALE: the coordinator {when}; what follows is as of then\n"
-    if not counters.get("broker_connected", 1):
+    if counters.get("broker_connected", 1):
+        return ""
+    deaf = [name for name, connected in _brokers(counters) if not connected]
+    if not deaf or len(deaf) == len(_brokers(counters)):
         return "STALE: the coordinator does not hear the broker; what follows is as of before\n"
-    return ""
+    return f"STALE: the coordinator does not hear the broker {', '.join(deaf)}; of its nodes this is as of before\n"
+
+
+def _brokers(counters: dict[str, float]) -> list[tuple[str, bool]]:
+    """Those of several, by name, with whether the coordinator is connected."""
+    return [(n.removeprefix(ONE_BROKER), bool(value)) for n, value in counters.items() if n.startswith(ONE_BROKER)]
 
 
 def freezes(found: Sequence[FreezeView], now_utc_ms: int) -> str:
@@ -202,10 +211,11 @@ def status(counters: dict[str, float], totals: dict[str, int], now_utc_ms: int) 
     rows = [("counters written", f"{age(saved, now_utc_ms)} ago" if saved else "never: it has not run yet")]
     connected = "connected" if counters.get("broker_connected") else "not connected"
     rows += [("broker", connected)] if saved else []
+    rows += [(f"broker {name}", "connected" if there else "not connected") for name, there in _brokers(counters)]
     rows += [
         (name.replace("_", " "), f"{value:g}" if name.startswith("commit_ms") else f"{value:.0f}")
         for name, value in sorted(counters.items())
-        if name not in ("saved_utc_ms", "broker_connected")
+        if name not in ("saved_utc_ms", "broker_connected") and not name.startswith(ONE_BROKER)
     ]
     return pairs(rows + [(f"rows of {name}", str(count)) for name, count in totals.items()])
 
@@ -232,7 +242,10 @@ def _agent(seen: dict[str, Any]) -> str:
 
 
 def _frozen(one: FreezeView, now_utc_ms: int) -> str:
-    where = f"site {printable(one.scope)}" if one.scope else "the whole fleet"
+    if one.scope.startswith("("):  # of no site, or of a broker
+        where = printable(one.scope.strip("()"))
+    else:
+        where = f"site {printable(one.scope)}" if one.scope else "the whole fleet"
     since = age(one.since_utc_ms, now_utc_ms)
     return f"FROZEN for {since}: no node of {where} is taken for lost: {printable(one.reason)}"
 

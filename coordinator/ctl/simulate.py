@@ -73,7 +73,7 @@ def _run(parsed: argparse.Namespace, config: Config, open_: Open) -> int:
     if parsed.broker:
         flags.setdefault("run", {})["brokers"] = parsed.broker
     elif coordinator and parsed.scenario is None:
-        flags.setdefault("run", {})["brokers"] = [f"{coordinator.broker.host}:{coordinator.broker.port}"]
+        flags.setdefault("run", {})["brokers"] = [f"{one.host}:{one.port}" for _, one in coordinator.named_brokers()]
     scenario = load_scenario(parsed.scenario, flags, parsed.fault)
     with Live(sys.stderr, every_line=not parsed.json) as live:
         found = asyncio.run(simulate(scenario, live.show))

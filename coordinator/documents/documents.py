@@ -2,18 +2,24 @@
 
 The desired document is published after each connect of ours, on each change, and again to a node whose heartbeat
 names another. A node whose heartbeat names a birth or a report that is not here is asked for it. Both at most every
-few seconds a node, and less often where it does not help.
+few seconds a node, and less often where it does not help. After a cut of the whole fleet heartbeats overtake births:
+only so many nodes a second are asked, and those that have said it meanwhile are not.
+
+With several brokers each has a row of its own: what is for a node goes to the one it was last heard on, and to all of
+them where that is not known.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from coordinator.counters import Counters
+from coordinator.documents.asking import Asking
 from coordinator.documents.changes import Change, ChangeRefusedError
+from coordinator.fleet.node import NOWHERE
 from coordinator.ingest.decode import News
 from coordinator.store.store import Committed, Store
 from runtime.backoff import Backoff
@@ -57,10 +63,15 @@ class _Told:
 
 
 class Documents:
-    """One coordinator's. `publish` and `has_room` are those of the connection."""
+    """One coordinator's. `publish` and `has_room` are those of the connections."""
 
     def __init__(
-        self, store: Store, space: TopicSpace, counters: Counters, now_s: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        space: TopicSpace,
+        counters: Counters,
+        now_s: Callable[[], float] = time.monotonic,
+        brokers: int = 1,
     ) -> None:
         self._store = store
         self._counters = counters
@@ -70,35 +81,49 @@ class Documents:
         self._births: dict[str, str] = {}
         self._named: dict[str, str] = {}  # the report that a node's newest heartbeat names
         self._told: dict[str, _Told] = {}
-        self._due: dict[str, None] = {}  # nodes whose desired document is to be published, oldest first
+        self._due: list[dict[str, None]] = [{} for _ in range(brokers)]  # nodes to be told, by broker, oldest first
+        self._asking = Asking()
         self._fresh: dict[str, Desired] = {}  # of those that are due, as they were just written
         self._wake = asyncio.Event()
-        self.publish: Callable[[Message], None] = lambda message: None
-        self.is_connected: Callable[[], bool] = lambda: False
-        self.has_room: Callable[[], bool] = lambda: False  # and connected
+        self.publish: Callable[[int, Message], None] = lambda broker, message: None
+        self.is_connected: Callable[[int], bool] = lambda broker: False
+        self.has_room: Callable[[int], bool] = lambda broker: False  # and connected
+        self.where: Callable[[str], int] = lambda node: 0  # the broker of a node; NOWHERE where that is not known
         self.is_registered: Callable[[str], bool] = lambda node: False
 
     async def run(self) -> None:
-        """Publishes what is due, without filling the connection's queue."""
+        """Publishes what is due, without filling the connections' queues."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._due and self.has_room():
-                await self._publish_one()
+            await self._wait()
+            while free := [i for i, due in enumerate(self._due) if due and self.has_room(i)]:
+                for broker in free:
+                    await self._publish_one(broker)
                 await asyncio.sleep(0)
-            if self._due and self.is_connected():
+            self._ask_whose_turn_it_is(self._now_s())
+            if any(due and self.is_connected(i) for i, due in enumerate(self._due)):
                 await asyncio.sleep(ROOM_EVERY_S)
                 self._wake.set()
 
-    async def _publish_one(self) -> None:
-        node = next(iter(self._due))
-        del self._due[node]  # before reading: a change from now on makes it due again
+    async def _wait(self) -> None:
+        """Until there is something to do."""
+        wait_s = self._asking.wait_s(self._now_s())
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _publish_one(self, broker: int) -> None:
+        due = self._due[broker]
+        node = next(iter(due))
+        del due[node]  # before reading: a change from now on makes it due again
         try:
             # Behind a roll-out that keeps the store busy, reading each one again would take longer than telling.
             document = self._fresh.pop(node, None) or await self._store.desired(node)
         except EdgewrightError as error:
             log.error("the desired document of %s cannot be read: %s", node, error)
-            self._due[node] = None
+            due[node] = None
             await asyncio.sleep(RETRY_S)
             return
         except RemoteWireError as error:  # damaged on the disk: not to be published, and no reason to stop
@@ -107,11 +132,12 @@ class Documents:
         if document.revision:
             self._desired[node] = document.hash
             self._counters.desired_published += 1
-            self.publish(Message(self._space.text(Topic(Kind.DESIRED, node)), encode(document), retain=True))
+            topic = self._space.text(Topic(Kind.DESIRED, node))
+            self.publish(broker, Message(topic, encode(document), retain=True))
 
-    def connected(self) -> None:
-        """The broker may have forgotten everything."""
-        self._due.update(dict.fromkeys(self._desired))
+    def connected(self, broker: int = 0) -> None:
+        """This broker may have forgotten everything."""
+        self._due[broker].update((node, None) for node in self._desired if self.where(node) in (broker, NOWHERE))
         self._wake.set()
 
     def forget(self, node: str) -> None:
@@ -119,7 +145,9 @@ class Documents:
         for known in (self._desired, self._reported, self._births, self._named):
             known.pop(node, None)
         self._told.pop(node, None)
-        self._due.pop(node, None)
+        self._asking.forget(node)
+        for due in self._due:
+            due.pop(node, None)
 
     # ---- what nodes say -------------------------------------------------------------------------
 
@@ -130,6 +158,8 @@ class Documents:
     def heard(self, news: list[tuple[News, bytes]], committed: Committed) -> None:
         """It is durable now."""
         self._reported.update(committed.reported)
+        for node in committed.reported:
+            self._asking.heard(node, Kind.REPORTED.value)
         for node, document in committed.renewed.items():
             log.warning("%s answers to a document that is not ours: epoch %d begins", node, document.epoch)
             self._make_due(node, document.hash)
@@ -137,6 +167,7 @@ class Documents:
             match one.document:
                 case Birth():
                     self._births[one.node] = document_hash(payload)
+                    self._asking.heard(one.node, Kind.BIRTH.value)
                 case Heartbeat() as beat:
                     self._compare(one.node, beat, self._now_s())
 
@@ -161,12 +192,24 @@ class Documents:
         if stale:
             self._make_due(node, self._desired[node])
         if unknown:
-            self._ask(node, unknown)
+            self._asking.want(node, unknown, now_s)
+            self._ask_whose_turn_it_is(now_s)
+            self._wake.set()
+
+    def _ask_whose_turn_it_is(self, now_s: float) -> None:
+        for node, names in self._asking.take(now_s):
+            self._ask(node, names)
 
     def _ask(self, node: str, names: list[str]) -> None:
         self._counters.asked_again += 1
         command = Command(REPORT, {"documents": names}, expires_s=30.0)
-        self.publish(Message(self._space.text(Topic(Kind.CMD, node, REPORT)), encode_command(command)))
+        message = Message(self._space.text(Topic(Kind.CMD, node, REPORT)), encode_command(command))
+        for broker in self._places(node):
+            self.publish(broker, message)
+
+    def _places(self, node: str) -> Iterable[int]:
+        where = self.where(node)
+        return range(len(self._due)) if where == NOWHERE else (where,)
 
     def changed(self, node: str, document: Desired) -> None:
         """A node's desired document has another revision, and is durable: it is published."""
@@ -180,7 +223,8 @@ class Documents:
     def _make_due(self, node: str, digest: str) -> None:
         self._fresh.pop(node, None)
         self._desired[node] = digest
-        self._due[node] = None
+        for broker in self._places(node):
+            self._due[broker][node] = None
         self._wake.set()
 
     # ---- what operators want --------------------------------------------------------------------

@@ -14,7 +14,7 @@ from coordinator.evidence.backend import Backend
 from coordinator.evidence.room import Room, counted
 from coordinator.evidence.settings import EvidenceTable, OnQuota
 from coordinator.evidence.spool import Partial, Spool
-from coordinator.ingest.inbox import Wire
+from coordinator.ingest.inbox import Way
 from coordinator.store import evidence
 from coordinator.store.evidence import EvidenceRow
 from coordinator.store.sqlite import SqliteStore
@@ -73,7 +73,7 @@ class Incoming:
 
     key: Key
     delivery: Delivery
-    wire: Wire
+    wire: Way
 
 
 class Receiver:
@@ -98,7 +98,7 @@ class Receiver:
         self.counters = EvidenceCounters()
         self.problem = ""
 
-    def put(self, delivery: Delivery, wire: Wire) -> None:
+    def put(self, delivery: Delivery, wire: Way) -> None:
         """A message on `blob/up`. Returns at once."""
         try:
             topic = self._space.parse(delivery.topic)
@@ -351,7 +351,7 @@ class Receiver:
             log.warning("evidence: storing again")
         self.problem = problem
 
-    def _refuse(self, delivery: Delivery, wire: Wire, reason: str) -> None:
+    def _refuse(self, delivery: Delivery, wire: Way, reason: str) -> None:
         self._complain(delivery.topic, reason)
         wire.acknowledge(delivery)
 

@@ -33,6 +33,7 @@ from coordinator.fleet.node import (
     NodeState,
     Signal,
     Word,
+    changed,
 )
 from coordinator.fleet.tombstones import Tombstone
 from schemas.messages import Birth, Heartbeat, Presence, Status
@@ -72,7 +73,7 @@ class Draft:
 
     # ---- what nodes say --------------------------------------------------------------------------
 
-    def status(self, name: str, status: Status, now: Moment, *, live: bool) -> bool:
+    def status(self, name: str, status: Status, now: Moment, *, live: bool, broker: int = 0) -> bool:
         """A node's status or its will. `live`: sent just now, not kept by the broker from an unknown time.
 
         False: the node was deregistered, and this should not stand on its topic.
@@ -80,10 +81,10 @@ class Draft:
         if (tombstone := self._tombstone(name)) is not None:
             later = tombstone.gives_way(status.boot, status.session, status.instance, now.utc_ms, live=live)
             return later and status.state is Presence.ONLINE  # its birth follows and brings it back
-        self._hear(name, status.boot, status.session, telling.word_of(status), status.reason, now, live)
+        self._hear(name, status.boot, status.session, telling.word_of(status), status.reason, now, live, broker)
         return True
 
-    def birth(self, name: str, birth: Birth, now: Moment, *, live: bool) -> bool:
+    def birth(self, name: str, birth: Birth, now: Moment, *, live: bool, broker: int = 0) -> bool:
         """A node's registration. False: it was deregistered, and this does not bring it back."""
         if (tombstone := self._tombstone(name)) is not None:
             if not tombstone.gives_way(birth.boot, birth.session, birth.instance, now.utc_ms, live=live):
@@ -92,16 +93,16 @@ class Draft:
             self.lifted.append(name)
         if live:
             self._watch_twins(name, birth, now)
-        node = self._hear(name, birth.boot, birth.session, Word.ALIVE, "", now, live)
+        node = self._hear(name, birth.boot, birth.session, Word.ALIVE, "", now, live, broker)
         if node is None or node.birth == birth:
             return True
         if node.birth is None:
             self.events.append(telling.registered(name, birth, now))
-        node = replace(node, birth=birth)
-        self._put(replace(node, window=self._window_of(node, now)))
+        node = changed(node, birth=birth)
+        self._put(changed(node, window=self._window_of(node, now)))
         return True
 
-    def heartbeat(self, name: str, heartbeat: Heartbeat, now: Moment) -> bool:
+    def heartbeat(self, name: str, heartbeat: Heartbeat, now: Moment, broker: int = 0) -> bool:
         """A node's heartbeat; an older one than the last changes nothing. False: its node was deregistered."""
         if (tombstone := self._tombstone(name)) is not None:
             # Of a later connection: it is asked for its birth, which brings it back.
@@ -109,7 +110,10 @@ class Draft:
         before = self._get(name)
         if before is None or before.birth is None:
             self.unknown += 1
-        node = self._hear(name, heartbeat.boot, heartbeat.session, Word.ALIVE, "", now, live=True)
+        elif _goes_on(before, heartbeat):
+            self._beat(before, heartbeat, now, broker)
+            return True
+        node = self._hear(name, heartbeat.boot, heartbeat.session, Word.ALIVE, "", now, True, broker)
         if node is None:
             return True
         same_session = before is not None and (before.boot, before.session, before.word) == (
@@ -119,12 +123,7 @@ class Draft:
         )
         if same_session and heartbeat.seq <= node.heartbeat_seq:
             return True
-        resources = {} if node.birth is None else node.birth.resources
-        condition, problem = condition_of(heartbeat, resources, node.condition, self.fleet.more.condition)
-        changes = condition is not node.condition or problem != node.problem
-        node = replace(node, heartbeat_seq=heartbeat.seq, condition=condition, problem=problem)
-        (self._put if changes else self._touch)(node)
-        self.heartbeats[name] = heartbeat
+        self._beat(node, heartbeat, now, broker)
         return True
 
     def node(self, name: str) -> Node | None:
@@ -224,7 +223,7 @@ class Draft:
         return None if name in self.lifted else self.fleet.tombstones.get(name)
 
     def _hear(
-        self, name: str, boot: int, session: int, word: Word, reason: str, now: Moment, live: bool
+        self, name: str, boot: int, session: int, word: Word, reason: str, now: Moment, live: bool, broker: int
     ) -> Node | None:
         """The node after hearing this of it, or None when that is no news."""
         node = known = self._get(name)
@@ -235,15 +234,15 @@ class Draft:
         said, before = (boot, session), (node.boot, node.session)
         went_well = known is None or known.word is Word.GOODBYE
         if said > before or self._recounts(node, word, now, live):
-            node = replace(node, boot=boot, session=session, word=word, heartbeat_seq=-1)
+            node = changed(node, boot=boot, session=session, word=word, heartbeat_seq=-1)
         elif said < before or (node.word >= Word.WILL and word < node.word):
             return None
         elif word > node.word:
-            node = replace(node, word=word)
+            node = changed(node, word=word)
         elif not live:
             return node  # kept by the broker from an unknown time: no sign of life
         if word < Word.WILL:
-            node = replace(node, heard_ms=now.steady_ms, last_seen_utc_ms=now.utc_ms)
+            node = changed(node, heard_ms=now.steady_ms, last_seen_utc_ms=now.utc_ms, broker=broker)
         moved = self._move(node, SAYS[node.word], reason, now, went_well=went_well)
         is_durable = known is None or (moved.boot, moved.session, moved.word) != (
             known.boot,
@@ -253,6 +252,18 @@ class Draft:
         if moved is node:
             (self._put if is_durable else self._touch)(node)
         return moved
+
+    def _beat(self, node: Node, heartbeat: Heartbeat, now: Moment, broker: int) -> None:
+        """The newest heartbeat of a node that is there."""
+        resources = {} if node.birth is None else node.birth.resources
+        condition, problem = condition_of(heartbeat, resources, node.condition, self.fleet.more.condition)
+        changes = condition is not node.condition or problem != node.problem
+        node = changed(
+            node, heard_ms=now.steady_ms, last_seen_utc_ms=now.utc_ms, broker=broker, heartbeat_seq=heartbeat.seq,
+            condition=condition, problem=problem,
+        )  # fmt: skip
+        (self._put if changes else self._touch)(node)
+        self.heartbeats[node.name] = heartbeat
 
     def _recounts(self, node: Node, word: Word, now: Moment, live: bool) -> bool:
         away_ms = now.steady_ms - node.since_ms
@@ -267,7 +278,7 @@ class Draft:
             node = self._gone_offline(node, reason, now)
         elif state in THERE and node.state in AWAY:
             node = self._come_back(node, reason, now, went_well=went_well)
-        node = replace(node, state=state, reason=reason[:200], since_ms=now.steady_ms, since_utc_ms=now.utc_ms)
+        node = changed(node, state=state, reason=reason[:200], since_ms=now.steady_ms, since_utc_ms=now.utc_ms)
         self._put(node)
         return node
 
@@ -276,27 +287,27 @@ class Draft:
             return node
         if not node.flap.flaps:
             self.events.append(telling.offline(node, reason, now))
-        return replace(node, lost=True)
+        return changed(node, lost=True)
 
     def _come_back(self, node: Node, reason: str, now: Moment, *, went_well: bool) -> Node:
         """A return after a loss counts as one; not after an outage of all, and not in maintenance."""
         rules, flap = self.fleet.more.flapping, node.flap.at(now.steady_ms, self.fleet.more.flapping)
-        if not (went_well or node.window or self.fleet.guard.holds(node.site)):
+        if not (went_well or node.window or self.fleet.holds(node)):
             flap = flap.lost(now.steady_ms, rules)
             if flap.flaps and not node.flap.flaps:
                 self.events.append(telling.flapping(node, flap, now))
-        node = replace(node, flap=flap)
+        node = changed(node, flap=flap)
         if flap.flaps or not node.lost:
             return node
         self.events.append(telling.online(node, reason, now))
-        return replace(node, lost=False)
+        return changed(node, lost=False)
 
     def _steady(self, node: Node, now: Moment) -> None:
         flap = node.flap.at(now.steady_ms, self.fleet.more.flapping)
         if flap.flaps:
             return
         self.events.append(telling.steady(node, now))
-        self._put(replace(node, flap=flap, lost=node.lost and node.state not in THERE))
+        self._put(changed(node, flap=flap, lost=node.lost and node.state not in THERE))
 
     def _watch_twins(self, name: str, birth: Birth, now: Moment) -> None:
         """Whoever is heard live counts, whichever of them the numbers prefer."""
@@ -311,7 +322,7 @@ class Draft:
         if twins is None or node is None:
             return
         self.events.append(telling.conflict(twins, now))
-        self._put(replace(node, conflict=Conflict(twins.one, twins.other, now.utc_ms)))
+        self._put(changed(node, conflict=Conflict(twins.one, twins.other, now.utc_ms)))
 
     # ---- maintenance -----------------------------------------------------------------------------
 
@@ -333,7 +344,17 @@ class Draft:
             node = self._get(name)
             if node is None or (window := self._window_of(node, now)) == node.window:
                 continue
-            node = replace(node, window=window)
+            node = changed(node, window=window)
             if not window and node.state is NodeState.OFFLINE:
                 node = self._gone_offline(node, "its maintenance is over and it is not back", now)
             self._put(node)
+
+
+def _goes_on(node: Node, heartbeat: Heartbeat) -> bool:
+    """Nearly every heartbeat: the next of a session in which nothing else was said."""
+    return (
+        node.state is NodeState.ONLINE
+        and node.word is Word.ALIVE
+        and heartbeat.seq > node.heartbeat_seq
+        and (heartbeat.boot, heartbeat.session) == (node.boot, node.session)
+    )

@@ -13,6 +13,11 @@ FLEET = ""  # the scope of a freeze of everything; sites have names, and nodes w
 NO_SITE = "(no site)"
 
 
+def scope_of_broker(name: str) -> str:
+    """The scope of a freeze of the nodes at one of several brokers."""
+    return f"(broker {name})"
+
+
 @dataclass(frozen=True, slots=True)
 class GuardRules:
     """Shares are of the registered nodes; a freeze needs the count too, or a site of three would always be frozen."""
@@ -57,7 +62,7 @@ class Guard:
         self._freezes: dict[str, Freeze] = {}
         self._last_loss_ms: dict[str, int] = {}
         self._forced: set[str] = set()  # freezes that ended by their length: not begun anew by the same losses
-        self._probe_lost_since_ms: int | None = None
+        self._probes_lost: set[str] = set()  # scopes of which the coordinator does not hear itself
 
     @property
     def freezes(self) -> Mapping[str, Freeze]:
@@ -68,9 +73,11 @@ class Guard:
         """Those that held when an earlier run ended."""
         self._freezes |= {one.scope: one for one in freezes}
 
-    def holds(self, site: str) -> Freeze | None:
-        """The freeze that keeps work of this site where it is; None: it may be moved."""
-        return self._freezes.get(FLEET) or self._freezes.get(site or NO_SITE)
+    def holds(self, site: str, broker: str = FLEET) -> Freeze | None:
+        """The freeze that keeps work of this site, and at the broker with this scope, where it is; None: it may be
+        moved."""
+        found = self._freezes.get(FLEET) or self._freezes.get(site or NO_SITE)
+        return found or (self._freezes.get(broker) if broker else None)
 
     def lost(self, node: str, site: str, now_ms: int) -> None:
         """A node turned suspect."""
@@ -90,12 +97,9 @@ class Guard:
         if site is not None:
             self._count(self._away, site, -1)
 
-    def probe(self, *, ok: bool, now_ms: int) -> None:
+    def probe(self, *, ok: bool, now_ms: int, scope: str = FLEET) -> None:
         """The coordinator's own message through the broker came back, or did not."""
-        if ok:
-            self._probe_lost_since_ms = None
-        elif self._probe_lost_since_ms is None:
-            self._probe_lost_since_ms = now_ms
+        (self._probes_lost.discard if ok else self._probes_lost.add)(scope)
 
     def tick(self, sizes: Mapping[str, int], now_ms: int) -> list[Turn]:
         """Freezes that begin and end now. `sizes`: registered nodes by site; FLEET has all."""
@@ -103,7 +107,7 @@ class Guard:
             _, _, site = self._losses.popleft()
             self._count(self._recent, site, -1)
         turns = []
-        for scope in {*self._recent, *self._freezes, FLEET}:
+        for scope in {*self._recent, *self._freezes, *self._probes_lost, FLEET}:
             frozen = self._freezes.get(scope)
             if frozen is None:
                 if scope not in self._forced and (reason := self._reason(scope, sizes)):
@@ -115,7 +119,7 @@ class Guard:
         return turns
 
     def _reason(self, scope: str, sizes: Mapping[str, int]) -> str:
-        if scope == FLEET and self._probe_lost_since_ms is not None:
+        if scope in self._probes_lost:
             return "the coordinator's own messages do not come back through the broker"
         lost, size = self._recent[scope], sizes.get(scope, 0)
         share_max, count_min = self._bounds(scope)
@@ -125,8 +129,8 @@ class Guard:
         return f"{lost} of {size} nodes of {where} turned suspect within {self.rules.window_ms // 1000} s"
 
     def _ends(self, frozen: Freeze, sizes: Mapping[str, int], now_ms: int) -> str:
-        if frozen.scope == FLEET and self._probe_lost_since_ms is not None:
-            return ""  # nothing is known of anybody
+        if frozen.scope in self._probes_lost:
+            return ""  # nothing is known of anybody there
         if now_ms - frozen.since_ms >= self.rules.freeze_max_ms:
             self._forced.add(frozen.scope)
             return f"it lasted {self.rules.freeze_max_ms // 1000} s: what is away now counts as lost"

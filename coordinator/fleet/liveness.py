@@ -1,9 +1,9 @@
-"""Looks at the clock for the fleet: sends the probe, tells the guard of it, and wakes ingest, which alone changes the
-fleet."""
+"""Looks at the clock for the fleet: sends the probes, tells the guard of it, and wakes ingest, which alone changes
+the fleet."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from coordinator.fleet.probe import Probe
 from coordinator.fleet.registry import Fleet
@@ -16,37 +16,39 @@ SWEEP_S = 0.5
 
 
 class Watch:
-    """One coordinator's. `publish` takes a payload for the probe's topic."""
+    """One coordinator's, with a probe for each broker. `publish` takes the broker and a payload for the probe's
+    topic."""
 
-    def __init__(self, fleet: Fleet, probe: Probe, boot: int, nudge: Callable[[], None]) -> None:
+    def __init__(self, fleet: Fleet, probes: Sequence[Probe], boot: int, nudge: Callable[[], None]) -> None:
         self._fleet = fleet
-        self._probe = probe
+        self._probes = tuple(probes)
         self._boot = boot
         self._nudge = nudge
-        self.publish: Callable[[bytes], None] = lambda payload: None
+        self.publish: Callable[[int, bytes], None] = lambda broker, payload: None
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             now_ms = time.monotonic_ns() // 1_000_000
-            if (number := self._probe.send(now_ms)) is not None:
-                self.publish(encode_result(self._message(number), packed=False))
-            self._fleet.guard.probe(ok=not self._probe.is_lost(now_ms), now_ms=now_ms)
+            for broker, probe in enumerate(self._probes):
+                if (number := probe.send(now_ms)) is not None:
+                    self.publish(broker, encode_result(self._message(number), packed=False))
+                self._fleet.guard.probe(ok=not probe.is_lost(now_ms), now_ms=now_ms, scope=self._fleet.scope(broker))
             self._nudge()
             await asyncio.sleep(SWEEP_S)
 
-    def link(self, *, up: bool) -> None:
+    def link(self, broker: int, *, up: bool) -> None:
         """The connection is there, or gone."""
         now_ms = time.monotonic_ns() // 1_000_000
-        self._fleet.broker(heard=up, now_ms=now_ms)
-        self._probe.link(up=up, now_ms=now_ms)
+        self._fleet.broker(heard=up, now_ms=now_ms, index=broker)
+        self._probes[broker].link(up=up, now_ms=now_ms)
 
-    def came_back(self, payload: bytes) -> None:
+    def came_back(self, broker: int, payload: bytes) -> None:
         """A message on the probe's topic: ours, or that of another start or of somebody else."""
         try:
             boot, _, number = decode_result(payload).id.partition(".")
             if int(boot) == self._boot:
-                self._probe.back(int(number))
+                self._probes[broker].back(int(number))
         except (RemoteWireError, ValueError):
             return
 

@@ -11,6 +11,7 @@ from schemas.messages import Birth
 
 NODES_MAX = 200_000
 RECOUNT_AFTER_MS = 60_000
+NOWHERE = -1
 
 
 class FleetFullError(Exception):
@@ -155,6 +156,7 @@ class Node:
     lost: bool = False  # it is away and that was told: its work may be elsewhere
     flap: Flap = Flap()
     conflict: Conflict | None = None
+    broker: int = NOWHERE  # the one it was last heard on; not kept, so unknown after a start
 
     @property
     def shown(self) -> Shown:
@@ -168,6 +170,18 @@ class Node:
     @property
     def site(self) -> str:
         return "" if self.birth is None else self.birth.site
+
+
+_SLOTS = tuple(Node.__slots__)
+
+
+def changed(node: Node, **values: Any) -> Node:
+    """`dataclasses.replace` of a node in a third of the time: 50,000 nodes say 4,000 times a second that nothing is
+    new."""
+    found = object.__new__(Node)
+    for name in _SLOTS:
+        object.__setattr__(found, name, values[name] if name in values else getattr(node, name))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

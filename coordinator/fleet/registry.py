@@ -3,23 +3,24 @@
 Changes are drafted (`draft`), made durable by whoever drafted them, and then adopted; adopting one is O(changed
 nodes). Here stand the deadlines, the mass-outage guard, the selections, who was lost and who is back.
 
-- Silence and holds count only while the coordinator itself hears the broker, and a hold does not end while the guard
-  freezes the node's site: suspect nodes stay suspect then.
+- Silence and holds of a node count only while the coordinator itself hears the broker that the node was last heard
+  on, and a hold does not end while the guard freezes the node's site or broker: suspect nodes stay suspect then.
 - `on_lost` is told when a node is taken for lost, once, and `on_back` when it is there again: what moves work hangs
   on them. A node in maintenance is not lost, and one that flaps is not back before it is steady.
 """
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from coordinator.fleet.condition import ConditionRules
 from coordinator.fleet.draft import Draft
 from coordinator.fleet.flapping import FlapRules
-from coordinator.fleet.guard import FLEET, NO_SITE, Freeze, Guard, GuardRules
+from coordinator.fleet.guard import FLEET, NO_SITE, Freeze, Guard, GuardRules, scope_of_broker
 from coordinator.fleet.maintenance import Window, next_change_ms, window_key
 from coordinator.fleet.node import (
+    NOWHERE,
     RECOUNT_AFTER_MS,
     TRANSITIONS,
     FleetEvent,
@@ -102,14 +103,17 @@ class Fleet:
         now_ms: int,
         more: FleetRules | None = None,
         memory: Memory | None = None,
+        brokers: Sequence[str] = ("",),
     ) -> None:
-        """Nodes of an earlier run count as heard just now: nobody listened in between."""
+        """Nodes of an earlier run count as heard just now: nobody listened in between. `brokers` are their names."""
         memory = memory or Memory()
         self.rules = rules
         self.more = more or FleetRules()
         with uncollected():
             self.nodes = {node.name: _as_of_now(node, now_ms) for node in nodes}
-        self.hears_broker = False
+        self._brokers = tuple(brokers)
+        self._hearing: list[int | None] = [None for _ in brokers]  # since when each is heard
+        self._parked: set[str] = set()  # nodes that are due, of brokers that are not heard
         self.guard = Guard(self.more.guard)
         self.twins = TwinWatch()
         self.seen: dict[str, Seen] = {}  # the agent heard last of a node that has another one's birth
@@ -123,7 +127,6 @@ class Fleet:
         self.on_back: Callable[[Node], None] = lambda node: None
         self._shown: Counter[Shown] = Counter()
         self._suspects: set[str] = set()
-        self._hearing_since_ms = now_ms
         self._deadlines = Deadlines()
         self._flapping = Deadlines()
         for window in self.windows.values():
@@ -137,10 +140,30 @@ class Fleet:
                     self._remind_flapping(node, now_ms)
         self.guard.restore(Freeze(scope, now_ms, reason) for scope, reason in memory.freezes.items())
 
-    def broker(self, *, heard: bool, now_ms: int) -> None:
-        """The coordinator's own link is up or down."""
-        self.hears_broker = heard
-        self._hearing_since_ms = now_ms
+    def broker(self, *, heard: bool, now_ms: int, index: int = 0) -> None:
+        """The coordinator's own link to a broker is up or down."""
+        self._hearing[index] = now_ms if heard else None
+        parked, self._parked = self._parked, set()
+        for name in parked:
+            if (node := self.nodes.get(name)) is not None:
+                self._remind(node)
+
+    def scope(self, index: int) -> str:
+        """What freezes when the coordinator does not hear itself through a broker: everything, where it is the only
+        one."""
+        return scope_of_broker(self._brokers[index]) if len(self._brokers) > 1 else FLEET
+
+    def holds(self, node: Node) -> Freeze | None:
+        """The freeze that keeps the node's work where it is."""
+        known = len(self._brokers) > 1 and node.broker >= 0
+        return self.guard.holds(node.site, self.scope(node.broker) if known else FLEET)
+
+    def where(self, name: str) -> int:
+        """The broker that a node was last heard on; NOWHERE where that is not known."""
+        if len(self._brokers) == 1:
+            return 0
+        node = self.nodes.get(name)
+        return NOWHERE if node is None else node.broker
 
     def draft(self) -> Draft:
         return Draft(self)
@@ -168,12 +191,13 @@ class Fleet:
 
     def due(self, now_ms: int) -> list[Node]:
         """The nodes whose silence or hold is over. O(nodes that are due), not O(nodes)."""
-        if not self.hears_broker:
-            return []
         found: list[Node] = []
         for name in self._deadlines.take(now_ms):
             node = self.nodes.get(name)
             if node is None:
+                continue
+            if self._heard_since_ms(node) is None:
+                self._parked.add(name)
                 continue
             deadline_ms = self._deadline_ms(node)
             if deadline_ms is not None and deadline_ms <= now_ms:
@@ -265,10 +289,17 @@ class Fleet:
         if node.state is NodeState.OFFLINE:
             return None
         if node.state is NodeState.SUSPECT:
-            if self.guard.holds(node.site) is not None and not node.window:
+            if self.holds(node) is not None and not node.window:
                 return None  # `thaw` reminds of it
-            return max(node.since_ms, self._hearing_since_ms) + self.rules.hold_ms
-        return max(node.heard_ms, self._hearing_since_ms) + self.rules.silent_after_ms
+            return max(node.since_ms, self._heard_since_ms(node) or 0) + self.rules.hold_ms
+        return max(node.heard_ms, self._heard_since_ms(node) or 0) + self.rules.silent_after_ms
+
+    def _heard_since_ms(self, node: Node) -> int | None:
+        """Since when its broker is heard; of one that was not heard yet, since when all of them are."""
+        if 0 <= node.broker < len(self._hearing):
+            return self._hearing[node.broker]
+        since = [one for one in self._hearing if one is not None]
+        return max(since) if len(since) == len(self._hearing) else None
 
     def _remind(self, node: Node) -> None:
         self._deadlines.remind(node.name, self._deadline_ms(node))

@@ -38,6 +38,18 @@ def acks(
     return answers
 
 
+def merged(parts: Sequence[Ack]) -> Ack:
+    """Answers to one node as one: the ranges of a lane together."""
+    ranges: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for part in parts:
+        for one in part.stored:
+            ranges.setdefault((one.stream, one.lane), []).extend(one.ranges)
+    stored = [LaneAck(stream, lane, merged_ranges(found)) for (stream, lane), found in ranges.items()]
+    return Ack(
+        stored, [one for part in parts for one in part.refused], [one for part in parts for one in part.closed]
+    )
+
+
 T = TypeVar("T", LaneAck, Closed)
 Part = LaneAck | Refusal | Closed
 

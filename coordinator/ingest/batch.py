@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+URGENT_SHARE = 0.1  # of the pause between two transactions, where an alert waits
 BYTES_MIN = 64 * 1024  # however slow the disk: cutting further would only make it flush more often
 
 
@@ -28,15 +29,16 @@ class Pacing:
     def __post_init__(self) -> None:
         self.bytes_max = min(self.limits.bytes_max, 2 * BYTES_MIN)
 
-    def wait_ms(self, waiting: int, waiting_bytes: int, since_begin_ms: float) -> float:
+    def wait_ms(self, waiting: int, waiting_bytes: int, since_begin_ms: float, *, urgent: bool = False) -> float:
         """How long to let messages gather before the next transaction, `since_begin_ms` after the last began.
 
         The first message after a pause goes alone and at once; a steady flow shares a transaction, and so one disk
-        flush and one acknowledgement, every `pause_ms`.
+        flush and one acknowledgement, every `pause_ms`. An alert waits a tenth of that, whatever else is on its way.
         """
         if waiting >= self.limits.messages_max or waiting_bytes >= self.bytes_max:
             return 0.0
-        return max(0.0, self.limits.pause_ms - since_begin_ms)
+        pause_ms = self.limits.pause_ms * (URGENT_SHARE if urgent else 1.0)
+        return max(0.0, pause_ms - since_begin_ms)
 
     def done(self, size: int, took_ms: float) -> None:
         """A transaction of `size` bytes took so long, from reading to answering."""

@@ -1,7 +1,8 @@
 """A delivery to what it says: rows, news of a node, or a refusal with its reason. Pure.
 
-Nothing beyond this point has to doubt a value: texts can be stored, numbers fit, times are times, and the message
-came on a topic of the node that it names. The hot path is `_event`.
+Nothing beyond this point has to doubt a value: texts can be stored, numbers fit, times are times (of documents the
+codec sees to that), and the message came on a topic of the node that it names. The hot paths are `_event` and
+`_heartbeat`.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 from coordinator.store.store import GapRow, RefusedMessage, ResultRow, Row
 from runtime.mqtt import Delivery
 from schemas import codec, documents
+from schemas.compiled import compact
 from schemas.documents import Reported
 from schemas.errors import RemoteWireError
 from schemas.identity import Identity, Lane
@@ -21,10 +23,10 @@ from schemas.messages import Birth, Event, Heartbeat, Refusal, Status, SyncRow
 from schemas.shape import fields_of
 from schemas.topics import COORDINATOR, FLEET, Kind, Topic, TopicSpace
 
-TOPICS_KNOWN_MAX = 20_000
 RESULT_BYTES_KEPT = 16 * 1024
 GAPS_MAX = 1000  # of one message; the sender tells the others again
 REASON_CHARS_MAX = 200
+_EVENTS = frozenset({Kind.EVENT, Kind.ALERT})
 _LANES = frozenset(lane.value for lane in Lane)
 _LANE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -57,7 +59,7 @@ Decoded = Facts | News | ResultRow | RefusedMessage | Nothing
 
 
 class Decoder:
-    """Decodes below one topic root. Topics are parsed once: a fleet uses few, and uses them again.
+    """Decodes below one topic root.
 
     With a catalogue, rows are checked against its schemas: one that is not as declared is refused, one that no schema
     declares is taken. Both are counted.
@@ -68,16 +70,17 @@ class Decoder:
         self._catalogue = catalogue
         self.invalid_total = 0
         self.unchecked_total = 0
-        self._topics: dict[str, Topic] = {}
 
     def decode(self, delivery: Delivery, received_utc_ms: int) -> Decoded:
         """Never raises for what somebody sent."""
         node = ""
         try:
-            topic = self._topics.get(delivery.topic) or self._parse(delivery.topic)
+            topic = self._space.parse(delivery.topic)
             node = topic.node
             if node in (COORDINATOR, FLEET):
                 return Nothing()
+            if topic.kind in _EVENTS and (plain := self._plain_event(topic, delivery, received_utc_ms)) is not None:
+                return plain
             decoded = _BY_KIND[topic.kind](topic, delivery, received_utc_ms)
             return self._checked(decoded, delivery) if isinstance(decoded, Facts) else decoded
         except RemoteWireError as error:
@@ -85,6 +88,20 @@ class Decoder:
         except KeyError:
             reason = "no message of this kind is taken here"
             return RefusedMessage(delivery.topic, node, reason, delivery.payload, received_utc_ms)
+
+    def _plain_event(self, topic: Topic, delivery: Delivery, received_utc_ms: int) -> Facts | None:
+        """An event exactly as agents write it and as its schema declares it; None for one to be looked at closely."""
+        event = codec.open_event(topic.kind, topic.node, delivery.payload)
+        if event is None or self._catalogue is None or not self._catalogue.is_plain_json(event.type, event.data):
+            return None
+        who, severity = event.identity, event.severity
+        if (event.type if topic.kind is Kind.EVENT else severity) != topic.leaf or not _LANE.fullmatch(who.lane):
+            return None
+        row = Row(
+            who.node, who.stream, who.lane, who.seq, event.type, event.subject, severity, event.time_utc_ms,
+            received_utc_ms, event.boot, compact(event.data),
+        )  # fmt: skip
+        return Facts(topic.kind, [row])
 
     def _checked(self, facts: Facts, delivery: Delivery) -> Facts:
         """Without the rows that are not as their schema declares them: they are refused, and kept raw."""
@@ -104,12 +121,6 @@ class Decoder:
         self.invalid_total += len(refused)
         rows = [row for i, row in enumerate(facts.rows) if i not in refused]
         return replace(facts, rows=rows, refused=(*facts.refused, *refused.values()))
-
-    def _parse(self, text: str) -> Topic:
-        if len(self._topics) >= TOPICS_KNOWN_MAX:
-            self._topics.clear()
-        topic = self._topics[text] = self._space.parse(text)
-        return topic
 
 
 def _event(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
@@ -240,31 +251,23 @@ def _sync_row(node: str, stream: str, boot: int, row: SyncRow, received_utc_ms: 
 def _status(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     if not delivery.payload:
         return Nothing()
-    status = codec.decode_document(Status, Kind.STATUS, delivery.payload)
-    _storable(status.reason)
-    return News(topic.node, status)
+    return News(topic.node, codec.decode_document(Status, Kind.STATUS, delivery.payload))
 
 
 def _birth(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     if not delivery.payload:
         return Nothing()
-    birth = codec.decode_document(Birth, Kind.BIRTH, delivery.payload)
-    _data(fields_of(birth))
-    return News(topic.node, birth)
+    return News(topic.node, codec.decode_document(Birth, Kind.BIRTH, delivery.payload))
 
 
 def _heartbeat(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
-    heartbeat = codec.decode_packed(Heartbeat, Kind.HEARTBEAT, delivery.payload)
-    _data(fields_of(heartbeat))
-    return News(topic.node, heartbeat)
+    return News(topic.node, codec.decode_packed(Heartbeat, Kind.HEARTBEAT, delivery.payload))
 
 
 def _reported(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     if not delivery.payload:
         return Nothing()
-    reported = documents.decode_reported(delivery.payload)
-    _data(fields_of(reported))
-    return News(topic.node, reported)
+    return News(topic.node, documents.decode_reported(delivery.payload))
 
 
 def _result(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:

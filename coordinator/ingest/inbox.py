@@ -14,6 +14,7 @@ from typing import Protocol
 
 from coordinator.counters import Counters
 from runtime.mqtt import RECEIVE_MAXIMUM, Delivery, Message
+from schemas.messages import Ack
 from schemas.topics import Kind
 
 PRESSURE_AT = 2 * RECEIVE_MAXIMUM
@@ -25,18 +26,25 @@ _SYNC = f"/{Kind.SYNC.value}"
 _ALERT = f"/{Kind.ALERT.value}/"
 
 
-class Wire(Protocol):
-    """The connection a message came on: its answers go back there."""
-
-    @property
-    def packet_bytes_max(self) -> int:
-        """The largest packet that its broker takes."""
+class Way(Protocol):
+    """The connection a message came on: what is said of it goes back there. Harmless once it has ended."""
 
     def publish(self, message: Message) -> None:
-        """Queues; harmless once the connection has ended."""
+        """Queues."""
 
     def acknowledge(self, *deliveries: Delivery) -> None:
-        """The messages are durable here. Harmless once the connection has ended."""
+        """The messages are durable here."""
+
+
+class Wire(Way, Protocol):
+    """The same for rows of nodes and what they say of themselves."""
+
+    @property
+    def index(self) -> int:
+        """Which of the brokers it leads to."""
+
+    def answer(self, *answers: tuple[str, Ack]) -> None:
+        """(node, answer) pairs: which of its rows are durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +64,9 @@ class Inbox:
         self._bytes = 0
         self._counters = counters
         self._pressed = False
-        self._turn = 0
         self.on_pressure: Callable[[bool], None] = lambda pressed: None
         self.wake = asyncio.Event()
+        self.urgent = asyncio.Event()  # an alert waits
         self.closed = False
 
     def __len__(self) -> int:
@@ -80,27 +88,32 @@ class Inbox:
         if self.closed or (full and len(self)):
             self._counters.dropped += 1
             return
-        self._queue_of(item).append(item)
+        queue = self._queue_of(item)
+        queue.append(item)
         self._bytes += size
         self._counters.received += 1
         if len(self) >= PRESSURE_AT or self._bytes >= PRESSURE_BYTES_AT:
             self._pressed = True
             self.on_pressure(True)
+        if queue is self._queues[0]:
+            self.urgent.set()
         self.wake.set()
 
     def take(self, messages_max: int, bytes_max: int) -> list[Item]:
-        """Messages that came over one wire, the oldest of each queue first; at least one if there is any.
+        """The oldest of each queue first; at least one if there is any.
 
         What is urgent comes first, yet one message at least of each other queue goes with it: none waits for ever.
         With an alert goes little of the rest, so that it is stored soon.
         """
         taken: list[Item] = []
         bytes_left = bytes_max
-        for queue in self._in_order():
+        for queue in filter(None, self._queues):
             bytes_left = self._move(queue, taken, messages_max - len(taken), bytes_left)
             if queue is self._queues[0]:
                 bytes_left = min(bytes_left, bytes_max // WITH_ALERT)
         self._bytes -= sum(len(item.delivery.payload) for item in taken)
+        if not self._queues[0]:
+            self.urgent.clear()
         if self._pressed and len(self) < PRESSURE_AT // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
             self._pressed = False
             self.on_pressure(False)
@@ -110,23 +123,17 @@ class Inbox:
         """What was taken and not finished, to the front again."""
         for item in reversed(items):
             self._queue_of(item).appendleft(item)
+        if self._queues[0]:
+            self.urgent.set()
         self._bytes += sum(len(item.delivery.payload) for item in items)
         self.wake.set()
-
-    def _in_order(self) -> list[deque[Item]]:
-        """Most urgent first; where their oldest messages came over different wires, the queues take turns."""
-        waiting = [queue for queue in self._queues if queue]
-        if any(queue[0].wire is not waiting[0][0].wire for queue in waiting):
-            self._turn = (self._turn + 1) % len(waiting)
-            waiting = waiting[self._turn :] + waiting[: self._turn]
-        return waiting
 
     def _move(self, queue: deque[Item], taken: list[Item], count_max: int, bytes_left: int) -> int:
         """As many as fit, and one all the same; says how many bytes are left."""
         moved = 0
         while queue and moved < max(1, count_max):
             size = len(queue[0].delivery.payload)
-            if taken and (queue[0].wire is not taken[0].wire or (size > bytes_left and moved)):
+            if taken and size > bytes_left and moved:
                 break
             taken.append(queue.popleft())
             bytes_left -= size
@@ -143,3 +150,4 @@ class Inbox:
         """Takes nothing more; what is inside is still to be finished."""
         self.closed = True
         self.wake.set()
+        self.urgent.set()

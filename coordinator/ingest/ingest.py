@@ -15,10 +15,10 @@ from coordinator.counters import Counters
 from coordinator.fleet.beats import Beats
 from coordinator.fleet.draft import Draft
 from coordinator.fleet.registry import Fleet, FleetFullError, Moment
-from coordinator.ingest.answer import PACKET_BYTES_BESIDE, acks, payloads
+from coordinator.ingest.answer import acks
 from coordinator.ingest.batch import BatchLimits, Pacing
 from coordinator.ingest.decode import Decoder, Facts, News
-from coordinator.ingest.inbox import Inbox, Item
+from coordinator.ingest.inbox import Inbox, Item, Wire
 from coordinator.state.judge import Judge
 from coordinator.store.store import (
     Batch,
@@ -34,12 +34,12 @@ from coordinator.store.store import (
 from runtime.backoff import Backoff
 from runtime.calls.errors import CallFailedError
 from runtime.errors import EdgewrightError, TemporaryError
-from runtime.mqtt import Message
+from runtime.mqtt import Delivery
 from schemas.documents import Reported
 from schemas.language.catalogue import Catalogue
-from schemas.messages import Birth, Closed, Heartbeat, Status
+from schemas.messages import Ack, Birth, Closed, Heartbeat, Status
 from schemas.state import Collections
-from schemas.topics import Kind, Topic, TopicSpace
+from schemas.topics import Kind, TopicSpace
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ class Work:
     news: list[tuple[News, bytes]] = field(default_factory=list)  # with the bytes, whose hash heartbeats name
     stale: list[tuple[Kind, str]] = field(default_factory=list)  # what of deregistered nodes stands on their topics
     granted: list[tuple[asyncio.Future[Any], Any]] = field(default_factory=list)  # wishes with their answers
+    wires: dict[str, Wire] = field(default_factory=dict)  # by node: what its newest rows came over
 
 
 class Ingest:
@@ -138,12 +139,25 @@ class Ingest:
         if not len(self._inbox) and not self._inbox.closed and not self._wishes:
             self._inbox.wake.clear()
             await self._inbox.wake.wait()
-        since_ms = (time.monotonic() - self._began_s) * 1000
-        wait_ms = self._pacing.wait_ms(len(self._inbox), self._inbox.bytes, since_ms)
-        if wait_ms and not self._inbox.closed:
-            await asyncio.sleep(wait_ms / 1000)
+        while (wait_ms := self._wait_ms()) and not self._inbox.closed:
+            await self._rest(wait_ms)
         await self._let_in()
         return self._inbox.take(self._limits.messages_max, self._pacing.bytes_max)
+
+    def _wait_ms(self) -> float:
+        inbox, since_ms = self._inbox, (time.monotonic() - self._began_s) * 1000
+        return self._pacing.wait_ms(len(inbox), inbox.bytes, since_ms, urgent=inbox.alert_waits)
+
+    async def _rest(self, wait_ms: float) -> None:
+        """So long, or until the first alert comes: that one is not held back for the sake of others."""
+        if self._inbox.alert_waits:
+            await asyncio.sleep(wait_ms / 1000)
+            return
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await self._inbox.urgent.wait()
+        except TimeoutError:
+            return
 
     async def _let_in(self) -> None:
         """Reading goes before working: an alert still in the socket cannot overtake what is before it there."""
@@ -212,8 +226,12 @@ class Ingest:
                 work.rows += rows
                 batch.refused += refused
                 batch.gaps += said.gaps
+                for one in (rows, refused, said.gaps):
+                    if one:
+                        work.wires[one[0].node] = item.wire
             elif isinstance(said, RefusedMessage):
                 batch.refused.append(said)
+                work.wires[said.node] = item.wire
             elif isinstance(said, ResultRow):
                 batch.results.append(said)
             elif isinstance(said, News):
@@ -222,16 +240,17 @@ class Ingest:
 
     def _tell(self, work: Work, item: Item, news: News) -> None:
         draft, live, moment, is_wanted = work.draft, not item.delivery.retain, now(), True
+        broker = item.wire.index
         try:
             match news.document:
                 case Status() as status:
-                    if not (is_wanted := draft.status(news.node, status, moment, live=live)):
+                    if not (is_wanted := draft.status(news.node, status, moment, live=live, broker=broker)):
                         work.stale.append((Kind.STATUS, news.node))
                 case Birth() as birth:
-                    if not (is_wanted := draft.birth(news.node, birth, moment, live=live)):
+                    if not (is_wanted := draft.birth(news.node, birth, moment, live=live, broker=broker)):
                         work.stale.append((Kind.BIRTH, news.node))
                 case Heartbeat() as heartbeat:
-                    is_wanted = draft.heartbeat(news.node, heartbeat, moment)
+                    is_wanted = draft.heartbeat(news.node, heartbeat, moment, broker)
                 case Reported() as reported:
                     if draft.is_buried(news.node):
                         is_wanted = False
@@ -316,15 +335,23 @@ class Ingest:
             if not done.done():
                 done.set_result(answer)
         if items:
-            wire = items[0].wire
-            for node, ack in acks(work.rows, work.batch.refused, committed.closed):
-                topic = self._space.text(Topic(Kind.ACK, node))
-                for payload in payloads(ack, wire.packet_bytes_max - PACKET_BYTES_BESIDE - len(topic)):
-                    wire.publish(Message(topic, payload))
-            self._counters.acknowledged += len(work.rows)
-            wire.acknowledge(*(item.delivery for item in items))
+            self._answer(items, work, committed)
         if committed.fleet_events:
             self.on_fleet_events()
+
+    def _answer(self, items: list[Item], work: Work, committed: Committed) -> None:
+        """Each node over what its newest rows came over; each broker for what it delivered."""
+        answers: dict[Wire, list[tuple[str, Ack]]] = {}
+        for node, ack in acks(work.rows, work.batch.refused, committed.closed):
+            answers.setdefault(work.wires.get(node, items[0].wire), []).append((node, ack))
+        for wire, some in answers.items():
+            wire.answer(*some)
+        self._counters.acknowledged += len(work.rows)
+        delivered: dict[Wire, list[Delivery]] = {}
+        for item in items:
+            delivered.setdefault(item.wire, []).append(item.delivery)
+        for wire, deliveries in delivered.items():
+            wire.acknowledge(*deliveries)
 
     async def _commit_until_done(self, batch: Batch) -> Committed:
         """Waits out a disk that refuses: nothing is acknowledged meanwhile, so nothing is lost."""

@@ -25,6 +25,7 @@ class Announcements:
         self._highest = 0  # the number of the last one looked at on this connection
         self.announced_seq = 0  # every fleet event up to here is with the broker, or passed over
         self.passed_over_total = 0
+        self.missed_total = 0  # by a broker that was away for so long that they are not kept for it any more
 
     def connected(self) -> None:
         """What is not known to be there is said once more."""
@@ -35,6 +36,7 @@ class Announcements:
         """What may be published now, with the numbers to confirm it by."""
         found: list[tuple[int, Message]] = []
         while events := self._store.unannounced(self._highest, UNDER_WAY_MAX - len(self._under_way)):
+            self.missed_total += events[0].identity.seq - self._highest - 1 if self._highest else 0
             for event in events:
                 self._highest = event.identity.seq
                 message = self._message(event, packet_bytes_max)

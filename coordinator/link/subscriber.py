@@ -1,24 +1,26 @@
-"""The coordinator's connection, one after another for as long as it lives.
+"""The coordinator's link to one broker, one session after another for as long as it lives.
 
-On each: the will of this session, subscriptions, `online`, the fleet events not yet published. What arrives goes into
-the inbox; commands are answered here. Lost and back are logged once each.
+In each: a connection to say things over, then one with the will of this session, subscriptions, `online`. What
+arrives goes into the inbox; commands are answered here. Lost and back are logged once each; `links.py` has them all.
 """
 
 import asyncio
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from coordinator.counters import Counters
 from coordinator.ingest.inbox import Inbox, Item
 from coordinator.link.announcements import Announcements
+from coordinator.link.channel import Channel
+from coordinator.link.outgoing import Rank
 from coordinator.store.store import Store
 from runtime.backoff import Backoff
 from runtime.calls.dispatcher import Dispatcher
 from runtime.errors import AuthError, EdgewrightError
-from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Message
+from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
 from schemas.codec import decode_document, encode_document
 from schemas.errors import RemoteWireError
 from schemas.messages import Presence, Status
@@ -29,69 +31,16 @@ log = logging.getLogger(__name__)
 RETRY = Backoff(first_s=0.2, max_s=15.0)
 RETRY_AUTH = Backoff(first_s=15.0, max_s=300.0)  # a person has to act: do not hammer the broker's log
 STEADY_S = 30.0  # a connection that lasted this long starts the back-off anew
-OUTGOING_MAX = 20_000  # answers that wait for the broker; the oldest go first, their rows are sent and answered again
-INFLIGHT_MAX = 500
 GOODBYE_S = 2.0
-RESULT_BYTES_BESIDE = 1024  # topic, properties and headers of an answer, at most
-ROOM_MAX = 100  # messages that may wait before those that can be put off stay where they are
+ROOM_MAX = 100  # documents that may wait before the others stay where they are
+SAYING = ".out"  # after the client id: the connection that things are said over
 PROBE = Topic(Kind.RESULT, COORDINATOR, "probe")  # our own messages to ourselves
 _BLOB = f"/{Kind.BLOB_UP.value}/"
 KINDS = (Kind.STATUS, Kind.BIRTH, Kind.HEARTBEAT, Kind.EVENT, Kind.ALERT, Kind.SYNC, Kind.RESULT, Kind.REPORTED)
 
 
-class Channel:
-    """What goes out over one connection, within the broker's receive maximum."""
-
-    def __init__(self, connection: Connection, on_confirmed: Callable[[int], None]) -> None:
-        """`on_confirmed` is told the token of each message published with one, once the broker has it."""
-        self._connection = connection
-        self._on_confirmed = on_confirmed
-        self._waiting: deque[tuple[Message, int]] = deque(maxlen=OUTGOING_MAX)
-        self._inflight: dict[int, int] = {}
-
-    @property
-    def idle(self) -> bool:
-        return not self._waiting and not self._inflight
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    @property
-    def packet_bytes_max(self) -> int:
-        return self._connection.limits.packet_bytes_max
-
-    def publish(self, message: Message, token: int = 0) -> None:
-        self._waiting.append((message, token))
-        self.pump()
-
-    def acknowledge(self, *deliveries: Delivery) -> None:
-        self._connection.acknowledge(*deliveries)
-
-    def puback(self, mid: int, accepted: bool) -> None:
-        token = self._inflight.pop(mid, 0)
-        if token and accepted:
-            self._on_confirmed(token)
-        self.pump()
-
-    def pump(self) -> None:
-        room = min(INFLIGHT_MAX, max(1, self._connection.limits.receive_max // 2))
-        while self._waiting and len(self._inflight) < room and self._connection.is_open:
-            message, token = self._waiting.popleft()
-            try:
-                mid = self._connection.publish(message)
-            except BrokerRefusedError as error:
-                log.error("link: not published: %s", error)  # and what waits behind it may well be smaller
-                continue
-            except EdgewrightError as error:
-                log.debug("link: %s", error)  # the end of the connection is reported by `run`
-                return
-            if message.qos:
-                self._inflight[mid] = token
-
-
 class Subscriber:
-    """Owns the connection. `on_link(connected)` is told when it is up and when it is lost."""
+    """Owns the two connections of a session: they begin and end together. `on_link(connected)` is told of both."""
 
     def __init__(
         self,
@@ -103,7 +52,10 @@ class Subscriber:
         *,
         client_id: str,
         space: TopicSpace,
+        index: int = 0,
     ) -> None:
+        """`index`: which of the coordinator's brokers this is."""
+        self._index = index
         self._address = address
         self._inbox = inbox
         self._dispatcher = dispatcher
@@ -120,14 +72,12 @@ class Subscriber:
         self._complained = False
         self._random = random.Random()
         self._late: asyncio.Task[None] | None = None
-        self._answers = 0  # numbers of answers, which are tokens below 0: fleet events have theirs above
         self._announcements = Announcements(store, space)
         self.problem = ""
         self.on_link: Callable[[bool], None] = lambda connected: None
         self.on_file: Callable[[Delivery, Channel], None] | None = None  # pieces of files, which are no rows
         self.on_probe: Callable[[bytes], None] = lambda payload: None  # what we say to ourselves
-        inbox.on_pressure = self._pressed
-        dispatcher.answers.publish = self._answer
+        self.on_answered: Callable[[int], None] = lambda number: None
 
     @property
     def is_connected(self) -> bool:
@@ -158,69 +108,100 @@ class Subscriber:
         """Every fleet event up to here is with the broker."""
         return self._announcements.announced_seq
 
+    @property
+    def missed_total(self) -> int:
+        """Fleet events that this broker did not get."""
+        return self._announcements.missed_total
+
     def publish_status(self, reason: str = "") -> None:
         """Presence; `reason` says what hinders us while we are online."""
         if self._channel is not None and not self._stopping.is_set():
-            self._channel.publish(self._status(Presence.ONLINE, reason))
+            self._tell(self._status(Presence.ONLINE, reason))
 
     @property
     def has_room(self) -> bool:
-        """True while connected and little waits: for what can be put off."""
-        return self._channel is not None and self._channel.waiting < ROOM_MAX
+        """True while connected and few documents wait: for what can be put off."""
+        return self._channel is not None and self._channel.outgoing.waiting(Rank.DOCUMENT) < ROOM_MAX
 
-    def publish(self, message: Message) -> None:
+    @property
+    def payload_bytes_max(self) -> int | None:
+        """What the broker takes in a packet; None without a connection."""
+        return None if self._channel is None else self._channel.packet_bytes_max
+
+    @property
+    def outgoing(self) -> dict[str, int]:
+        """What waits to be said, and what was done about it in this session."""
+        if self._channel is None:
+            return {"waiting": 0, "merged": 0, "dropped": 0}
+        queue = self._channel.outgoing
+        return {"waiting": len(queue), "merged": queue.merged_total, "dropped": queue.dropped_total}
+
+    def publish(self, message: Message, rank: Rank = Rank.DOCUMENT) -> None:
         """Publishes now, or not at all where there is no connection: whoever needs it does so after each connect."""
         if self._channel is not None:
-            self._channel.publish(message)
+            self._channel.publish(message, rank=rank)
 
-    def _answer(self, message: Message) -> int | None:
-        """Publishes what is said of a call; `_confirmed` is told the number, once the broker has it."""
+    def say(self, message: Message, number: int) -> bool:
+        """Publishes what is said of a call; `on_answered` is told the number, once the broker has it."""
         if self._channel is None:
-            return None
-        self._answers += 1
-        self._channel.publish(message, token=-self._answers)
-        return -self._answers
+            return False
+        self._channel.publish(message, token=-number, rank=Rank.CALL)
+        return True
+
+    def pause(self, paused: bool) -> None:
+        """Leaves what arrives with the broker, or takes it again."""
+        if self._connection is not None:
+            (self._connection.pause_reading if paused else self._connection.resume_reading)()
 
     def announce(self) -> None:
         """Publishes the fleet events that are stored and not yet with the broker."""
         if self._channel is not None:
             for seq, message in self._announcements.next(self._channel.packet_bytes_max):
-                self._channel.publish(message, token=seq)
+                self._channel.publish(message, token=seq, rank=Rank.EVENT)
 
     # ---- one session ----------------------------------------------------------------------------
 
     async def _one_session(self) -> None:
         self._session += 1
-        connection = Connection(
+        intake = Connection(
             self._address,
             client_id=self._client_id,
             will=self._status(Presence.OFFLINE, "connection lost", now_utc_ms=0),
             on_message=self._receive,
+        )
+        saying = Connection(
+            self._address,
+            client_id=self._client_id + SAYING,
+            on_message=lambda delivery: None,  # it subscribes to nothing
             on_puback=lambda mid, accepted: channel.puback(mid, accepted),
         )
-        channel = Channel(connection, self._confirmed)
-        await connection.connect()
-        self._connection, self._channel = connection, channel
-        self._announcements.connected()
-        self._dispatcher.answers.payload_bytes_max = connection.limits.packet_bytes_max - RESULT_BYTES_BESIDE
+        channel = Channel(saying, self._confirmed, intake=intake, space=self._space, index=self._index)
         try:
-            await connection.subscribe(self._subscriptions())
+            await saying.connect()
+            await intake.connect()
+            self._connection, self._channel = intake, channel
+            self._announcements.connected()
+            await intake.subscribe(self._subscriptions())
             self._welcome(channel)
-            reason = await self._until_closed(connection)
+            reason = await self._until_closed(intake, saying)
             if reason:
                 self._complain(f"{self._address}: connection ended: {reason}")
             else:
                 await self._goodbye(channel)
         finally:
-            self._connection = self._channel = None
+            had_it, self._connection, self._channel = self._channel is not None, None, None
             self.on_link(False)
-            self._dispatcher.disconnected()
+            if had_it:
+                self._dispatcher.disconnected(self._index)
             if self._late is not None:
                 self._late.cancel()
-            await connection.close()
+            if intake.is_open:
+                self._leave(intake)
+            await intake.close()
+            await saying.close()
 
     def _welcome(self, channel: Channel) -> None:
-        channel.publish(self._status(Presence.ONLINE, ""))
+        self._tell(self._status(Presence.ONLINE, ""))
         self._counters.connects += 1
         level = logging.WARNING if self._complained else logging.INFO
         log.log(level, "%s: connected as %s, boot %d", self._address, self._client_id, self._store.boot)
@@ -232,7 +213,7 @@ class Subscriber:
     async def _answer_late(self) -> None:
         """The answers that an earlier connection, or an earlier start, did not get through."""
         try:
-            await self._dispatcher.connected()
+            await self._dispatcher.connected(self._index)
         except EdgewrightError as error:
             log.error("link: old answers cannot be delivered now: %s", error)
 
@@ -243,23 +224,30 @@ class Subscriber:
             wanted[self._space.filter(Kind.BLOB_UP)] = 1
         return wanted
 
-    async def _until_closed(self, connection: Connection) -> str:
-        """The reason, or "" when we were asked to stop."""
-        closed = asyncio.create_task(connection.wait_closed(), name="link.closed")
+    async def _until_closed(self, *connections: Connection) -> str:
+        """The reason for which one of them ended, or "" when we were asked to stop."""
+        closed = [asyncio.create_task(one.wait_closed(), name="link.closed") for one in connections]
         stopping = asyncio.create_task(self._stopping.wait(), name="link.stopping")
         try:
-            await asyncio.wait({closed, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return closed.result() if closed.done() else ""
+            await asyncio.wait({*closed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return next((one.result() for one in closed if one.done()), "")
         finally:
-            closed.cancel()
-            stopping.cancel()
+            for task in (*closed, stopping):
+                task.cancel()
 
     async def _goodbye(self, channel: Channel) -> None:
-        """The answers of the last batch are on their way; then our own `offline`, in that order."""
-        channel.publish(self._status(Presence.OFFLINE, "stopped"))
+        """The answers of the last batch are on their way; our own `offline` follows."""
         deadline_s = time.monotonic() + GOODBYE_S
         while not channel.idle and time.monotonic() < deadline_s:
             await asyncio.sleep(0.01)
+
+    def _leave(self, intake: Connection) -> None:
+        """We close it ourselves, so that there will be no will: `offline` in its place."""
+        reason = "stopped" if self._stopping.is_set() else "connection lost"
+        try:
+            intake.publish(self._status(Presence.OFFLINE, reason))
+        except EdgewrightError as error:
+            log.debug("link: %s", error)
 
     # ---- what arrives ---------------------------------------------------------------------------
 
@@ -275,27 +263,24 @@ class Subscriber:
             return
         self._inbox.put(Item(delivery, channel, time.time_ns() // 1_000_000))
 
-    def _pressed(self, pressed: bool) -> None:
-        if self._connection is not None:
-            (self._connection.pause_reading if pressed else self._connection.resume_reading)()
-
     def _receive_own(self, channel: Channel, delivery: Delivery) -> None:
         """A command to us, or what was said in our name."""
         try:
             topic = self._space.parse(delivery.topic)
             if topic.kind is Kind.CMD:
-                self._dispatcher.receive(delivery, topic.leaf, channel.acknowledge)
+                call = replace(delivery, link=self._index)
+                self._dispatcher.receive(call, topic.leaf, channel.acknowledge)
                 return
             channel.acknowledge(delivery)
             if topic == PROBE:
                 self.on_probe(delivery.payload)
             elif topic.kind is Kind.STATUS and delivery.payload:
-                self._see_status(channel, decode_document(Status, Kind.STATUS, delivery.payload))
+                self._see_status(decode_document(Status, Kind.STATUS, delivery.payload))
         except RemoteWireError as error:
             channel.acknowledge(delivery)
             log.warning("refused a message on %s: %s", delivery.topic, error)
 
-    def _see_status(self, channel: Channel, status: Status) -> None:
+    def _see_status(self, status: Status) -> None:
         ours = (self._store.boot, self._session)
         if (
             status.state is not Presence.ONLINE
@@ -303,11 +288,20 @@ class Subscriber:
             and not self._stopping.is_set()
         ):
             log.info("a stale status %s stood on our topic; published over", status.state.value)
-            channel.publish(self._status(Presence.ONLINE, ""))
+            self._tell(self._status(Presence.ONLINE, ""))
+
+    def _tell(self, status: Message) -> None:
+        """Presence goes over the connection whose will it belongs to, in order with that."""
+        if self._connection is None:
+            return
+        try:
+            self._connection.publish(status)
+        except EdgewrightError as error:
+            log.debug("link: %s", error)  # the end of the connection is reported by `run`
 
     def _confirmed(self, seq: int) -> None:
         if seq < 0:
-            self._dispatcher.puback(seq)
+            self.on_answered(-seq)
             return
         self._announcements.confirmed(seq)
         self.announce()

@@ -37,12 +37,14 @@ def ended(state: CommandState, code: str, text: str, field: str = "", value: Any
 
 
 class Answers:
-    """One responder's. The link gives `publish`, and at each connect what the broker takes."""
+    """One responder's. The link gives `publish`, and at each connect what the broker takes. A responder with several
+    links gives `publish_on`, which is told over which of them."""
 
     def __init__(self, responder: str, space: TopicSpace) -> None:
         self._responder = responder
         self._prefix = f"{space.root}/{responder}/{Kind.RESULT.value}/"
         self.publish: Publish = lambda message: None
+        self.publish_on: Callable[[Message, int], int | None] = lambda message, link: self.publish(message)
         self.payload_bytes_max = sys.maxsize
 
     def encode(self, command: Command, outcome: Outcome) -> tuple[CommandState, bytes]:
@@ -70,13 +72,17 @@ class Answers:
         payload = self._payload(asked.command, Outcome(CommandState.RUNNING), progress)
         self.reply(asked.delivery, asked.command.function, payload, qos=0)
 
-    def reply(self, delivery: Delivery | None, function: str, payload: bytes, *, qos: int = 1) -> int | None:
-        """To `result/<function>`, and to the caller's own response topic where that lies beneath our results."""
+    def reply(
+        self, delivery: Delivery | None, function: str, payload: bytes, *, qos: int = 1, link: int = 0
+    ) -> int | None:
+        """To `result/<function>`, and to the caller's own response topic where that lies beneath our results.
+
+        Over the link that the call came over, or `link` where there is no call any more."""
         correlation = delivery.correlation if delivery else b""
-        topic = self._prefix + function
-        number = self.publish(Message(topic, payload, qos, correlation=correlation))
+        link = delivery.link if delivery else link
+        number = self.publish_on(Message(self._prefix + function, payload, qos, correlation=correlation), link)
         if delivery is not None and (caller := self.caller(delivery)) not in ("", function):
-            self.publish(Message(self._prefix + caller, payload, qos, correlation=correlation))
+            self.publish_on(Message(self._prefix + caller, payload, qos, correlation=correlation), link)
         return number
 
     def caller(self, delivery: Delivery) -> str:

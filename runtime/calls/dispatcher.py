@@ -49,8 +49,16 @@ class Dispatcher:
     """Owns the running calls of one responder. Told by the link what arrives, and of each connection."""
 
     def __init__(
-        self, table: Table, journal: Journal, *, responder: str, space: TopicSpace, parallel_max: int = RUNNING_MAX
+        self,
+        table: Table,
+        journal: Journal,
+        *,
+        responder: str,
+        space: TopicSpace,
+        parallel_max: int = RUNNING_MAX,
+        links: int = 1,
     ) -> None:
+        """`links`: over how many connections calls come; an answer of before this start is owed to each."""
         self._table = table
         self._journal = journal
         self._responder = responder
@@ -61,7 +69,9 @@ class Dispatcher:
         self._places: set[Running] = set()
         self._cancels = 0
         self._by_id: dict[str, Running] = {}
-        self._delivering: dict[int, str] = {}  # number of a published answer -> command id
+        self._links = frozenset(range(links))
+        self._delivering: dict[int, tuple[str, int]] = {}  # number of a published answer -> command id, link
+        self._owed: dict[str, set[int]] = {}  # by command id: the links that its answer still has to go over
         self._cut_off = set(journal.cut_off)  # by an earlier start, and not answered yet
         self._unkept: dict[str, tuple[CommandState, bytes]] = {}  # by id; the oldest goes first
         self._stopped = False
@@ -104,21 +114,28 @@ class Dispatcher:
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._handled(task, running))
 
-    async def connected(self) -> None:
+    async def connected(self, link: int = 0) -> None:
         """Delivers the answers that were not: commands cut off by a crash are reported as interrupted."""
         for known in await _of(self._journal.unfinished()):
+            if link not in self._owed.get(known.id, self._links):
+                continue
             payload = await self._answer_to(known)
             if payload is not None:
-                self._deliver(known.function, known.id, payload)
+                self._deliver(known.function, known.id, payload, link=link)
 
-    def disconnected(self) -> None:
+    def disconnected(self, link: int = 0) -> None:
         """The numbers of what was published mean nothing any more; it is delivered again."""
-        self._delivering.clear()
+        self._delivering = {number: one for number, one in self._delivering.items() if one[1] != link}
 
     def puback(self, number: int) -> None:
-        """The broker has an answer: the command is done with."""
-        identifier = self._delivering.pop(number, None)
-        if identifier is not None:
+        """The broker has an answer: once all have that are to have it, the command is done with."""
+        identifier, link = self._delivering.pop(number, ("", 0))
+        if not identifier:
+            return
+        owed = self._owed.setdefault(identifier, set(self._links))
+        owed.discard(link)
+        if not owed:
+            del self._owed[identifier]
             self._journal.answered(identifier)
 
     async def stop(self) -> None:
@@ -168,6 +185,8 @@ class Dispatcher:
         running.settle(taken=known is None)
         acknowledge(delivery)
         if known is None:
+            if asked.identifier:
+                self._owed[asked.identifier] = {delivery.link}
             await self._run(running)
         elif (payload := await self._answer_to(known)) is not None:
             self.answers.reply(delivery, known.function, payload)  # a repetition
@@ -272,10 +291,12 @@ class Dispatcher:
             self._unkept.pop(identifier, None)
             self._cut_off.discard(identifier)
 
-    def _deliver(self, function: str, identifier: str, payload: bytes, delivery: Delivery | None = None) -> None:
-        number = self.answers.reply(delivery, function, payload)
+    def _deliver(
+        self, function: str, identifier: str, payload: bytes, delivery: Delivery | None = None, link: int = 0
+    ) -> None:
+        number = self.answers.reply(delivery, function, payload, link=link)
         if number is not None:
-            self._delivering[number] = identifier
+            self._delivering[number] = identifier, delivery.link if delivery else link
 
     def _refuse(self, delivery: Delivery, command: Command, error: Exception) -> None:
         self.refused_total += 1

@@ -1,22 +1,21 @@
-"""One MQTT 5 connection on the event loop: the only file of the two processes that imports paho.
+"""One MQTT 5 connection on the event loop; with `quick.py` the only file of the two processes that imports paho.
 
 A `Connection` lives once: connect, use, close; whoever wants another makes another, with a will of its own. Sessions
 expire with the connection (expiry 0): what must survive is in the outbox and the journal, not in the broker.
 Incoming QoS 1 messages are acknowledged by `acknowledge`, after the caller has made them durable, never before.
 
-No thread: paho reads when the socket is readable and writes when `publish` is called.
+No thread: it reads when the socket is readable and writes when `publish` is called.
 """
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
-import select
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -34,12 +33,15 @@ from runtime.mqtt.errors import (
     refusal,
 )
 from runtime.mqtt.messages import Delivery, Limits, Message
+from runtime.mqtt.packets import TEXT_BYTES_MAX, pubacks, publish
+from runtime.mqtt.quick import QuickClient
 
 log = logging.getLogger(__name__)
 
 READ_PACKETS_MAX = 64  # per turn of the loop, so that a flood cannot starve the other tasks
 RECEIVE_MAXIMUM = 1000  # what we let the broker have in flight towards us
 PACKET_BYTES_MAX = 1024 * 1024
+HELD_BYTES_MAX = 64 * 1024  # said together: then it goes out
 LINGER_S = 1.0  # how long a goodbye waits for the broker to close its end
 
 
@@ -67,12 +69,13 @@ class Connection:
         self._receive_maximum = receive_maximum
         self._subscriptions: dict[int, asyncio.Future[list[ReasonCode]]] = {}
         self._connack: asyncio.Future[tuple[ReasonCode, Properties | None]] | None = None
-        self._poller = select.poll()
         self._misc: asyncio.Task[None] | None = None
         self._fd = -1
         self._writing = False
-        self._handled = 0  # packets in this turn of the loop
-        self._unanswered: set[int] = set()  # QoS 1 publishes without PUBACK
+        self._unanswered: set[int] = set()  # QoS 1 publishes without PUBACK, with those that wait
+        self._waiting: deque[bytes] = deque()  # packets beyond the broker's receive maximum
+        self._held: list[bytes] | None = None  # packets said together, while more may follow
+        self._held_bytes = 0
         self._paused = False
         self._client = self._make_client()
 
@@ -123,9 +126,6 @@ class Connection:
         if reason.is_failure:
             raise refusal(self.address, self._client_id, reason.value, str(reason))
         self.limits = _limits(properties)
-        # The callers' windows stay well below; a burst of small answers beyond the limit waits in paho's queue. Its
-        # setter refuses an open connection, but only after the CONNACK the limit is known, and nothing is in flight.
-        self._client._max_inflight_messages = self.limits.receive_max
         return self.limits
 
     async def close(self) -> None:
@@ -155,10 +155,11 @@ class Connection:
     # ---- traffic --------------------------------------------------------------------------------
 
     def publish(self, message: Message) -> int:
-        """Hands the message to the socket and returns its packet id. Raises BrokerUnreachableError, and
+        """Hands the message to the socket and returns its packet id, 0 for QoS 0. Raises BrokerUnreachableError, and
         BrokerRefusedError for what is larger than the broker takes: it would end the connection.
 
-        The caller keeps to `limits.receive_max`; the broker's answer comes through `on_puback`.
+        The callers' windows stay well below `limits.receive_max`; a burst of small answers beyond it waits here. The
+        broker's answer comes through `on_puback`.
         """
         if not self.is_open:
             raise BrokerUnreachableError(f"{self.address}: not connected")
@@ -167,15 +168,17 @@ class Connection:
                 f"{self.address}: {len(message.payload)} bytes on {message.topic} are more than it takes: "
                 f"{self.limits.packet_bytes_max} in a packet"
             )
-        info = self._client.publish(
-            message.topic, message.payload, message.qos, message.retain, _publish_properties(message)
-        )
-        if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_AGAIN):
-            raise BrokerUnreachableError(f"{self.address}: publish failed: {paho.error_string(info.rc)}")
+        mid = self._next_mid() if message.qos else 0
+        packet = publish(message, mid)
         if message.qos:
-            self._unanswered.add(info.mid)
-        self._watch_writes()
-        return int(info.mid)
+            waits = len(self._unanswered) >= self.limits.receive_max
+            self._unanswered.add(mid)
+            if waits:
+                self._waiting.append(packet)
+                return mid
+        if not self._say(packet):
+            raise BrokerUnreachableError(f"{self.address}: publish failed: the connection has just ended")
+        return mid
 
     async def subscribe(self, filters: Mapping[str, int], *, timeout_s: float = 10.0) -> None:
         """Subscribes to each filter at its QoS. Raises BrokerRefusedError naming what was refused."""
@@ -202,49 +205,65 @@ class Connection:
 
     def acknowledge(self, *deliveries: Delivery) -> None:
         """Tells the broker that QoS 1 messages are ours now. Harmless once the connection has ended."""
-        with self.together() if len(deliveries) > 1 else contextlib.nullcontext():
-            for delivery in deliveries:
-                if delivery.qos and self.is_open:
-                    self._client.ack(delivery.mid, delivery.qos)
-        self._watch_writes()
+        mids = [delivery.mid for delivery in deliveries if delivery.qos]
+        if mids and self.is_open:
+            self._say(pubacks(mids))
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """What is said inside, without awaiting, goes out in full segments: a burst of small packets costs a fraction
-        of what each alone does, here and at the broker."""
-        cork = getattr(socket, "TCP_CORK", None)  # Linux
-        sock = cast("socket.socket | None", self._client.socket())  # a real one: it is a TCP connection
-        if cork is None or sock is None:
+        """What is said inside, without awaiting, goes out at once: a burst of small packets costs a fraction of what
+        each alone does, here and at the broker."""
+        if self._held is not None:
             yield
             return
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, cork, 1)
+        self._held, self._held_bytes = [], 0
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # it may have ended meanwhile
-                sock.setsockopt(socket.IPPROTO_TCP, cork, 0)
+            held, self._held = self._held, None
+            if held:
+                self._say(b"".join(held))
+
+    def _say(self, packets: bytes) -> bool:
+        """False when the connection has just ended."""
+        if self._held is None:
+            said = self._client.write(packets)
+            self._watch_writes()
+            return said
+        self._held.append(packets)
+        self._held_bytes += len(packets)
+        if self._held_bytes >= HELD_BYTES_MAX:
+            held, self._held, self._held_bytes = self._held, [], 0
+            self._client.write(b"".join(held))
+        return True
+
+    def _next_mid(self) -> int:
+        if len(self._unanswered) >= TEXT_BYTES_MAX:
+            raise BrokerUnreachableError(f"{self.address}: {len(self._unanswered)} messages wait for the broker")
+        while (mid := self._client.next_mid()) in self._unanswered:
+            pass
+        return mid
 
     def pause_reading(self) -> None:
         """Leaves what arrives in the socket, so that the broker has to hold it: Mosquitto 2.0.11 sends more than the
         receive maximum once some of it is acknowledged. Paused for longer than the keep-alive the connection ends.
         """
         if not self._paused and self._fd >= 0:
-            self._paused = True
+            self._paused = self._client.paused = True
             self._loop.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
         """Undoes `pause_reading`."""
         if self._paused:
-            self._paused = False
+            self._paused = self._client.paused = False
             if self._fd >= 0:
                 self._loop.add_reader(self._fd, self._readable)
-                self._loop.call_soon(self._read_buffered)
+                self._loop.call_soon(self._read_on)
 
     # ---- paho -----------------------------------------------------------------------------------
 
-    def _make_client(self) -> paho.Client:
-        client = _Client(
+    def _make_client(self) -> QuickClient:
+        client = QuickClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=paho.MQTTv5,
@@ -260,8 +279,8 @@ class Connection:
         client.on_socket_close = lambda client, userdata, sock: self._detach()
         client.on_connect = self._handle_connect
         client.on_disconnect = self._handle_disconnect
-        client.on_message = self._handle_message
-        client.on_publish = self._handle_publish
+        client.on_delivery = self._on_message
+        client.on_confirmed = self._handle_puback
         client.on_subscribe = self._handle_subscribe
         return client
 
@@ -282,7 +301,6 @@ class Connection:
         if isinstance(sock, socket.socket):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._fd = sock.fileno()
-        self._poller.register(self._fd, select.POLLIN)
         self._loop.add_reader(self._fd, self._readable)
         self._watch_writes()
         self._misc = asyncio.create_task(self._keep_alive(), name=f"mqtt[{self._client_id}].keep-alive")
@@ -295,30 +313,23 @@ class Connection:
             self._watch_writes()
 
     def _readable(self) -> None:
-        # A turn of paho's own reads as many packets as messages are in flight, so the packets are counted.
-        self._handled = 0
+        """Takes what is there, up to a limit; the rest in another turn of the loop. What is said because of it goes
+        out together."""
         try:
-            for _ in range(READ_PACKETS_MAX):
-                self._client.loop_read()
-                if (
-                    self._fd < 0
-                    or self._paused
-                    or self._handled >= READ_PACKETS_MAX
-                    or not (self._poller.poll(0) or self._tls_pending())
-                ):
-                    break
+            with self.together():
+                more = self._client.read(READ_PACKETS_MAX)
         except Exception:
-            # Supervision boundary: paho would meet the same packet again at once and for ever.
+            # Supervision boundary: what is to be done with one message must not end the process without a word.
             log.exception("%s: a received packet could not be handled", self.address)
             self._drop("defect while handling a received packet")
             return
         self._watch_writes()
-        if self._fd >= 0 and self._tls_pending():
-            self._loop.call_soon(self._read_buffered)
+        if self._fd >= 0 and not self._paused and (more or self._tls_pending()):
+            self._loop.call_soon(self._read_on)
 
-    def _read_buffered(self) -> None:
-        """What TLS has decrypted already makes no socket readable."""
-        if self._fd >= 0 and not self._paused and self._tls_pending():
+    def _read_on(self) -> None:
+        """What was read or decrypted already makes no socket readable."""
+        if self._fd >= 0 and not self._paused:
             self._readable()
 
     def _tls_pending(self) -> bool:
@@ -346,7 +357,6 @@ class Connection:
             fd, self._fd = self._fd, -1
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
-            self._poller.unregister(fd)
             self._writing = False
 
     def _drop(self, reason: str) -> None:
@@ -380,32 +390,14 @@ class Connection:
             )
         self._drop(text)
 
-    def _handle_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        self._handled += 1
-        properties = message.properties
-        expiry_s: int | None = getattr(properties, "MessageExpiryInterval", None)
-        self._on_message(
-            Delivery(
-                message.topic,
-                bytes(message.payload),
-                message.qos,
-                message.retain,
-                message.mid,
-                getattr(properties, "ResponseTopic", ""),
-                getattr(properties, "CorrelationData", b""),
-                expiry_s,
-            )
-        )
-
-    def _handle_publish(
-        self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        self._handled += 1
+    def _handle_puback(self, mid: int, accepted: bool) -> None:
         if mid not in self._unanswered:
-            return  # paho reports a QoS 0 message too, when it has left
+            return
         self._unanswered.discard(mid)
+        if self._waiting:
+            self._say(self._waiting.popleft())
         if self._on_puback is not None:
-            self._on_puback(mid, not reason.is_failure)
+            self._on_puback(mid, accepted)
 
     def _handle_subscribe(
         self,
@@ -418,19 +410,6 @@ class Connection:
         future = self._subscriptions.get(mid)
         if future is not None and not future.done():
             future.set_result(reasons)
-
-
-class _Client(paho.Client):
-    """Closes the socket of a failed TLS handshake, which paho leaves to the garbage collector."""
-
-    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
-        assert self._ssl_context is not None
-        tcp_sock.settimeout(self.connect_timeout)
-        with contextlib.ExitStack() as cleanup:
-            cleanup.callback(tcp_sock.close)
-            wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self.host)
-            cleanup.pop_all()
-        return wrapped
 
 
 async def _read_away(sock: socket.socket) -> None:
@@ -448,31 +427,6 @@ async def _read_away(sock: socket.socket) -> None:
 
 def _lost(reason: ReasonCode) -> str:
     return "keep-alive timeout" if reason.value == KEEP_ALIVE_TIMEOUT else "connection lost"
-
-
-def _publish_properties(message: Message) -> Properties | None:
-    if not (message.correlation or message.expiry_s is not None or message.response_topic):
-        return _content_type(message.content_type) if message.content_type else None
-    properties = _properties(PacketTypes.PUBLISH)
-    if message.content_type:
-        properties.ContentType = message.content_type
-    if message.correlation:
-        properties.CorrelationData = message.correlation
-    if message.expiry_s is not None:
-        properties.MessageExpiryInterval = message.expiry_s
-    if message.response_topic:
-        properties.ResponseTopic = message.response_topic
-    return properties
-
-
-@functools.cache
-def _content_type(content_type: str) -> Properties:
-    """Made and packed once: paho's property sets cost more than all the rest of a small publish."""
-    properties = _properties(PacketTypes.PUBLISH)
-    properties.ContentType = content_type
-    packed: bytes = properties.pack()  # type: ignore[no-untyped-call]
-    object.__setattr__(properties, "pack", lambda: packed)  # its own __setattr__ knows the names of MQTT alone
-    return properties
 
 
 def _properties(packet_type: int) -> Properties:

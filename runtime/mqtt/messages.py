@@ -27,7 +27,8 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Something received; `mid` is for `acknowledge`."""
+    """Something received; `mid` is for `acknowledge`. `link` tells apart the connections of one process that has
+    several: an answer goes back where the question came from."""
 
     topic: str
     payload: bytes
@@ -37,6 +38,7 @@ class Delivery:
     response_topic: str = ""
     correlation: bytes = b""
     expiry_s: int | None = None
+    link: int = 0
 
 
 @dataclass(frozen=True, slots=True)

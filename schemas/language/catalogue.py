@@ -53,6 +53,11 @@ class Catalogue:
         found.check(data)
         return True
 
+    def is_plain_json(self, event: str, data: bytes) -> bool:
+        """True for a declared event whose data are right and have declared fields only; False: ask `check_json`."""
+        found = self.event(event)
+        return found is not None and found.is_plain_json(data)
+
     def check_json(self, event: str, data: bytes | str) -> bool:
         """As `check`, for data that is still JSON."""
         found = self.event(event)

@@ -118,6 +118,19 @@ class Validator:
                 return
         self._slow(_decoded(msgspec.json.decode, payload, "JSON"))
 
+    def is_plain_json(self, payload: bytes) -> bool:
+        """True for JSON that is right and has declared fields only; False: it may be right all the same."""
+        quick = self._quick
+        if quick is None or quick.look is not None:
+            return False
+        if self._json is None:
+            self._json = msgspec.json.Decoder(quick.closed_wire)
+        try:
+            self._json.decode(payload)
+        except _REFUSED:
+            return False
+        return True
+
     def decode_json(self, payload: bytes | str) -> Any:
         """Bytes of JSON to the checked value."""
         if self._json is None and self._quick is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.link.subscriber import Channel
+from coordinator.link.channel import Channel
 from runtime.errors import TemporaryError
 from runtime.mqtt import BrokerAddress, BrokerRefusedError, Connection, Delivery, Limits, Message
 from tests.broker import broker

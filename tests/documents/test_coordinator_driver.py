@@ -35,9 +35,9 @@ class Desk:
         self.room = True
         self.counters = Counters()
         self.driver = Documents(store, TopicSpace(), self.counters, lambda: self.now_s)
-        self.driver.publish = self.sent.append
-        self.driver.has_room = lambda: self.room
-        self.driver.is_connected = lambda: True
+        self.driver.publish = lambda broker, message: self.sent.append(message)
+        self.driver.has_room = lambda broker: self.room
+        self.driver.is_connected = lambda broker: True
         self.driver.is_registered = lambda node: node == "gw-1"
 
     async def set_desired(self, arguments: dict[str, Any]) -> Any:
