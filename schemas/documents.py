@@ -91,7 +91,8 @@ class Reported:
     """How a node is, and for which desired document. A later `(boot, serial)` is newer.
 
     `fields` is what holds now, `local` with `stamps` what was written at the node, `refused` what the node could not
-    apply, with the reason.
+    apply, with the reason. A field in `pending` is neither held nor refused yet: the node works on it, and says there
+    how far it is.
     """
 
     boot: Count = 0
@@ -105,6 +106,7 @@ class Reported:
     refused: dict[str, str] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
     clock_ahead_ms: int = 0  # how far the coordinator's newest stamp was ahead of our clock, where that was too much
+    pending: dict[str, str] = field(default_factory=dict)
     hash: str = ""
     v: int = WIRE_VERSION
 
@@ -176,7 +178,8 @@ def decode_reported(payload: bytes) -> Reported:
             f"reported: epoch {document.epoch}, revision {document.revision}: nobody ever gave these"
         )
     _check_fields(Kind.REPORTED, document.local, document.stamps)
-    if max(len(document.fields), len(document.refused)) > 2 * FIELDS_MAX or len(document.conflicts) > CONFLICTS_MAX:
+    told = max(len(document.fields), len(document.refused), len(document.pending))
+    if told > 2 * FIELDS_MAX or len(document.conflicts) > CONFLICTS_MAX:
         raise RemoteWireError("reported: too many fields, refusals or conflicts")
     if too_long := next((path for path in document.fields if len(path) > PATH_CHARS_MAX), None):
         raise RemoteWireError(f"reported: {too_long[:40]!r}… is no name of a field")

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from schemas.release import read_wanted_model, read_wanted_release
 from schemas.shape import ShapeError
 from schemas.sync import parse_policy
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 LIST_MAX = 100
+SOURCES_MAX = 8
+_URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]{1,253}(/[A-Za-z0-9._~/-]{0,100})?")
 
 
 class Owner(StrEnum):
@@ -92,6 +95,30 @@ def _policy(value: Any) -> str | None:
     return None
 
 
+def _shape(means: str, read: Callable[[object], object]) -> Check:
+    """What `read` can read, which raises ShapeError."""
+
+    def check(value: Any) -> str | None:
+        try:
+            read(value)
+        except ShapeError as error:
+            return f"{means}: {'; '.join(error.mistakes)[:400]}"
+        return None
+
+    return check
+
+
+def source_mistake(text: str) -> str | None:
+    """Why a text is no base URL to get models from, or None."""
+    return None if _URL.fullmatch(text) else f"{text[:80]!r} must be like http://host:8090"
+
+
+def _sources(value: Any) -> str | None:
+    sound = isinstance(value, list) and len(value) <= SOURCES_MAX
+    sound = sound and all(isinstance(one, str) and source_mistake(one) is None for one in value)
+    return None if sound else f"a list of at most {SOURCES_MAX} base URLs such as http://host:8090"
+
+
 FIELDS: tuple[Field, ...] = (
     Field("heartbeat_s", Owner.COORDINATOR, _number(1, 3600), "seconds between two heartbeats"),
     Field("sync", Owner.COORDINATOR, _policy, "what is sent to the cloud, and when"),
@@ -107,7 +134,12 @@ FIELDS: tuple[Field, ...] = (
     Field("pipelines.<name>.classes_ignored", Owner.SHARED, _texts, "classes whose detections are dropped",
           Rule.UNION),
     Field("alerts.<name>.muted_until_utc_ms", Owner.SHARED, _moment, "until when the rule raises no alert", Rule.MAX),
-    Field("pipelines.<name>.model", Owner.NODE, _text, "the model that the pipeline is configured with"),
+    Field("models.<name>.release", Owner.COORDINATOR, _shape('{"version": …, "digest": …}', read_wanted_release),
+          "the release of a model that is to lie on the node"),
+    Field("models.sources", Owner.COORDINATOR, _sources, "base URLs that models are downloaded from, in this order"),
+    Field("pipelines.<name>.model", Owner.COORDINATOR,
+          _shape('{"model": "NAME@VERSION", "digest": …}', read_wanted_model),
+          "the model that the pipeline is to run, in place of the configured one"),
 )  # fmt: skip
 
 _PATTERNS = [(field, re.compile(re.escape(field.path).replace("<name>", f"({NAME})"))) for field in FIELDS]

@@ -14,6 +14,7 @@ from typing import Any
 from agent.documents.journal import Journal, Journalled
 from agent.documents.plan import Here, Plan, plan, without
 from agent.documents.report import make_report
+from agent.documents.standing import Standing, with_standings
 from runtime.errors import EdgewrightError
 from runtime.machine_time import machine_time
 from runtime.sqlite import StorageError
@@ -58,6 +59,7 @@ class Documents:
         self._complaint = ""
         self.refused_total = 0  # desired documents: of a wrong shape or hash, or not later than ours
         self.on_sync_policy: SyncPolicy | None = None
+        self.standings: list[Callable[[], Standing]] = []  # of the parts that serve fields in their own time
         self.publish: Callable[[], None] = lambda: None  # the report has changed, or is asked for
 
     @property
@@ -154,7 +156,12 @@ class Documents:
             log.info("documents: %s is in force", _version(journalled.known.desired))
             for path, reason in made.refused.items():
                 log.warning("documents: %s is not applied: %s", path, reason)
-        report = make_report(journalled, made, self._boot, self._report)
+        self.restate()
+
+    def restate(self) -> None:
+        """Reports anew, where something has changed: a part that serves fields in its own time calls it."""
+        said, pending = with_standings(self._plan, [standing() for standing in self.standings])
+        report = make_report(self._journalled, said, self._boot, self._report, pending)
         if report != self._report:
             self._report = report
             self.publish()

@@ -11,8 +11,11 @@ from typing import Any
 from agent.infer.thresholds import Thresholds
 from schemas.documents import canonical
 from schemas.fields import find_field
+from schemas.release import WantedModel, WantedRelease, read_wanted_model, read_wanted_release
 from schemas.resolve import Resolution
 
+IN_THEIR_TIME = frozenset({"models.<name>.release", "pipelines.<name>.model"})
+"""Fields whose part says itself when they hold (standing.py)."""
 ECHO_CHARS_MAX = 8192  # a value larger than this is applied, but not repeated in the report
 
 
@@ -52,6 +55,9 @@ class Plan:
     heartbeat_s: float = 15.0
     log_level: str = "INFO"
     sync: Mapping[str, Any] | None = None
+    releases: Mapping[str, WantedRelease] = field(default_factory=dict)  # by model: to lie here
+    models: Mapping[str, WantedModel] = field(default_factory=dict)  # by pipeline: to run
+    sources: tuple[str, ...] | None = None  # of models; None: the configured ones
     holds: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,13 +71,18 @@ def plan(resolution: Resolution, here: Here) -> Plan:
     changes: dict[str, dict[str, Any]] = {name: {} for name in here.pipelines}
     muted: dict[str, int] = {}
     labels, single = dict(here.labels), dict[str, Any]()
+    releases, models = dict[str, WantedRelease](), dict[str, WantedModel]()
     refused = dict(resolution.refused)
     for path, value in resolution.values.items():
         found = find_field(path)
         assert found is not None, "resolve lets through what is in the table, nothing else"
         kind, _, leaf = found[0].path.partition(".<name>")
         name = found[1]
-        if kind == "pipelines" and name in changes:
+        if kind == "pipelines" and name in changes and leaf == ".model":
+            models[name] = read_wanted_model(value)
+        elif kind == "models":
+            releases[name] = read_wanted_release(value)
+        elif kind == "pipelines" and name in changes:
             changes[name][leaf.removeprefix(".")] = value
         elif kind == "pipelines":
             refused[path] = f"there is no pipeline {name!r} here ({_listed(here.pipelines)})"
@@ -96,9 +107,16 @@ def plan(resolution: Resolution, here: Here) -> Plan:
         float(single.get("heartbeat_s", here.heartbeat_s)),
         single.get("log.level", here.log_level),
         single.get("sync"),
+        releases,
+        models,
+        tuple(single["models.sources"]) if "models.sources" in single else None,
         refused=refused,
     )
-    applied = {path: value for path, value in resolution.values.items() if path not in refused}
+    applied = {
+        path: value
+        for path, value in resolution.values.items()
+        if path not in refused and (found := find_field(path)) and found[0].path not in IN_THEIR_TIME
+    }
     return replace(made, holds=_facts(made, here) | _echo(applied))
 
 
@@ -113,7 +131,7 @@ def _facts(made: Plan, here: Here) -> dict[str, Any]:
     found: dict[str, Any] = {"heartbeat_s": made.heartbeat_s, "log.level": made.log_level}
     found |= {f"labels.{name}": value for name, value in made.labels.items()}
     for name, model in here.pipelines.items():
-        found[f"pipelines.{name}.model"] = model
+        found[f"pipelines.{name}.model"] = {"model": model, "digest": ""}  # until it is known better
         found[f"pipelines.{name}.enabled"] = made.tunings[name].enabled
     return {path: value for path, value in found.items() if find_field(path)}  # some names cannot be part of a path
 

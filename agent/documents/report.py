@@ -1,16 +1,21 @@
 """The reported document, from what is journalled and what is in force. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from agent.documents.journal import Journalled
 from agent.documents.plan import Plan
 from schemas.documents import CONFLICTS_MAX, Reported, encode, sealed
 from schemas.errors import LocalWireError
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 REASON_CHARS = 60  # of a refusal, where all of them together are too much
 
 
-def make_report(journalled: Journalled, plan: Plan, boot: int, before: Reported) -> Reported:
+def make_report(
+    journalled: Journalled, plan: Plan, boot: int, before: Reported, pending: Mapping[str, str] = NOTHING
+) -> Reported:
     """What the node says now: `before` where nothing has changed, else with the next serial."""
     desired, local = journalled.known.desired, journalled.known.local
     report = Reported(
@@ -25,6 +30,7 @@ def make_report(journalled: Journalled, plan: Plan, boot: int, before: Reported)
         dict(plan.refused),
         journalled.conflicts[-CONFLICTS_MAX:],
         journalled.ahead_ms,
+        dict(pending),
     )
     fitted = sealed(_fitted(report))
     return before if fitted == before else sealed(replace(fitted, serial=before.serial + 1))

@@ -1,144 +1,36 @@
-"""A release: one version of a model as the registry keeps and serves it. Pure.
+"""Releases at the registry: the shape that nodes know too (schemas/release.py), refused in the registry's words."""
 
-The document is canonical JSON (keys sorted, no spaces, UTF-8). Its SHA-256 is the identity of the release: it covers
-every file by its hash, so that two releases with one digest are the same bytes. A signature signs the digest and is
-not part of the document.
-"""
-
-import base64
-import binascii
-import hashlib
-import json
-import re
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Annotated
-
-from coordinator.models.versions import VersionError, parse_reference, parse_version
 from runtime.errors import PermanentError
-from schemas.bundles import NAME_PATTERN, Declared, Digest, Lineage, Requires, Target, inside
-from schemas.shape import Limit, ShapeError, fields_of, read
-
-DOCUMENT_BYTES_MAX = 512 * 1024
-FILES_MAX = 64
-FILE_BYTES_MAX = 4 * 1024**3
-_SIGNATURE_BYTES = 64  # of Ed25519
-_canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode
+from schemas import release as shape
+from schemas.release import DOCUMENT_BYTES_MAX as DOCUMENT_BYTES_MAX
+from schemas.release import FILE_BYTES_MAX as FILE_BYTES_MAX
+from schemas.release import FILES_MAX as FILES_MAX
+from schemas.release import Release as Release
+from schemas.release import ReleaseError, parse_signature
+from schemas.release import ReleaseFile as ReleaseFile
+from schemas.release import ReleaseVariant as ReleaseVariant
+from schemas.release import Role as Role
+from schemas.release import digest_of as digest_of
 
 
 class ModelRefusedError(PermanentError):
     """A model, a version or a wish about one that cannot be taken."""
 
 
-class Role(StrEnum):
-    """What a file of a release is."""
-
-    MANIFEST = "manifest"
-    MODEL = "model"
-    LABELS = "labels"
-    GOLDEN = "golden"  # frames with known answers: what a node proves itself with
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseFile:
-    """One file, by its name in the bundle's folder and by its content."""
-
-    path: Annotated[str, Limit(len_min=1, len_max=200)]
-    sha256: Digest
-    bytes: Annotated[int, Limit(ge=1, le=FILE_BYTES_MAX)]
-    role: Role = Role.OTHER
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseVariant:
-    """The model for one kind of hardware; `file` is among the release's files."""
-
-    target: Target
-    file: str
-    sha256: Digest
-    bytes: int
-    requires: Requires = Requires()
-    declared: Declared = field(default_factory=Declared)
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """One version of a model."""
-
-    name: Annotated[str, Limit(pattern=NAME_PATTERN)]
-    version: str
-    variants: Annotated[tuple[ReleaseVariant, ...], Limit(len_min=1, len_max=16)]
-    files: Annotated[tuple[ReleaseFile, ...], Limit(len_min=1, len_max=FILES_MAX)]
-    description: str = ""
-    licence: str = ""
-    labels: int = 0  # how many
-    declared: Declared = field(default_factory=Declared)
-    lineage: Lineage = Lineage()
-    v: int = 1
-
-    @property
-    def reference(self) -> str:
-        return f"{self.name}@{self.version}"
-
-    @property
-    def bytes(self) -> int:
-        return sum({file.sha256: file.bytes for file in self.files}.values())
-
-    @property
-    def golden(self) -> bool:
-        return any(file.role is Role.GOLDEN for file in self.files)
-
-
 def encode_release(release: Release) -> bytes:
     """The document. Raises ModelRefusedError for one that is too large."""
-    document = _canonical(fields_of(release)).encode()
-    if len(document) > DOCUMENT_BYTES_MAX:
-        raise ModelRefusedError(
-            f"model {release.reference}: its document has {len(document)} bytes, at most {DOCUMENT_BYTES_MAX}",
-            hint="shorten notes and figures in bundle.toml",
-        )
-    return document
-
-
-def digest_of(document: bytes) -> str:
-    return hashlib.sha256(document).hexdigest()
+    try:
+        return shape.encode_release(release)
+    except ReleaseError as error:
+        raise ModelRefusedError(str(error), hint="shorten notes and figures in bundle.toml") from error
 
 
 def decode_release(document: bytes | str) -> Release:
     """What a document says. Raises ModelRefusedError unless it is one, whole and consistent."""
     try:
-        release = read(Release, json.loads(document), strict=True)
-    except (ValueError, RecursionError) as error:
-        raise ModelRefusedError(f"the document of a model is no JSON: {error}") from error
-    except ShapeError as error:
-        raise ModelRefusedError(f"the document of a model is wrong: {error}") from error
-    if mistakes := _mistakes(release):
-        raise ModelRefusedError(f"the document of a model is wrong: {'; '.join(mistakes)}")
-    return release
-
-
-def _mistakes(release: Release) -> list[str]:
-    found = []
-    try:
-        if str(parse_version(release.version)) != release.version:
-            found.append(f"version: {release.version} is not in its whole form")
-        if release.lineage.parent:
-            parse_reference(release.lineage.parent)
-    except VersionError as error:
-        found.append(str(error))
-    files = {file.path: file for file in release.files}
-    if len(files) < len(release.files):
-        found.append("files: a name stands twice")
-    found += [f"files: {path!r} must be inside the bundle" for path in files if not inside(path)]
-    for variant in release.variants:
-        file = files.get(variant.file)
-        if file is None or (file.sha256, file.bytes) != (variant.sha256, variant.bytes):
-            found.append(f"variants: {variant.target.value}: {variant.file} is not among the files as it is said")
-    targets = {variant.target for variant in release.variants}
-    if len(targets) < len(release.variants):
-        found.append("variants: two variants have the same target")
-    return found
+        return shape.decode_release(document)
+    except ReleaseError as error:
+        raise ModelRefusedError(str(error)) from error
 
 
 def check_signature(text: str) -> str:
@@ -146,14 +38,7 @@ def check_signature(text: str) -> str:
 
     Raises ModelRefusedError.
     """
-    match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}) ([A-Za-z0-9+/]{86}==)", text.strip())
-    if match:
-        try:
-            if len(base64.b64decode(match[2], validate=True)) == _SIGNATURE_BYTES:
-                return match[0]
-        except binascii.Error:
-            pass
-    raise ModelRefusedError(
-        "the signature of a model is wanted as `KEY BASE64`, with the 64 bytes of an Ed25519 signature",
-        hint="correct or remove bundle.sig",
-    )
+    try:
+        return str(parse_signature(text))
+    except ReleaseError as error:
+        raise ModelRefusedError(str(error), hint="correct or remove bundle.sig") from error

@@ -110,7 +110,7 @@ def test_a_stale_change_is_refused_with_what_is_current(desk: Desk) -> None:
     [
         ({"warp": 1}, "there is no field 'warp'"),
         ({"heartbeat_s": "fast", "log__level": "LOUD"}, "log.level = 'LOUD': must be one of"),
-        ({"pipelines__door__model": "m"}, "belongs to the node"),
+        ({"pipelines__door__model": "m"}, "NAME@VERSION"),
         ({}, "at least one field"),
     ],
 )

@@ -48,7 +48,7 @@ def test_nothing_wanted_is_the_configuration() -> None:
     )  # fmt: skip
     assert made.holds == {
         "heartbeat_s": 15.0, "log.level": "INFO", "labels.line": "a",
-        "pipelines.door.enabled": True, "pipelines.door.model": "weld",
+        "pipelines.door.enabled": True, "pipelines.door.model": {"model": "weld", "digest": ""},
     }  # fmt: skip
 
 

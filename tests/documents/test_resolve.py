@@ -123,5 +123,5 @@ def test_fields_of_a_later_version_and_of_others_are_refused_each_alone() -> Non
     resolution = resolve(Known(desired, local))
     assert resolution.values == {"heartbeat_s": 5, "log.level": "DEBUG"}
     assert "there is no field 'warp'" in resolution.refused["warp"]
-    assert "belongs to the node" in resolution.refused["pipelines.door.model"]
+    assert "NAME@VERSION" in resolution.refused["pipelines.door.model"]
     assert "belongs to the coordinator" in resolution.refused["heartbeat_s"]

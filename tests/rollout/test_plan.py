@@ -41,7 +41,7 @@ def test_a_wave_reads_as_it_was_written() -> None:
         (Plan(" ", DEBUG), "write all where every node is meant"),
         (Plan("all", {"warp": 9}), "there is no field 'warp'"),
         (Plan("all", {"log.level": "LOUD"}), "log.level = 'LOUD': must be one of"),
-        (Plan("all", {"pipelines.door.model": "m"}), "belongs to the node"),
+        (Plan("all", {"pipelines.door.model": "m"}), "NAME@VERSION"),
         (Plan("all", {}), "name at least one field"),
         (Plan("all", {"log.level": None}), "name it in unset"),
         (Plan("all", DEBUG, ("log.level",)), "both set and unset"),
