@@ -144,14 +144,22 @@ def content_hash(document: Mapping[str, Any]) -> str:
 
 def sealed(document: T) -> T:
     """With its hash."""
-    return replace(document, hash=content_hash(fields_of(document)))
+    return replace(document, hash=content_hash(_content(document)))
+
+
+def _content(document: Desired | Reported) -> dict[str, Any]:
+    """What came later is left out where it says nothing: the document of an earlier version keeps its hash."""
+    content: dict[str, Any] = fields_of(document)
+    if not content.get("pending", True):
+        del content["pending"]
+    return content
 
 
 def encode(document: Desired | Reported) -> bytes:
     """Canonical JSON with the right hash. Raises LocalWireError for what is too large or no JSON."""
     kind = Kind.DESIRED if isinstance(document, Desired) else Kind.REPORTED
     try:
-        fields = fields_of(document)
+        fields = _content(document)
         payload = _canonical({**fields, "hash": content_hash(fields)}).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise LocalWireError(f"{kind.value}: not JSON: {error}") from error

@@ -115,7 +115,8 @@ WHAT = {
     "status.json": "Status", "will.json": "Status", "birth.json": "Birth", "heartbeat.msgpack": "Heartbeat",
     "sync.msgpack": "Sync_Batch", "sync-gaps.msgpack": "Sync_Batch",
     "sync-samples.msgpack": "Sync_Batch", "ack.msgpack": "Ack",
-    "ack-closed.msgpack": "Ack", "desired.json": "Desired", "reported.json": "Reported", "result.json": "Result",
+    "ack-closed.msgpack": "Ack", "desired.json": "Desired", "reported.json": "Reported",
+    "reported-pending.json": "Reported", "result.json": "Result",
     "result.msgpack": "Result",
 }  # fmt: skip
 

@@ -285,6 +285,14 @@ GOLDEN = [
             61000,
         ),
     ),
+    sealed_document(
+        "reported-pending.json",
+        Reported(
+            3, 5, 2, 8, "0011223344556677",
+            {"pipelines.door.model": {"model": "finder@1.3.0", "digest": "3e" * 32}},
+            pending={"pipelines.door.model": "prefetching 40 %"},
+        ),
+    ),
     command("cmd.json", Command("snapshot", {"camera_id": "cam1"}, "c-1", 30.0)),
     command("cmd.msgpack", Command("snapshot", {"camera_id": "cam1"}, "c-2", None, packed=True)),
     command("cmd-deadline.json", Command("snapshot", {"camera_id": "cam1"}, "c-3", 30.0, deadline_s=5.5)),
