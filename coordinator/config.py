@@ -117,9 +117,11 @@ def load_config(path: Path) -> CoordinatorConfig:
     if config.models.backend is BackendKind.S3 and config.evidence.backend is not BackendKind.S3:
         mistakes += replace(config.evidence, backend=BackendKind.S3).mistakes()  # it is the same bucket
     mistakes += read_platforms(config.platforms, folder)[1]
+    models, wrong = config.models.resolved(folder)
+    mistakes += wrong
     if mistakes:
         raise mistakes_error(path, mistakes)
-    return replace(config, coordinator=table, evidence=_beside(folder, config.evidence))
+    return replace(config, coordinator=table, evidence=_beside(folder, config.evidence), models=models)
 
 
 def platforms_table(config: CoordinatorConfig, path: Path) -> PlatformsTable:

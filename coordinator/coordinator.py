@@ -25,6 +25,7 @@ from coordinator.link.links import BrokerName, Links
 from coordinator.lock import FolderLock
 from coordinator.models.mirror import open_blobs
 from coordinator.models.registry import Registry, open_http
+from coordinator.rollout.deploy_model import Deploying
 from coordinator.rollout.rollouts import Rollouts
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
@@ -76,9 +77,10 @@ class Coordinator:
         self._fleet_functions = FleetFunctions(self._ingest.ask)
         self._documents = Documents(store, space, self._counters, brokers=len(brokers))
         blobs = open_blobs(config.models, config.evidence, table.data_dir)
-        self._models = Registry(store, blobs)
+        self._models = Registry(store, blobs, config.models)
         self._models_http = open_http(config.models, blobs, self._models)
-        self._rollouts = Rollouts(store, self._fleet, self._documents.changed)
+        self._rollouts = Rollouts(store, self._fleet, self._documents.changed, find=self._models.find)
+        self._deploying = Deploying(self._rollouts, self._fleet)
         self._host = coordinator_host(
             store,
             table.data_dir,
@@ -158,6 +160,7 @@ class Coordinator:
             *self._fleet_functions.served(),
             *self._models.functions(),
             *self._rollouts.functions(),
+            self._deploying.function(),
         ]
 
     async def _start_platforms(self) -> None:
@@ -196,6 +199,7 @@ class Coordinator:
             **self._ingest.figures(),
             **(self._receiver.report() if self._receiver else {}),
             **(self._models_http.figures() if self._models_http else {}),
+            **self._models.reader.figures(),
             "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
             **self._links.figures(),

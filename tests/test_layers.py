@@ -47,6 +47,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "tensorflow": ["platforms/*/training/*.py"],
     "minio": ["coordinator/evidence/s3.py"],
     "urllib3": ["coordinator/evidence/s3.py"],
+    "cryptography": ["runtime/ed25519.py"],
     "h11": ["coordinator/models/http.py"],
     "gpiod": ["agent/actions/gpio.py"],
     "subprocess": ["agent/capture/ffmpeg.py", "agent/infer/child.py"],

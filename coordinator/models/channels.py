@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
-from coordinator.models.release import ModelRefusedError
+from coordinator.models.release import ModelRefusedError, Release
 from coordinator.models.versions import parse_version
 
 STABLE, CANARY = "stable", "canary"
@@ -18,6 +19,14 @@ class ModelState(StrEnum):
 
     ACTIVE = "active"
     RETIRED = "retired"  # for good; its bytes and its history stay
+
+
+@dataclass(frozen=True, slots=True)
+class Deployable:
+    """A release that nodes may be given."""
+
+    release: Release
+    digest: str
 
 
 def check_channel(channel: str) -> None:

@@ -7,6 +7,7 @@ found by its digest or its row, never by a path that somebody sent.
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import re
 import time
@@ -35,7 +36,7 @@ CLIENTS_KNOWN_MAX = 20_000  # the oldest without a connection are forgotten
 SERVER = b"edgewright"
 _ORIGIN = re.compile(r"https?://[^/]*(?=/)")
 _BLOB = re.compile(r"/blobs/([0-9a-f]{64})")
-_MODEL = re.compile(r"/models/([A-Za-z0-9][A-Za-z0-9._-]{0,63})/([0-9A-Za-z.-]{1,64})")
+_MODEL = re.compile(r"/models/([A-Za-z0-9][A-Za-z0-9._-]{0,63})/([0-9A-Za-z.-]{1,64})(/signature)?")
 
 
 class Catalogue(Protocol):
@@ -43,6 +44,9 @@ class Catalogue(Protocol):
 
     async def document(self, name: str, version: str) -> tuple[str, str] | None:
         """(digest, document) of a version."""
+
+    async def signature(self, name: str, version: str) -> str | None:
+        """That of a version; empty or None: it has none."""
 
     async def names(self, sha256: str) -> bool:
         """True when some version needs the file: nothing else is given out."""
@@ -65,6 +69,7 @@ class _File:
     content_type: bytes
     path: Path | None = None
     data: bytes = b""
+    caching: bytes = b"public, max-age=31536000, immutable"
 
 
 @dataclass(slots=True)
@@ -181,7 +186,7 @@ class ModelsHttp:
         common = [
             (b"etag", f'"{file.tag}"'.encode()),
             (b"accept-ranges", b"bytes"),
-            (b"cache-control", b"public, max-age=31536000, immutable"),
+            (b"cache-control", file.caching),
         ]
         if is_known(file.tag, headers.get(b"if-none-match")):
             return _Reply(304, common)
@@ -214,6 +219,10 @@ class ModelsHttp:
                 version = str(parse_version(match[2]))
             except VersionError:
                 return None
+            if match[3]:
+                data = (await self._catalogue.signature(match[1], version) or "").encode()
+                tag = hashlib.sha256(data).hexdigest()
+                return _File(tag, len(data), b"text/plain", data=data, caching=b"no-cache") if data else None
             if found := await self._catalogue.document(match[1], version):
                 data = found[1].encode()
                 return _File(found[0], len(data), b"application/json", data=data)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from coordinator.models.blobs import Blobs
+from coordinator.models.channels import STABLE, Deployable
+from coordinator.models.reading import BlobReader
 from coordinator.models.release import (
     DOCUMENT_BYTES_MAX,
     ModelRefusedError,
@@ -18,6 +20,7 @@ from coordinator.models.release import (
     decode_release,
 )
 from coordinator.models.settings import ModelsTable
+from coordinator.models.trust import Trust
 from coordinator.models.versions import VersionError, parse_version
 from coordinator.store import models
 from coordinator.store.models import Done
@@ -68,23 +71,63 @@ class RetireModel:
     source: Source = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SignModel:
+    """The arguments of `signModel`."""
+
+    name: Name
+    version: Text
+    digest: Digest
+    signature: Text
+    source: Source = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSignature:
+    """The arguments of `readSignature`."""
+
+    name: Name
+    version: Text
+
+
 class Registry:
     """One coordinator's."""
 
-    def __init__(self, store: SqliteStore, blobs: Blobs) -> None:
+    def __init__(self, store: SqliteStore, blobs: Blobs, table: ModelsTable | None = None) -> None:
+        """Raises KeyRefusedError for a key of `[models] trusted_keys` that cannot be read."""
         self._store = store
         self._blobs = blobs
+        table = table or ModelsTable()
+        self._trust = Trust(table)
+        self.reader = BlobReader(table, blobs, self)
 
     def functions(self) -> list[Served]:
         return [
             plain("addModel", AddModel, self.add, timeout_s=ADD_S, parallel=2),
             plain("promoteModel", PromoteModel, self.promote),
             plain("retireModel", RetireModel, self.retire),
+            plain("signModel", SignModel, self.sign),
+            plain("readSignature", ReadSignature, self.read_signature, journalled=False),
+            self.reader.function(),
         ]
 
     async def document(self, name: str, version: str) -> tuple[str, str] | None:
         """(digest, document) of a version in its whole form."""
         return await self._store.read(lambda db: models.document_of(db, name, version))
+
+    async def signature(self, name: str, version: str) -> str | None:
+        """That of a version in its whole form, empty where it has none; None: there is no such version."""
+        found = await self._store.read(lambda db: models.signature_of(db, name, version))
+        return None if found is None else found[1]
+
+    async def find(self, reference: str) -> Deployable:
+        """What nodes may be given. Raises ModelRefusedError with every reason why not."""
+        name, at, wanted = reference.partition("@")
+        if not name or (at and not wanted):
+            raise ModelRefusedError(f"{reference[:80]!r}: NAME, NAME@VERSION or NAME@CHANNEL is wanted")
+        release, digest, signature = await self._store.read(lambda db: models.given_out(db, name, wanted or STABLE))
+        self._trust.check(release.reference, digest, signature, to_give=True)
+        return Deployable(release, digest)
 
     async def names(self, sha256: str) -> bool:
         """True when some version needs the file."""
@@ -93,6 +136,7 @@ class Registry:
     async def add(self, asked: AddModel) -> dict[str, Any]:
         try:
             signature = check_signature(asked.signature) if asked.signature else ""
+            self._trust.check(f"with the digest {asked.digest[:12]}", asked.digest, signature)
             with self._blobs.adding():
                 document, release = await asyncio.to_thread(stored_release, self._blobs, asked.digest)
                 return await self._change(
@@ -125,6 +169,28 @@ class Registry:
                 db, asked.name, version, withdraw=asked.withdraw, source=asked.source, now_ms=_now_ms()
             )
         )
+
+    async def sign(self, asked: SignModel) -> dict[str, Any]:
+        """Keeps a signature of a release, in place of the one before."""
+        version = _version(asked.version)
+        try:
+            signature = check_signature(asked.signature)
+            self._trust.check(f"{asked.name}@{version}", asked.digest, signature)
+        except ModelRefusedError as error:
+            raise CallRejectedError("refused", str(error)) from error
+        return await self._change(
+            lambda db: models.sign(
+                db, asked.name, version, asked.digest, signature, source=asked.source, now_ms=_now_ms()
+            )
+        )
+
+    async def read_signature(self, asked: ReadSignature) -> dict[str, Any]:
+        """The signature of a release; an empty one where it has none."""
+        version = _version(asked.version)
+        found = await self._store.read(lambda db: models.signature_of(db, asked.name, version))
+        if found is None:
+            raise CallRejectedError("unknown_model", f"there is no model {asked.name}@{version}")
+        return {"name": asked.name, "version": version, "digest": found[0], "signature": found[1]}
 
     async def _change(self, job: Job[Done]) -> dict[str, Any]:
         try:

@@ -1,15 +1,14 @@
 """A roll-out as it is declared: whom, what, how fast, and what is too much harm. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
 from typing import Annotated, Any
 
 from coordinator.fleet.selector_text import TEXT_CHARS_MAX, SelectorError, parse
-from schemas.documents import PATH_CHARS_MAX, canonical
-from schemas.fields import Owner, Rule, mistakes, rule_of
+from schemas.fields import Owner, mistakes
 from schemas.shape import Limit
 
 WAVES_MAX = 50
@@ -25,6 +24,13 @@ class OnFailure(StrEnum):
     PAUSE = "pause"  # nobody more is told until somebody says so
     ABORT = "abort"  # it ends; what was changed stays
     ROLLBACK = "rollback"  # it ends, and the former values are put back
+
+
+class Ahead(StrEnum):
+    """How far ahead of its turn a node is told what to fetch."""
+
+    ALL = "all"  # all nodes that are there, from the beginning
+    WAVE = "wave"  # those of the wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,11 @@ class Wave:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The arguments of `startRollout`. `plan_mistakes` says whether they can be."""
+    """The arguments of `startRollout`. `plan_mistakes` says whether they can be.
+
+    With a `model` the roll-out brings it to nodes: what they fetch first and what each of their pipelines is to run
+    follows from the release (coordinator/rollout/deploying.py), beside what is set.
+    """
 
     select: Annotated[str, Limit(len_max=TEXT_CHARS_MAX)]
     set: dict[str, Any] = field(default_factory=dict)
@@ -59,18 +69,33 @@ class Plan:
     on_failure: OnFailure = OnFailure.PAUSE
     continuous: bool = False  # nodes that come to be selected later are included
     healthy: bool = False  # a node is verified by a heartbeat too: every pipeline runs, none has an error
+    model: Annotated[str, Limit(len_max=200)] = ""  # NAME, NAME@VERSION or NAME@CHANNEL; NAME is NAME@stable
+    pipelines: Annotated[tuple[str, ...], Limit(len_max=FIELDS_MAX)] = ()  # that are to run it; none: those that do
+    prefetch: dict[str, Any] = field(default_factory=dict)  # fields that a node is told, and holds, before its turn
+    ahead: Ahead = Ahead.ALL
+    fetch_s: Annotated[float, Limit(gt=0, le=7 * 24 * HOUR_S)] = HOUR_S  # for what a node says it is still working on
+    fetch_rate_per_s: Annotated[float, Limit(gt=0, le=100_000)] = 50.0  # nodes told what to fetch
+    fetch_at_once: Annotated[int, Limit(ge=1, le=1_000_000)] = 1000  # nodes that fetch at a time
+    bandwidth_bytes_s: Annotated[float, Limit(ge=0, lt=1e12)] = 0.0  # of all that fetch a model; 0: no limit
+    rate_growth: Annotated[float, Limit(ge=1, le=100)] = 1.0  # times the rate, each minute
+    latency_max_ms: Annotated[float, Limit(ge=0, le=1e6)] = 0.0  # p99 of each pipeline's inference; 0: is not asked
+    latency_ratio: Annotated[float, Limit(ge=0, le=1000)] = 0.0  # the same against what it was before
     id: Annotated[str, Limit(pattern=f"|{ID}", means="letters, digits, . _ -")] = ""  # "": the coordinator gives one
     source: Annotated[str, Limit(len_max=200)] = ""
 
     @property
     def paths(self) -> frozenset[str]:
-        """The fields that it writes."""
-        return frozenset((*self.set, *self.unset))
+        """The fields that it writes of every node."""
+        return frozenset((*self.set, *self.unset, *self.prefetch))
 
     @property
-    def prefetch(self) -> tuple[str, ...]:
-        """What a node must have on its disk before it is told. Plain fields need nothing; what names a file will."""
-        return ()
+    def judges_latency(self) -> bool:
+        return bool(self.latency_max_ms or self.latency_ratio)
+
+    @property
+    def needs_a_beat(self) -> bool:
+        """A report is not enough: a heartbeat says whether a node is well."""
+        return self.healthy or self.judges_latency
 
     @property
     def steps(self) -> tuple[Wave, ...]:
@@ -93,17 +118,26 @@ def wave_of(text: str) -> Wave:
     return Wave(count=int(value))
 
 
-def plan_mistakes(plan: Plan) -> list[str]:
-    """Every reason why this cannot be a roll-out, in words."""
+def plan_mistakes(plan: Plan, *, has_own: bool = False, by_name: bool = False) -> list[str]:
+    """Every reason why this cannot be a roll-out, in words.
+
+    `has_own`: nodes have fields of their own beside it. `by_name`: nodes are named, `select` is for people.
+    """
     found = list(_wave_mistakes(plan.waves))
-    asked = {**plan.set, **dict.fromkeys(plan.unset)}
+    asked = {**plan.set, **dict.fromkeys(plan.unset), **plan.prefetch}
     found += mistakes(asked, Owner.COORDINATOR)
-    found += [f"{path}: set to nothing; name it in unset" for path, value in plan.set.items() if value is None]
-    found += [f"{path}: both set and unset" for path in plan.unset if path in plan.set]
-    if not asked:
-        found.append("name at least one field to set or unset")
+    both = {**plan.set, **plan.prefetch}
+    found += [f"{path}: set to nothing; name it in unset" for path, value in both.items() if value is None]
+    found += [f"{path}: both set and unset" for path in plan.unset if path in both]
+    found += [f"{path}: both set and prefetched" for path in plan.prefetch if path in plan.set]
+    if plan.pipelines and not plan.model:
+        found.append("pipelines: they are those that are to run a model: name one")
+    if not asked and not plan.model and not has_own:
+        found.append("name at least one field to set or unset, or a model")
     if len(asked) > FIELDS_MAX:
         found.append(f"{len(asked)} fields; at most {FIELDS_MAX} are allowed")
+    if by_name:
+        return found + (["continuous: nodes are named, so none can join"] if plan.continuous else [])
     if not plan.select.strip():
         found.append("select: it is empty; write all where every node is meant")
     try:
@@ -128,41 +162,3 @@ def _wave_mistakes(texts: tuple[str, ...]) -> Iterator[str]:
         sizes = [size for wave in waves if (size := getattr(wave, kind))]
         if sizes != sorted(set(sizes)):
             yield f"waves {','.join(map(str, waves))}: each is the total at its end, so they grow"
-
-
-# ---- what a node says --------------------------------------------------------------------------
-
-
-def refusal(plan: Plan, refused: Mapping[str, str]) -> str:
-    """Why a node could not apply some field of ours; "" where it refused none of them."""
-    said = [f"{path}: {refused[path]}" for path in sorted(plan.paths) if path in refused]
-    return ("refused " + "; ".join(said))[:REASON_CHARS_MAX] if said else ""
-
-
-def missing(plan: Plan, holds: Mapping[str, Any]) -> str:
-    """Which field does not hold at a node as it was set, by the rule of the field; "" where all do.
-
-    A node leaves a value out of its report where it is long: what is neither told nor refused holds.
-    """
-    for path, wanted in plan.set.items():
-        if path in holds and not _covers(rule_of(path), holds[path], wanted):
-            text = f"{path} holds {canonical(holds[path])[:60]}, not {canonical(wanted)[:60]}"
-            return text[:REASON_CHARS_MAX]
-    return ""
-
-
-def _covers(rule: Rule | None, found: Any, wanted: Any) -> bool:
-    match rule:
-        case Rule.MAX:
-            return isinstance(found, int | float) and found >= wanted
-        case Rule.UNION:
-            return isinstance(found, list) and set(wanted) <= set(found)
-    return found is not None and canonical(_plain(found)) == canonical(_plain(wanted))
-
-
-def _plain(value: Any) -> Any:
-    """Whole numbers as such, however they are written: 5 and 5.0 are the same setting."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-assert PATH_CHARS_MAX < REASON_CHARS_MAX  # so that a reason names its field

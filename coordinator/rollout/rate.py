@@ -23,6 +23,10 @@ class Rate:
         self._tokens -= taken
         return taken
 
+    def set(self, per_s: float) -> None:
+        """From now on."""
+        self._per_s = per_s
+
     def give_back(self, count: int) -> None:
         """Those that were not needed."""
         self._tokens += count

@@ -5,23 +5,26 @@ one transaction; what came of it is the news of the next. After a restart all go
 """
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from coordinator.fleet.facts import facts_of
 from coordinator.fleet.registry import Fleet
 from coordinator.fleet.registry import NodeState as Alive
-from coordinator.fleet.selector import Selector
 from coordinator.fleet.selector_text import parse
 from coordinator.ingest.decode import News as Heard
+from coordinator.models.channels import Deployable
+from coordinator.models.release import ModelRefusedError
 from coordinator.rollout import follow
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
+from coordinator.rollout.beginning import Beginning, Begun, Find, IsMeant, Own
 from coordinator.rollout.engine import Engine, OrderRefusedError
-from coordinator.rollout.plan import REASON_CHARS_MAX, Plan, plan_mistakes
+from coordinator.rollout.plan import REASON_CHARS_MAX, Plan
 from coordinator.rollout.state import (
+    FETCHES,
     UNDER_CONTROL,
     UNDER_WAY,
     Back,
@@ -45,7 +48,7 @@ from runtime.errors import TemporaryError
 from runtime.machine_time import machine_time
 from runtime.sqlite import Job
 from schemas import documents as wire
-from schemas.messages import Birth, Heartbeat
+from schemas.messages import Heartbeat
 from schemas.shape import fields_of
 
 log = logging.getLogger(__name__)
@@ -53,8 +56,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 UNDER_CONTROL_MAX = 20  # at a time
 COMPLETED_MAX = 5  # that go on, each with all its nodes in memory
-LOOKED_AT_ONCE = 500  # nodes, before others may have the loop
-UNANSWERED = UNDER_WAY | {NodeState.SILENT}
+JOINED_AT_ONCE = 500
+UNANSWERED = UNDER_WAY | FETCHES | {NodeState.SILENT, NodeState.UNSTEADY}
 RETRY = Backoff(first_s=0.2, max_s=5.0)
 
 
@@ -64,14 +67,27 @@ class _Live:
 
     kept: Kept
     engine: Engine
-    selector: Selector
+    joining: dict[str, None] = field(default_factory=dict)  # selected since it began, and not yet looked at
+    unheard: set[str] = field(default_factory=set)  # looked at: they have yet to say what their pipelines run
     news: dict[tuple[type, str], News] = field(default_factory=dict)  # of a node the newest of each kind
     outcomes: list[News] = field(default_factory=list)  # of the step before
     wake_ms: int | None = 0
     asked: list["asyncio.Future[None]"] = field(default_factory=list)  # orders that are not durable yet
 
+    @property
+    def is_due(self) -> bool:
+        return bool(self.news or self.asked or self.joining)
+
     def tell(self, one: News) -> None:
         self.news[type(one), one.node] = one
+
+    def chosen(self, name: str, *, joined: bool) -> None:
+        """The selector of a continuous one means the node now, or no longer."""
+        if joined and name not in self.engine.nodes:
+            self.joining[name] = None
+        elif not joined:
+            self.joining.pop(name, None)
+            self.unheard.discard(name)
 
 
 class Rollouts:
@@ -83,11 +99,14 @@ class Rollouts:
         fleet: Fleet,
         publish: Callable[[str, wire.Desired], None],
         steady_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
+        find: Find | None = None,
     ) -> None:
+        """`find`: a release that may be given to nodes; without it there are no models."""
         self._store = store
         self._fleet = fleet
         self._publish = publish
         self._steady_ms = steady_ms
+        self._beginning = Beginning(store, fleet, find or _no_models)
         self._ahead_ms = 0  # of UTC over the steady clock
         self._live: dict[str, _Live] = {}
         self._hearing_since_ms: int | None = None  # steady
@@ -104,18 +123,19 @@ class Rollouts:
         while True:
             now_ms = self._now_ms()
             for live in list(self._live.values()):
-                if live.news or live.asked or (live.wake_ms is not None and live.wake_ms <= now_ms):
+                if live.is_due or (live.wake_ms is not None and live.wake_ms <= now_ms):
                     await self._advance(live)
             await self._sleep()
 
     async def _load(self) -> None:
         now_ms = await self._until_done(lambda db: documents.utc_ms(db, machine_time()))
         self._ahead_ms = now_ms - self._steady_ms()
-        self._live = {}
+        for key in list(self._live):
+            self._drop(key)
         for kept in await self._until_done(rollouts.load):
             live = self._made(kept)
             if not live.engine.is_idle:
-                self._live[kept.id] = live
+                self._add(live)
                 silent = [name for name, node in live.engine.nodes.items() if node.state in UNANSWERED]
                 live.outcomes += await self._last_words(silent)
         self._let_go()
@@ -125,13 +145,32 @@ class Rollouts:
         return await self._until_done(lambda db: rollouts.last_words(db, nodes)) if nodes else []
 
     def _made(self, kept: Kept) -> _Live:
-        engine = Engine(kept.id, kept.plan, kept.run, kept.nodes, self._look)
-        return _Live(kept, engine, parse(kept.plan.select))
+        engine = Engine(kept.id, kept.plan, kept.run, kept.nodes, self._look, self._spares)
+        return _Live(kept, engine)
+
+    def _add(self, live: _Live) -> None:
+        """From now on it is stepped; one that is continuous follows its selector."""
+        self._live[live.kept.id] = live
+        if live.kept.plan.continuous and not live.engine.is_over:
+            selections, key = self._fleet.selections, _selection(live.kept.id)
+            chosen = selections.add(key, parse(live.kept.plan.select), self._fleet.nodes.values())
+            chosen.on_change = functools.partial(self._chosen, live)
+            for name in chosen.members:
+                live.chosen(name, joined=True)
+
+    def _chosen(self, live: _Live, name: str, joined: bool) -> None:
+        live.chosen(name, joined=joined)
+        self._wake.set()
+
+    def _drop(self, key: str) -> None:
+        self._live.pop(key, None)
+        self._fleet.selections.remove(_selection(key))
 
     async def _advance(self, live: _Live) -> None:
         """Steps it until it has nothing more to do just now."""
         while True:
-            news = [*live.outcomes, *live.news.values()]
+            joined = await self._patiently(lambda: self._join(live)) if live.joining else []
+            news = [*live.outcomes, *live.news.values(), *joined]
             asked, live.outcomes, live.asked = live.asked, [], []
             live.news.clear()
             since_ms = None if self._hearing_since_ms is None else self._hearing_since_ms + self._ahead_ms
@@ -140,7 +179,7 @@ class Rollouts:
             if not step.is_empty:
                 done = await self._carry_out(live.kept, step)
                 if done.forgotten:
-                    self._live.pop(live.kept.id, None)
+                    self._drop(live.kept.id)
                 live.outcomes = done.news
                 for node, document in done.due.items():
                     self._publish(node, document)
@@ -149,17 +188,17 @@ class Rollouts:
             for one in asked:
                 if not one.done():
                     one.set_result(None)
-            if not live.outcomes:
+            if not live.outcomes and not live.joining:
                 break
-        if live.engine.is_idle and not live.news and not live.asked:
-            self._live.pop(live.kept.id, None)
+        if live.engine.is_idle and not live.is_due:
+            self._drop(live.kept.id)
         self._let_go()
 
     def _let_go(self) -> None:
         """Completed ones go on waiting for who is away, or joins, but not all of them for ever."""
         done = [live for live in self._live.values() if live.engine.run.state is State.COMPLETED and not live.asked]
         for live in sorted(done, key=lambda live: live.kept.number)[:-COMPLETED_MAX]:
-            del self._live[live.kept.id]
+            self._drop(live.kept.id)
 
     async def _carry_out(self, kept: Kept, step: Step) -> Done:
         for kind, data in step.events:
@@ -211,7 +250,7 @@ class Rollouts:
         for one, _ in news:
             for live in self._live.values():
                 self._tell(live, one, committed)
-        if any(live.news for live in self._live.values()):
+        if any(live.news or live.joining for live in self._live.values()):
             self._wake.set()
 
     def _tell(self, live: _Live, one: Heard, committed: Committed) -> None:
@@ -219,20 +258,39 @@ class Rollouts:
         if engine.misses(name) and self._look(name) is Presence.HERE:
             live.tell(Back(name))
         match one.document:
+            case wire.Reported() as said if name in live.unheard and committed.reported.get(name) == said.hash:
+                live.unheard.discard(name)
+                live.chosen(name, joined=True)
             case wire.Reported() as said if engine.wants(name) and committed.reported.get(name) == said.hash:
-                live.tell(Reported(name, said.epoch, said.revision, said.fields, said.refused))
+                live.tell(Reported(name, said.epoch, said.revision, said.fields, said.refused, said.pending))
             case Heartbeat() as beat if engine.wants(name):
-                live.tell(Beat(name, beat.desired_hash, follow.illness(beat)))
-            case Birth() if live.kept.plan.continuous and name not in engine.nodes:
-                node = self._fleet.nodes.get(name)
-                if node is not None and live.selector.matches(facts_of(node)):
-                    live.tell(Joined(name))
+                live.tell(Beat(name, beat.desired_hash, follow.illness(beat), follow.p99_ms(beat)))
+
+    async def _join(self, live: _Live) -> list[News]:
+        """Nodes that came to be selected, with what a model means for each."""
+        names, plan, found = list(live.joining)[:JOINED_AT_ONCE], live.kept.plan, list[News]()
+        if not plan.model:
+            found = [Joined(name) for name in names]
+        elif (deployment := await self._beginning.again(plan)) is None:
+            found = [Joined(name, excluded=f"{plan.model} is given to nobody any more") for name in names]
+        else:
+            fits = await self._beginning.fits(deployment, names)
+            live.unheard |= {name for name, fit in fits.items() if fit.unheard}
+            found = [Joined(name, fit.own, fit.excluded) for name, fit in fits.items() if not fit.unheard]
+        for name in names:
+            live.joining.pop(name, None)
+        return found
 
     def _look(self, name: str) -> Presence:
         node = self._fleet.nodes.get(name)
         if node is None:
             return Presence.GONE
-        return Presence.HERE if node.state is Alive.ONLINE else Presence.AWAY
+        return Presence.HERE if node.state is Alive.ONLINE and not node.window else Presence.AWAY
+
+    def _spares(self, name: str) -> bool:
+        """No answer of a node that flaps, or that somebody works on, means nothing."""
+        node = self._fleet.nodes.get(name)
+        return node is not None and bool(node.flap.flaps or node.window)
 
     def _now_ms(self) -> int:
         return self._steady_ms() + self._ahead_ms
@@ -248,48 +306,47 @@ class Rollouts:
             plain("rolloutStatus", StatusOf, self.status),
         ]
 
-    async def start(self, asked: Plan) -> dict[str, Any]:
-        """Begins a roll-out. Raises CallRejectedError with every reason why it cannot be."""
-        if wrong := plan_mistakes(asked):
-            raise CallRejectedError("bad_arguments", "; ".join(wrong))
+    async def start(
+        self,
+        asked: Plan,
+        own: Own | None = None,
+        names: Sequence[str] | None = None,
+        is_meant: IsMeant = lambda found: "",
+    ) -> dict[str, Any]:
+        """Begins a roll-out. Raises CallRejectedError with every reason why it cannot be.
+
+        From inside nodes may be named: those of `own` with the fields of their own beside those of the plan (None
+        takes one back), or `names`. The plan's `select` is then for people.
+        """
         await self._loaded.wait()
         async with self._starting:
-            names = await self._selected(asked.select)
-            if not names and not asked.continuous:
-                raise CallRejectedError(
-                    "nobody", f"no node is selected by {asked.select!r}; edgectl nodes lists them"
-                )
-            self._check_room(asked, names)
+            begun = await self._beginning.prepare(asked, own, names, is_meant)
+            self._check_room(begun)
+            plan, now_ms = begun.plan, self._now_ms()
             try:
-                kept = await self._store.run(lambda db: rollouts.begin(db, asked, names, self._now_ms()))
+                kept = await self._store.run(
+                    lambda db: rollouts.begin(db, plan, begun.names, now_ms, begun.own, begun.excluded)
+                )
             except IdTakenError as error:
                 raise CallRejectedError("taken", str(error)) from error
-            self._live[kept.id] = await asyncio.to_thread(self._made, kept)  # of a large fleet it takes its time
+            live = await asyncio.to_thread(self._made, kept)  # of a large fleet it takes its time
+            self._add(live)
         self._wake.set()
-        here = sum(self._look(name) is Presence.HERE for name in names)
-        return {"id": kept.id, "nodes": len(names), "here": here}
+        here = sum(self._look(name) is Presence.HERE for name in begun.names)
+        more = {"model": plan.model, "excluded": len(begun.excluded)} if plan.model else {}
+        return {"id": kept.id, "nodes": len(begun.names), "here": here, **more}
 
-    def _check_room(self, asked: Plan, names: Iterable[str]) -> None:
+    def _check_room(self, begun: Begun) -> None:
         others = [live for live in self._live.values() if live.engine.run.state in UNDER_CONTROL]
         if len(others) >= UNDER_CONTROL_MAX:
             text = f"{len(others)} roll-outs are under way; at most {UNDER_CONTROL_MAX} may be"
             raise CallRejectedError("too_many", text)
         for live in others:
-            both = live.engine.plan.paths & asked.paths
-            node = next((name for name in names if name in live.engine.nodes), None) if both else None
-            if node is not None:
-                text = f"the roll-out {live.kept.id} is {live.engine.run.state} and writes {', '.join(sorted(both))}"
+            node, both = _overlap(begun, live.engine)
+            if both:
+                text = f"the roll-out {live.kept.id} is {live.engine.run.state} and writes {', '.join(both)}"
                 hint = "wait for its end, or edgectl rollout abort it"
                 raise CallRejectedError("overlaps", f"{text} of {node} too; {hint}")
-
-    async def _selected(self, select: str) -> list[str]:
-        selector, found = parse(select), []
-        for at, node in enumerate(list(self._fleet.nodes.values())):
-            if selector.matches(facts_of(node)):
-                found.append(node.name)
-            if at % LOOKED_AT_ONCE == LOOKED_AT_ONCE - 1:
-                await asyncio.sleep(0)
-        return found
 
     async def pause(self, asked: OfRollout) -> dict[str, Any]:
         """Nobody more is told."""
@@ -321,7 +378,8 @@ class Rollouts:
             raise CallRejectedError("wrong_state", f"{key}: {error}"[:REASON_CHARS_MAX]) from error
         durable = asyncio.get_running_loop().create_future()
         live.asked.append(durable)
-        self._live[key] = live
+        if key not in self._live:
+            self._add(live)
         self._wake.set()
         await durable
         return {"id": key, "state": live.engine.run.state.value}
@@ -336,3 +394,26 @@ class Rollouts:
             read = await self._store.read(lambda db: rollouts.node_views(db, asked.id, asked.state, asked.limit))
             said["nodes"] = fields_of(read)
         return said
+
+
+def _overlap(begun: Begun, engine: Engine) -> tuple[str, list[str]]:
+    """A node of both of which both write the same fields, and these fields; no fields: there is none."""
+    ours, theirs = begun.plan.paths, engine.plan.paths
+    common = ours & theirs
+    for name in begun.names:
+        node = engine.nodes.get(name)
+        if node is None or node.state is NodeState.EXCLUDED:
+            continue
+        own = begun.own.get(name, {})
+        both = (ours | own.keys()) & (theirs | node.own.keys()) if own or node.own else common
+        if both:
+            return name, sorted(both)
+    return "", []
+
+
+def _selection(key: str) -> str:
+    return f"roll-out {key}"
+
+
+async def _no_models(reference: str) -> Deployable:
+    raise ModelRefusedError(f"{reference}: there is no model registry here")

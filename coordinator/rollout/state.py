@@ -28,27 +28,33 @@ class NodeState(StrEnum):
     """What is true of a node of a roll-out."""
 
     WAITING = "waiting"  # not told: its turn has not come, or it is away
+    NOTIFIED = "notified"  # its desired document says what it is to fetch
+    FETCHING = "fetching"  # it has that document, and fetches
+    READY = "ready"  # what it needs is on its disk; its turn has not come
     TOLD = "told"  # its desired document has the fields
     ACCEPTED = "accepted"  # the node has that document
     VERIFIED = "verified"  # and the fields hold there
     FAILED = "failed"  # it refused a field, or could not be verified in time
     SILENT = "silent"  # no answer in time
-    EXCLUDED = "excluded"  # not told and never to be: it is gone, or belongs to a later roll-out
+    UNSTEADY = "unsteady"  # no answer in time, and it flaps or is in maintenance: that counts only afterwards
+    EXCLUDED = "excluded"  # not told and never to be: it is gone, cannot run it, or belongs to a later roll-out
     ROLLED_BACK = "rolled_back"  # its desired document has the former values again
     KEPT = "kept"  # not rolled back: another hand has changed the fields since
 
 
+FETCHES = frozenset({NodeState.NOTIFIED, NodeState.FETCHING})
 UNDER_WAY = frozenset({NodeState.TOLD, NodeState.ACCEPTED})
 BAD = frozenset({NodeState.FAILED, NodeState.SILENT})
 SETTLED = BAD | {NodeState.VERIFIED}
-TOLD_ONCE = UNDER_WAY | SETTLED
+FOLLOWED = FETCHES | UNDER_WAY | SETTLED | {NodeState.READY, NodeState.UNSTEADY}
+"""Its document was changed: what it says may count, and there may be something to put back."""
 
 
 class Presence(Enum):
     """Where a node is, as the fleet has it."""
 
     HERE = "here"
-    AWAY = "away"
+    AWAY = "away"  # or in maintenance
     GONE = "gone"  # not registered
 
 
@@ -62,6 +68,7 @@ class Run:
     reason: str = ""
     forgiven: int = 0  # failures that somebody has seen and resumed over
     forgiven_of: int = 0  # nodes that had settled then
+    forgiven_fetches: int = 0  # the same of nodes that could not fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,10 @@ class NodeRun:
     changed: bool = False
     at_utc_ms: int = 0  # in this state
     reason: str = ""
+    told: bool = False  # of the change itself: what becomes of it counts for the wave
+    pending: bool = False  # it has said that it is still working on a field
+    own: Mapping[str, Any] = field(default_factory=dict)  # its fields beside those of the plan; None: unset
+    p99_ms: Mapping[str, float] = field(default_factory=dict)  # by pipeline before the change, where it is wanted
 
 
 # ---- what an engine is told --------------------------------------------------------------------
@@ -85,6 +96,18 @@ class NodeRun:
 @dataclass(frozen=True, slots=True)
 class Told:
     """The node's document has the fields now. `changed`: it did not have them before."""
+
+    node: str
+    epoch: int
+    revision: int
+    hash: str
+    changed: bool = True
+    p99_ms: Mapping[str, float] = field(default_factory=dict)  # by pipeline before, where the plan asks for it
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """The node's document says what it is to fetch."""
 
     node: str
     epoch: int
@@ -100,6 +123,7 @@ class NotTold:
     node: str
     reason: str
     excluded: bool = False
+    fetch: bool = False  # of what it is to fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +143,26 @@ class Reported:
     revision: int
     holds: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    pending: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A node's heartbeat. `ill`: which pipeline does not run, and why; "" for none."""
+    """A node's heartbeat. `ill`: which pipeline does not run, and why, or "". `p99_ms`: inference by pipeline."""
 
     node: str
     desired_hash: str = ""
     ill: str = ""
+    p99_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A node is selected, and was not before."""
+    """A node is selected, and was not before. `excluded`: why it cannot take part."""
 
     node: str
+    own: Mapping[str, Any] = field(default_factory=dict)
+    excluded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +172,7 @@ class Back:
     node: str
 
 
-News = Told | NotTold | Restored | Reported | Beat | Joined | Back
+News = Told | Notified | NotTold | Restored | Reported | Beat | Joined | Back
 
 
 # ---- what an engine asks for -------------------------------------------------------------------
@@ -152,11 +180,13 @@ News = Told | NotTold | Restored | Reported | Beat | Joined | Back
 
 @dataclass(slots=True)
 class Step:
-    """To be carried out as a whole, durably; what came of `tell` and `restore` is the news of the next step."""
+    """To be carried out as a whole, durably; what came of `fetch`, `tell`, `restore` is the news of the next step."""
 
+    fetch: list[str] = field(default_factory=list)  # to be told what to fetch
     tell: list[str] = field(default_factory=list)
     restore: list[str] = field(default_factory=list)
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    wave: int = 0  # of those that are told
     run: Run | None = None  # where it changed
     nodes: dict[str, NodeRun] = field(default_factory=dict)  # those that changed
     wake_utc_ms: int | None = None  # nothing changes by time alone before
@@ -164,4 +194,4 @@ class Step:
     @property
     def is_empty(self) -> bool:
         """Nothing to be done, but perhaps to wait."""
-        return not (self.tell or self.restore or self.events or self.run or self.nodes)
+        return not (self.fetch or self.tell or self.restore or self.events or self.run or self.nodes)

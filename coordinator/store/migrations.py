@@ -261,4 +261,5 @@ CREATE TABLE freezes (scope TEXT PRIMARY KEY, since_utc_ms INTEGER NOT NULL, rea
     ),
     ("0010-models", models_tables.SCHEMA),
     ("0011-rollouts", rollouts.SCHEMA),
+    ("0014-rollout-steps", rollouts.STEPS_SCHEMA),
 )

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coordinator.models.channels import ModelState, check_added, check_channel, check_promoted, check_retired
+from coordinator.models.channels import (
+    ModelState,
+    check_added,
+    check_channel,
+    check_known,
+    check_promoted,
+    check_retired,
+)
 from coordinator.models.release import ModelRefusedError, Release, decode_release
-from coordinator.models.versions import parse_version
+from coordinator.models.versions import VersionError, parse_version
 from coordinator.store import migrations
 from runtime.sqlite import connect, migrate, storage_errors, transaction
 from schemas.shape import fields_of
@@ -152,6 +159,21 @@ def retire(
     return Done(name, version, digest, True)
 
 
+def sign(
+    db: sqlite3.Connection, name: str, version: str, digest: str, signature: str, *, source: str, now_ms: int
+) -> Done:
+    """A signature of the release, in place of the one before. Raises ModelRefusedError."""
+    state, known = _state(db, name, version)
+    check_known(f"{name}@{version}", state)
+    if known != digest:
+        raise ModelRefusedError(f"model {name}@{version} has the digest {known[:12]}, not {digest[:12]}")
+    sql = "UPDATE models SET signature = ? WHERE name = ? AND version = ? AND signature <> ?"
+    is_new = db.execute(sql, (signature, name, version, signature)).rowcount > 0
+    if is_new:
+        _note(db, name, version, f"signed by {signature.partition(' ')[0]}", "", "", now_ms, source)
+    return Done(name, version, digest, is_new)
+
+
 @contextmanager
 def direct(folder: Path) -> Iterator[sqlite3.Connection]:
     """A transaction in the store of `folder`, for whoever holds its lock because no coordinator runs."""
@@ -196,6 +218,40 @@ def document_of(db: sqlite3.Connection, name: str, version: str) -> tuple[str, s
     sql = "SELECT digest, document FROM models WHERE name = ? AND version = ?"
     row = db.execute(sql, (name, version)).fetchone()
     return None if row is None else (str(row[0]), str(row[1]))
+
+
+def signature_of(db: sqlite3.Connection, name: str, version: str) -> tuple[str, str] | None:
+    """(digest, signature) of a version; the signature is empty where it has none."""
+    sql = "SELECT digest, signature FROM models WHERE name = ? AND version = ?"
+    row = db.execute(sql, (name, version)).fetchone()
+    return None if row is None else (str(row[0]), str(row[1]))
+
+
+def given_out(db: sqlite3.Connection, name: str, wanted: str) -> tuple[Release, str, str]:
+    """(release, digest, signature) of what nodes may be given: of a version, or of what a channel gives out.
+
+    Raises ModelRefusedError.
+    """
+    try:
+        version = str(parse_version(wanted))
+    except VersionError:
+        version = channels_of(db, name).get(wanted, "")
+        if not version:
+            raise ModelRefusedError(_not_given(db, name, wanted), hint="edgectl model ls lists them") from None
+    state, digest = _state(db, name, version)
+    check_known(f"{name}@{version}", state)
+    if state is ModelState.RETIRED:
+        raise ModelRefusedError(f"model {name}@{version} is retired", hint="it is given to nobody any more")
+    sql = "SELECT document, signature FROM models WHERE name = ? AND version = ?"
+    document, signature = db.execute(sql, (name, version)).fetchone()
+    return decode_release(document), digest, str(signature)
+
+
+def _not_given(db: sqlite3.Connection, name: str, channel: str) -> str:
+    if db.execute("SELECT 1 FROM models WHERE name = ?", (name,)).fetchone() is None:
+        return f"there is no model {name}"
+    given = ", ".join(f"{one} gives out {version}" for one, version in channels_of(db, name).items())
+    return f"channel {channel} gives out no version of {name} ({given or 'no channel does'})"
 
 
 def channels_of(db: sqlite3.Connection, name: str) -> dict[str, str]:

@@ -151,7 +151,8 @@ class Dispatcher:
 
     def _asked(self, command: Command, delivery: Delivery) -> Asked:
         caller = self.answers.caller(delivery)
-        return Asked(command, delivery, _identifier(command, delivery), caller, time.monotonic())
+        identifier = _identifier(command, delivery) if self._table.is_journalled(command.function) else ""
+        return Asked(command, delivery, identifier, caller, time.monotonic())
 
     def _busy(self, function: str) -> str:
         """Why one more has no place; empty where it has."""

@@ -69,7 +69,8 @@ class Served:
     raise CallRejectedError and CallFailedError; `encode` makes of what it returned what JSON can say, or raises
     CallFailedError where that is not what was declared.
 
-    `timeout_s` is the longest it may run, `parallel` how often at a time (0: as often as there is room).
+    `timeout_s` is the longest it may run, `parallel` how often at a time (0: as often as there is room). One that is
+    not `journalled` changes nothing: a command that is repeated runs again, and its answers are kept nowhere.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Served:
     encode: Callable[[Any], Any] = lambda value: value
     timeout_s: float = 30.0
     parallel: int = 0
+    journalled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +101,22 @@ def arguments(cls: type[Any]) -> Parse:
 
 
 def plain(
-    name: str, cls: type[T], run: Callable[[T], Awaitable[Any]], *, timeout_s: float = 30.0, parallel: int = 0
+    name: str,
+    cls: type[T],
+    run: Callable[[T], Awaitable[Any]],
+    *,
+    timeout_s: float = 30.0,
+    parallel: int = 0,
+    journalled: bool = True,
 ) -> Served:
     """A function of a dataclass that needs nothing of its call."""
 
     async def run_plain(call: Call, given: T) -> Any:
         return await run(given)
 
-    return Served(name, arguments(cls), run_plain, timeout_s=timeout_s, parallel=parallel)
+    return Served(
+        name, arguments(cls), run_plain, timeout_s=timeout_s, parallel=parallel, journalled=journalled
+    )
 
 
 class Table:
@@ -130,6 +140,11 @@ class Table:
         """How often it may run at a time, 0 for no limit of its own."""
         found = self._by_name.get(name)
         return 0 if found is None else found.parallel
+
+    def is_journalled(self, name: str) -> bool:
+        """False for a function that changes nothing."""
+        found = self._by_name.get(name)
+        return found is None or found.journalled
 
     def get(self, name: str) -> Served:
         """Raises CallRejectedError: `not_bound` for a declared function, `unknown_function` for any other name."""

@@ -44,6 +44,9 @@ class Served:
     async def names(self, sha256: str) -> bool:
         return sha256 in (self.made.digest, *(file.sha256 for file in self.made.release.files))
 
+    async def signature(self, name: str, version: str) -> str | None:
+        return self.made.signature if (name, version) == ("finder", "1.0.0") else None
+
     async def document(self, name: str, version: str) -> tuple[str, str] | None:
         known = (name, version) == ("finder", "1.0.0")
         return (self.made.digest, self.made.document.decode()) if known else None

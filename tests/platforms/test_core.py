@@ -21,9 +21,12 @@ from agent.sync.command import SyncCall
 from coordinator.documents.documents import SetDesired
 from coordinator.fleet.functions import AddMaintenance, Admit, Deregister, EndMaintenance
 from coordinator.fleet.node import Shown
+from coordinator.models.reading import ReadBlob
+from coordinator.models.registry import ReadSignature, SignModel
 from coordinator.rollout import state as rollout_state
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
-from coordinator.rollout.plan import OnFailure, Plan
+from coordinator.rollout.deploy_model import DeployModel
+from coordinator.rollout.plan import Ahead, OnFailure, Plan
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
 from platforms.catalogue import open_catalogue
 from schemas import blobs, documents, fields, messages, sync, workloads
@@ -146,6 +149,7 @@ def test_a_record_is_its_dataclass(cls: type) -> None:
         State,
         Do,
         CameraState,
+        Ahead,
         OnFailure,
         rollout_state.State,
         rollout_state.NodeState,
@@ -178,9 +182,13 @@ CALLS = {
     "syncDataToCloud": SyncCall, "listEvidence": ListEvidence, "uploadEvidence": UploadEvidence,
     "setDesired": SetDesired, "deregisterNode": Deregister, "admitNode": Admit, "addMaintenance": AddMaintenance,
     "endMaintenance": EndMaintenance, "startRollout": Plan, "pauseRollout": OfRollout, "resumeRollout": OfRollout,
-    "abortRollout": AbortOf, "rolloutStatus": StatusOf,
+    "abortRollout": AbortOf, "rolloutStatus": StatusOf, "deployModel": DeployModel, "readBlob": ReadBlob,
+    "readSignature": ReadSignature, "signModel": SignModel,
 }  # fmt: skip
-SOON = {"deployModel", "updateFirmware", "triggerAlert"}
+SOON = {"updateFirmware", "triggerAlert"}
+SAMPLES: dict[str, Any] = {
+    "for_s": 60.0, "sha256": "ab" * 32, "digest": "ab" * 32, "model": {"model_id": "finder"}, "target_nodes": {},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -191,7 +199,7 @@ def test_a_function_takes_the_arguments_it_is_called_with(name: str) -> None:
     for parameter, one in zip(parameters, ours, strict=True):
         assert parameter.required == (one.default is one.default_factory), one.name
     required = {one.name for one in parameters if one.required}
-    found = VALIDATORS.arguments(name)({one: 60.0 if one == "for_s" else "gw-1" for one in required})
+    found = VALIDATORS.arguments(name)({one: SAMPLES.get(one, "gw-1") for one in required})
     for one in ours:
         if one.name not in required and name != "syncDataToCloud":
             assert found[one.name] == fields_of(default_of(one))
@@ -204,6 +212,7 @@ def test_documents_of_a_report_and_placements() -> None:
     assert {name for name, one in CORE.functions.items() if one.placement is Placement.CLOUD} == {
         "setDesired", "deployModel", "updateFirmware", "deregisterNode", "admitNode", "addMaintenance",
         "endMaintenance", "startRollout", "pauseRollout", "resumeRollout", "abortRollout", "rolloutStatus",
+        "readBlob", "readSignature", "signModel",
     }  # fmt: skip
     assert set(CORE.functions) == {*CALLS, *SOON, "status", "cancel"}
     assert all("nothing is bound to it yet" in CORE.functions[name].doc for name in SOON)

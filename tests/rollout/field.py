@@ -101,7 +101,9 @@ class Field:
         node.former, node.value = node.value, WANTED
         node.revision += changed
         node.written, node.other_hand = node.revision, False
-        told = NodeRun(name, NodeState.TOLD, self.run.wave, 1, node.revision, self.hash(name), changed, self.now_ms)
+        told = NodeRun(
+            name, NodeState.TOLD, self.run.wave, 1, node.revision, self.hash(name), changed, self.now_ms, told=True
+        )
         self.kept[name] = told
         return Told(name, 1, node.revision, told.hash, changed)
 

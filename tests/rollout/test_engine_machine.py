@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from coordinator.rollout.engine import OrderRefusedError
 from coordinator.rollout.plan import OnFailure, Plan
-from coordinator.rollout.state import BAD, SETTLED, TOLD_ONCE, UNDER_WAY, NodeState, Presence, State
+from coordinator.rollout.state import BAD, FOLLOWED, SETTLED, UNDER_WAY, NodeState, Presence, State
 from tests.rollout.field import SOUND, WANTED, Field
 
 ORDERS = st.sampled_from(["pause", "resume", "resume", "resume", "pause", "resume", "resume", "abort", "roll back"])
@@ -57,23 +57,23 @@ class RolloutMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def nodes_hold_it(self, data: Any) -> None:
-        names = self.some(data, *TOLD_ONCE)
+        names = self.some(data, *FOLLOWED)
         self.field.say(*names)
         self.field.beat(*names)
         self.look_at_a_step()
 
     @rule(data=st.data())
     def nodes_have_it(self, data: Any) -> None:
-        self.field.beat(*self.some(data, *TOLD_ONCE))
+        self.field.beat(*self.some(data, *FOLLOWED))
 
     @rule(data=st.data())
     def nodes_refuse(self, data: Any) -> None:
-        self.field.say(*self.some(data, *TOLD_ONCE), refused="there is no such pipeline")
+        self.field.say(*self.some(data, *FOLLOWED), refused="there is no such pipeline")
         self.look_at_a_step()
 
     @rule(data=st.data())
     def nodes_are_ill(self, data: Any) -> None:
-        self.field.beat(*self.some(data, *TOLD_ONCE), ill="cam1 is lost")
+        self.field.beat(*self.some(data, *FOLLOWED), ill="cam1 is lost")
 
     @rule(data=st.data(), presence=st.sampled_from([Presence.AWAY, Presence.AWAY, Presence.GONE]))
     def nodes_go(self, data: Any, presence: Presence) -> None:
@@ -91,7 +91,7 @@ class RolloutMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def another_hand_writes(self, data: Any) -> None:
-        for name in self.some(data, *TOLD_ONCE):
+        for name in self.some(data, *FOLLOWED):
             node = self.field.nodes[name]
             node.value, node.revision, node.other_hand = "ERROR", node.revision + 1, True
 
@@ -143,7 +143,7 @@ class RolloutMachine(RuleBasedStateMachine):
             bad = sum(node.state in BAD for node in kept.values()) - run.forgiven
             settled = sum(node.state in SETTLED for node in kept.values()) - run.forgiven_of
             assert settled < field.plan.sample_min or bad <= field.plan.budget * settled, "told beyond the budget"
-            told = sum(node.state in TOLD_ONCE for node in kept.values()) + len(step.tell)
+            told = sum(node.state in FOLLOWED for node in kept.values()) + len(step.tell)
             assert told <= field.plan.steps[run.wave].quota(len(kept)), "told beyond the wave"
             assert all(kept[name].state is NodeState.WAITING for name in step.tell)
             assert all(field.nodes[name].presence is Presence.HERE for name in step.tell)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from coordinator.ctl.rollouts import progress, share, span
+from coordinator.rollout.fields import missing, refusal
 from coordinator.rollout.follow import illness
-from coordinator.rollout.plan import Plan, Wave, missing, plan_mistakes, refusal, wave_of
+from coordinator.rollout.plan import Plan, Wave, plan_mistakes, wave_of
 from coordinator.rollout.rate import Rate
 from coordinator.store.rollouts import RolloutView
 from schemas.messages import Heartbeat, StreamReport
@@ -82,14 +83,15 @@ def test_a_sound_plan_has_no_mistakes() -> None:
     ],
 )
 def test_a_field_holds_by_its_rule(wanted: dict[str, Any], holds: dict[str, Any], said: str) -> None:
-    found = missing(Plan("all", wanted), holds)
+    found = missing(wanted, holds)
     assert said in found and bool(said) == bool(found)
 
 
 def test_only_a_refusal_of_ours_counts() -> None:
     plan = Plan("all", DEBUG, ("heartbeat_s",))
-    assert refusal(plan, {"labels.x": "no"}) == ""
-    assert refusal(plan, {"heartbeat_s": "never", "log.level": "no"}) == "refused heartbeat_s: never; log.level: no"
+    assert refusal(plan.paths, {"labels.x": "no"}) == ""
+    said = refusal(plan.paths, {"heartbeat_s": "never", "log.level": "no"})
+    assert said == "refused heartbeat_s: never; log.level: no"
 
 
 @pytest.mark.parametrize(
