@@ -1,7 +1,7 @@
 """The fields of desired and reported documents: one table says who may write each, and what holds when both did.
 
 A field's name is a path such as `log.level` or `pipelines.door.enabled`; `<name>` in the table stands for a
-pipeline, an alert rule or a label.
+pipeline, an alert rule, a label or a workload.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 from schemas.shape import ShapeError
 from schemas.sync import parse_policy
+from schemas.workloads import parse_report, parse_workload
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 LIST_MAX = 100
@@ -92,6 +93,22 @@ def _policy(value: Any) -> str | None:
     return None
 
 
+def _workload(value: Any) -> str | None:
+    try:
+        parse_workload(value)
+    except ShapeError as error:
+        return f"a workload: {'; '.join(error.mistakes)[:400]}"
+    return None
+
+
+def _workload_state(value: Any) -> str | None:
+    try:
+        parse_report(value)
+    except ShapeError as error:
+        return f"the state of a workload: {'; '.join(error.mistakes)[:400]}"
+    return None
+
+
 FIELDS: tuple[Field, ...] = (
     Field("heartbeat_s", Owner.COORDINATOR, _number(1, 3600), "seconds between two heartbeats"),
     Field("sync", Owner.COORDINATOR, _policy, "what is sent to the cloud, and when"),
@@ -108,6 +125,8 @@ FIELDS: tuple[Field, ...] = (
           Rule.UNION),
     Field("alerts.<name>.muted_until_utc_ms", Owner.SHARED, _moment, "until when the rule raises no alert", Rule.MAX),
     Field("pipelines.<name>.model", Owner.NODE, _text, "the model that the pipeline is configured with"),
+    Field("workloads.<name>.spec", Owner.COORDINATOR, _workload, "what is to run beside the configured pipelines"),
+    Field("workloads.<name>.state", Owner.NODE, _workload_state, "how far that is, and why"),
 )  # fmt: skip
 
 _PATTERNS = [(field, re.compile(re.escape(field.path).replace("<name>", f"({NAME})"))) for field in FIELDS]

@@ -81,6 +81,8 @@ def plan(resolution: Resolution, here: Here) -> Plan:
             refused[path] = f"there is no alert rule {name!r} here ({_listed(here.rules)})"
         elif kind == "labels":
             labels[name] = value
+        elif kind == "workloads":
+            refused[path] = "this agent runs no workloads"
         else:
             single[kind] = value
     tunings = {

@@ -26,7 +26,7 @@ from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
 from coordinator.rollout.plan import OnFailure, Plan
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
 from platforms.catalogue import open_catalogue
-from schemas import blobs, documents, fields, messages, sync
+from schemas import blobs, documents, fields, messages, sync, workloads
 from schemas.language.schema import (
     EnumType,
     Field,
@@ -64,7 +64,7 @@ def of_module(module: types.ModuleType, kind: Any) -> list[type]:
     return [one for one in own if kind(one) and one not in NOT_ON_THE_WIRE]
 
 
-MODULES = (messages, documents, blobs, sync)
+MODULES = (messages, documents, blobs, sync, workloads)
 RECORDS = [one for module in MODULES for one in of_module(module, dataclasses.is_dataclass)]
 ENUMS = [one for module in MODULES for one in of_module(module, lambda one: issubclass(one, enum.Enum))]
 BY_NAME = {name.replace("_", ""): name for name in CORE.types}
