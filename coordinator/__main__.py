@@ -44,6 +44,7 @@ def _run(path: Path) -> int:
     faulthandler.enable()  # systemd's watchdog ends a hung process with SIGABRT: the journal then shows where it hung
     config = load_config(path)
     secrets = [text for text in (config.broker.address().password, *config.evidence.keys()) if text]
+    secrets += config.store.secrets()
     setup_logging(config.log.level, form=config.log.form, secrets=secrets)
     assembly = _assembly(config, path)
     from coordinator.coordinator import run

@@ -28,7 +28,8 @@ from coordinator.models.registry import Registry, open_http
 from coordinator.rollout.rollouts import Rollouts
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.place import open_store
+from coordinator.store.sql import SqlStore
 from coordinator.store.store import Committed
 from platforms.assembly import Assembly, assemble
 from platforms.settings import PlatformsTable, read_platforms
@@ -52,7 +53,7 @@ CALLS_MAX = 64  # under way at a time; one more is rejected
 class Coordinator:
     """Everything of one process. `run` returns when it was told to stop and has finished what it held."""
 
-    def __init__(self, config: CoordinatorConfig, store: SqliteStore, assembly: Assembly | None = None) -> None:
+    def __init__(self, config: CoordinatorConfig, store: SqlStore, assembly: Assembly | None = None) -> None:
         """Without an `assembly` it has the base platform alone."""
         table, space = config.coordinator, TopicSpace(config.broker.topic_root)
         self._store, self._space = store, space
@@ -78,7 +79,6 @@ class Coordinator:
         self._rollouts = Rollouts(store, self._fleet, self._documents.changed)
         self._host = coordinator_host(
             store,
-            table.data_dir,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
             announce=lambda: self._subscriber.announce(),
@@ -257,12 +257,7 @@ async def run(config: CoordinatorConfig, assembly: Assembly | None = None) -> No
     table = config.coordinator
     lock = FolderLock(table.data_dir)
     try:
-        store = SqliteStore(
-            table.data_dir,
-            refused_rows_max=table.refused_rows_max,
-            refused_bytes_max=table.refused_bytes_max,
-            state_rows_max=config.state.rows_max,
-        )
+        store = open_store(config.place, config.store_limits)
         try:
             await Coordinator(config, store, assembly).run()
         finally:

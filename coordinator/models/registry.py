@@ -21,11 +21,11 @@ from coordinator.models.settings import ModelsTable
 from coordinator.models.versions import VersionError, parse_version
 from coordinator.store import models
 from coordinator.store.models import Done
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.sql import SqlStore
 from runtime.calls.errors import CallFailedError, CallRejectedError
 from runtime.calls.served import Served, plain
+from runtime.database import Job
 from runtime.errors import ConfigError, TemporaryError
-from runtime.sqlite import Job
 from schemas.bundles import NAME_PATTERN, Digest
 from schemas.shape import Limit, fields_of
 
@@ -71,7 +71,7 @@ class RetireModel:
 class Registry:
     """One coordinator's."""
 
-    def __init__(self, store: SqliteStore, blobs: Blobs) -> None:
+    def __init__(self, store: SqlStore, blobs: Blobs) -> None:
         self._store = store
         self._blobs = blobs
 

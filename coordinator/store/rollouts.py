@@ -4,7 +4,6 @@ So a kill at any point leaves each node either told, with what it had before at 
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +25,7 @@ from coordinator.rollout.state import (
     Told,
 )
 from coordinator.store import documents
+from runtime.database import Database
 from runtime.timeline import MachineTime
 from schemas.documents import Desired, canonical
 from schemas.errors import LocalWireError, RemoteWireError
@@ -69,13 +69,13 @@ CREATE INDEX rollout_nodes_by_node ON rollout_nodes (node);
 _SAVE_NODE = """
 INSERT INTO rollout_nodes (rollout, node, state, wave, epoch, revision, hash, changed, at_utc_ms, reason)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET state = excluded.state, wave = excluded.wave, epoch = excluded.epoch,
+ON CONFLICT (rollout, node) DO UPDATE SET state = excluded.state, wave = excluded.wave, epoch = excluded.epoch,
     revision = excluded.revision, hash = excluded.hash, changed = excluded.changed, at_utc_ms = excluded.at_utc_ms,
     reason = excluded.reason
 """
 _OLD_HISTORY = """
 DELETE FROM rollouts WHERE number IN (
-    SELECT number FROM rollouts WHERE state IN (?, ?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?)
+    SELECT number FROM rollouts WHERE state IN (?, ?, ?) ORDER BY number DESC LIMIT 1000000000 OFFSET ?)
 """
 _NODE_COLUMNS = "node, state, wave, epoch, revision, hash, changed, at_utc_ms, reason"
 
@@ -105,26 +105,25 @@ class Done:
     forgotten: bool = False  # there is no such roll-out any more, and nothing was done
 
 
-def begin(db: sqlite3.Connection, plan: Plan, nodes: Iterable[str], now_utc_ms: int) -> Kept:
+def begin(db: Database, plan: Plan, nodes: Iterable[str], now_utc_ms: int) -> Kept:
     """A new roll-out to these nodes. Raises IdTakenError."""
     run = Run(since_utc_ms=now_utc_ms)
-    (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'rollouts'").fetchone()
-    key = plan.id or f"r-{last + 1}"
+    ((number,),) = db.execute(
+        "INSERT INTO rollouts (id, plan, state, wave, since_utc_ms, reason, forgiven, forgiven_of, started_utc_ms)"
+        " VALUES ('', ?, ?, 0, ?, '', 0, 0, ?) RETURNING number",
+        (json.dumps(fields_of(plan), ensure_ascii=False), run.state, now_utc_ms, now_utc_ms),
+    ).fetchall()
+    key = plan.id or f"r-{number}"
     if db.execute("SELECT 1 FROM rollouts WHERE id = ?", (key,)).fetchone():
         raise IdTakenError(f"there is a roll-out {key} already")
-    number = db.execute(
-        "INSERT INTO rollouts (id, plan, state, wave, since_utc_ms, reason, forgiven, forgiven_of, started_utc_ms)"
-        " VALUES (?, ?, ?, 0, ?, '', 0, 0, ?)",
-        (key, json.dumps(fields_of(plan), ensure_ascii=False), run.state, now_utc_ms, now_utc_ms),
-    ).lastrowid
-    assert number is not None
+    db.execute("UPDATE rollouts SET id = ? WHERE number = ?", (key, number))
     runs = [NodeRun(name) for name in nodes]
     _save_nodes(db, number, runs)
     db.execute(_OLD_HISTORY, (*sorted(OVER), State.COMPLETED, HISTORY_MAX))
     return Kept(number, key, plan, run, runs)
 
 
-def load(db: sqlite3.Connection, key: str = "") -> list[Kept]:
+def load(db: Database, key: str = "") -> list[Kept]:
     """The one of this id; without one, all that are not over."""
     where, values = ("id = ?", (key,)) if key else ("state NOT IN (?, ?)", tuple(sorted(OVER)))
     columns = "number, id, plan, state, wave, since_utc_ms, reason, forgiven, forgiven_of"
@@ -136,12 +135,12 @@ def load(db: sqlite3.Connection, key: str = "") -> list[Kept]:
     return sorted(found, key=lambda one: one.number)
 
 
-def last_words(db: sqlite3.Connection, nodes: Iterable[str]) -> list[Reported]:
+def last_words(db: Database, nodes: Iterable[str]) -> list[Reported]:
     """What these nodes last reported: it may have come just before we were killed."""
     return [_said(db, node) for node in nodes]
 
 
-def carry_out(db: sqlite3.Connection, kept: Kept, step: Step, now: MachineTime) -> Done:
+def carry_out(db: Database, kept: Kept, step: Step, now: MachineTime) -> Done:
     """All of a step."""
     done = Done()
     if db.execute("SELECT 1 FROM rollouts WHERE number = ?", (kept.number,)).fetchone() is None:
@@ -166,7 +165,7 @@ def carry_out(db: sqlite3.Connection, kept: Kept, step: Step, now: MachineTime) 
 # ---- a node is told, or put back ---------------------------------------------------------------
 
 
-def _tell(db: sqlite3.Connection, kept: Kept, node: str, now: MachineTime, now_ms: int, done: Done) -> None:
+def _tell(db: Database, kept: Kept, node: str, now: MachineTime, now_ms: int, done: Done) -> None:
     plan = kept.plan
     if later := _later(db, kept, node):
         done.news.append(NotTold(node, f"the later roll-out {later} sets the same fields", excluded=True))
@@ -194,7 +193,7 @@ def _tell(db: sqlite3.Connection, kept: Kept, node: str, now: MachineTime, now_m
         done.news.append(_said(db, node))  # no other report will come of what it has
 
 
-def _restore(db: sqlite3.Connection, kept: Kept, node: str, now: MachineTime, now_ms: int, done: Done) -> None:
+def _restore(db: Database, kept: Kept, node: str, now: MachineTime, now_ms: int, done: Done) -> None:
     sql = "SELECT former, written FROM rollout_nodes WHERE rollout = ? AND node = ?"
     former, written = map(json.loads, db.execute(sql, (kept.number, node)).fetchone())
     why = ""
@@ -229,7 +228,7 @@ def _written(document: Desired, path: str) -> list[Any]:
     return [document.fields.get(path), stamp.at if stamp else ""]
 
 
-def _later(db: sqlite3.Connection, kept: Kept, node: str) -> str:
+def _later(db: Database, kept: Kept, node: str) -> str:
     """The id of a later roll-out that has told this node some of the same fields."""
     sql = """
         SELECT r.id, r.plan FROM rollout_nodes n JOIN rollouts r ON r.number = n.rollout
@@ -242,7 +241,7 @@ def _later(db: sqlite3.Connection, kept: Kept, node: str) -> str:
     return ""
 
 
-def _said(db: sqlite3.Connection, node: str) -> Reported:
+def _said(db: Database, node: str) -> Reported:
     try:
         said = documents.reported(db, node)
     except RemoteWireError:  # damaged on the disk; its next one replaces it
@@ -250,7 +249,7 @@ def _said(db: sqlite3.Connection, node: str) -> Reported:
     return Reported(node, said.epoch, said.revision, said.fields, said.refused)
 
 
-def _save_nodes(db: sqlite3.Connection, number: int, nodes: Iterable[NodeRun]) -> None:
+def _save_nodes(db: Database, number: int, nodes: Iterable[NodeRun]) -> None:
     db.executemany(
         _SAVE_NODE,
         [
@@ -300,7 +299,7 @@ class RolloutNodeView:
     reason: str
 
 
-def views(db: sqlite3.Connection, key: str = "") -> list[RolloutView]:
+def views(db: Database, key: str = "") -> list[RolloutView]:
     """All that are remembered, oldest first; or the one of this id."""
     sql = """
         SELECT number, id, state, wave, reason, started_utc_ms, since_utc_ms, plan FROM rollouts
@@ -316,7 +315,7 @@ def views(db: sqlite3.Connection, key: str = "") -> list[RolloutView]:
     return found
 
 
-def node_views(db: sqlite3.Connection, key: str, state: str, limit: int) -> list[RolloutNodeView]:
+def node_views(db: Database, key: str, state: str, limit: int) -> list[RolloutNodeView]:
     """Its nodes by name; those in this state where one is given."""
     sql = """
         SELECT node, n.state, n.wave + 1, revision, at_utc_ms, n.reason FROM rollout_nodes n
