@@ -7,7 +7,7 @@ import sqlite3
 from concurrent.futures import Future
 from pathlib import Path
 
-from runtime.calls.journal import SqliteJournal, cut_off
+from runtime.calls.journal import SqlJournal, cut_off
 from runtime.sqlite import Migration, Writer, connect, migrate, storage_errors, transaction
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -46,7 +46,7 @@ class StateFile:
                 left_open = cut_off(db)
             self._memory: dict[str, str] = dict(db.execute("SELECT key, value FROM memory").fetchall())
         self._writer = Writer(db, name="state")
-        self.journal = SqliteJournal(self._writer, left_open)
+        self.journal = SqlJournal(self._writer, left_open)
 
     def recall(self, key: str) -> str:
         """What was last remembered under this key, also by an earlier start; empty for nothing."""

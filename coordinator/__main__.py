@@ -45,6 +45,7 @@ def _run(path: Path) -> int:
     config = load_config(path)
     passwords = [one.address(place).password for place, one in config.named_brokers()]
     secrets = [text for text in (*passwords, *config.evidence.keys()) if text]
+    secrets += config.store.secrets()
     setup_logging(config.log.level, form=config.log.form, secrets=secrets)
     assembly = _assembly(config, path)
     from coordinator.coordinator import run

@@ -9,6 +9,9 @@ from coordinator.fleet.registry import LivenessRules
 from coordinator.fleet.settings import FleetTable
 from coordinator.ingest.batch import BatchLimits
 from coordinator.models.settings import ModelsTable
+from coordinator.store.place import Place
+from coordinator.store.settings import StoreTable
+from coordinator.store.sql import StoreLimits
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import BrokerConfig, EndpointConfig, load, mistakes_error
 from runtime.errors import ConfigError
@@ -77,6 +80,7 @@ class CoordinatorConfig:
     """The whole file. `[broker]` is the short form of one broker; with `brokers` only its `topic_root` counts."""
 
     coordinator: CoordinatorTable = CoordinatorTable()
+    store: StoreTable = StoreTable()
     broker: BrokerConfig = BrokerConfig()
     brokers: tuple[NamedBroker, ...] = ()
     fleet: FleetTable = FleetTable()
@@ -107,13 +111,24 @@ class CoordinatorConfig:
         )  # fmt: skip
         return [("broker", only)]
 
+    @property
+    def place(self) -> Place:
+        """Where the store is. Raises ConfigError."""
+        return self.store.place(self.coordinator.data_dir)
+
+    @property
+    def store_limits(self) -> StoreLimits:
+        return StoreLimits(self.coordinator.refused_rows_max, self.coordinator.refused_bytes_max, self.state.rows_max)
+
 
 def load_config(path: Path) -> CoordinatorConfig:
     """The file at `path`; a relative `data_dir` is relative to its folder. Raises ConfigError with all mistakes."""
     config = load(CoordinatorConfig, path)
     folder = path.resolve().parent
     table = replace(config.coordinator, data_dir=folder / config.coordinator.data_dir)
-    mistakes = _mistakes(table, config) + config.fleet.mistakes() + config.evidence.mistakes()
+    store = config.store.beside(folder)
+    mistakes = _mistakes(table, config) + store.mistakes()
+    mistakes += config.fleet.mistakes() + config.evidence.mistakes()
     if config.models.backend is BackendKind.S3 and config.evidence.backend is not BackendKind.S3:
         mistakes += replace(config.evidence, backend=BackendKind.S3).mistakes()  # it is the same bucket
     mistakes += read_platforms(config.platforms, folder)[1]
@@ -121,7 +136,8 @@ def load_config(path: Path) -> CoordinatorConfig:
     mistakes += wrong
     if mistakes:
         raise mistakes_error(path, mistakes)
-    return replace(config, coordinator=table, evidence=_beside(folder, config.evidence), models=models)
+    evidence = _beside(folder, config.evidence)
+    return replace(config, coordinator=table, store=store, evidence=evidence, models=models)
 
 
 def platforms_table(config: CoordinatorConfig, path: Path) -> PlatformsTable:

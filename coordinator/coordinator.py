@@ -29,7 +29,8 @@ from coordinator.rollout.deploy_model import Deploying
 from coordinator.rollout.rollouts import Rollouts
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.place import open_store
+from coordinator.store.sql import SqlStore
 from coordinator.store.store import Committed
 from platforms.assembly import Assembly, assemble
 from platforms.settings import PlatformsTable, read_platforms
@@ -53,7 +54,7 @@ CALLS_MAX = 64  # under way at a time; one more is rejected
 class Coordinator:
     """Everything of one process. `run` returns when it was told to stop and has finished what it held."""
 
-    def __init__(self, config: CoordinatorConfig, store: SqliteStore, assembly: Assembly | None = None) -> None:
+    def __init__(self, config: CoordinatorConfig, store: SqlStore, assembly: Assembly | None = None) -> None:
         """Without an `assembly` it has the base platform alone."""
         table, space = config.coordinator, TopicSpace(config.topic_root)
         brokers = [BrokerName(one.name, one.address(place)) for place, one in config.named_brokers()]
@@ -83,7 +84,6 @@ class Coordinator:
         self._deploying = Deploying(self._rollouts, self._fleet)
         self._host = coordinator_host(
             store,
-            table.data_dir,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
             announce=lambda: self._links.announce(),
@@ -261,12 +261,7 @@ async def run(config: CoordinatorConfig, assembly: Assembly | None = None) -> No
     table = config.coordinator
     lock = FolderLock(table.data_dir)
     try:
-        store = SqliteStore(
-            table.data_dir,
-            refused_rows_max=table.refused_rows_max,
-            refused_bytes_max=table.refused_bytes_max,
-            state_rows_max=config.state.rows_max,
-        )
+        store = open_store(config.place, config.store_limits)
         try:
             await Coordinator(config, store, assembly).run()
         finally:

@@ -263,7 +263,7 @@ def _reader(parsed: Arguments) -> Reader:
     config = _config(parsed)
     if config is None and parsed.data_dir is None:
         raise UsageError("where is the store? give --config FILE or --data-dir DIR, or set EDGECTL_CONFIG")
-    return Reader(parsed.data_dir if config is None else config.coordinator.data_dir)
+    return Reader(parsed.data_dir if config is None else config.place)
 
 
 def _print(parsed: Arguments, text: Callable[[], str], document: Any) -> int:

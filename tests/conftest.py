@@ -2,11 +2,54 @@
 Ctrl-C reaches what a test starts, also where the tests themselves run in a background that ignores it."""
 
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from coordinator.store.place import Place, PostgresPlace
+from tests.postgres import Cluster, running_cluster
 
 settings.register_profile("edgewright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edgewright")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL of our own; the test is skipped where there is none."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Cluster) -> str:
+    """The name of a database with the tables of a store, and nothing in them."""
+    from coordinator.store.postgres_schema import POSTGRES_MIGRATIONS
+    from runtime.postgres import connect
+    from runtime.postgres_writer import migrate
+
+    name = "empty_store"
+    postgres.sql(f"CREATE DATABASE {name} TEMPLATE template0")
+    db = connect(postgres.dsn(name), name="tests")
+    migrate(db, POSTGRES_MIGRATIONS)
+    db.close()
+    return name
+
+
+@pytest.fixture
+def postgres_place(postgres: Cluster, postgres_template: str) -> PostgresPlace:
+    """An empty store in a database of its own."""
+    return PostgresPlace(postgres.database(postgres_template))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where a store may be: the test runs with each of them."""
+    if request.param == "sqlite":
+        return tmp_path
+    found: Place = request.getfixturevalue("postgres_place")
+    return found

@@ -29,7 +29,6 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "msgspec": ["schemas/compiled.py", "schemas/language/validators.py"],
     "sqlite3": [
         "runtime/sqlite.py",
-        "runtime/calls/journal.py",
         "agent/outbox/*.py",
         "agent/state.py",
         "agent/evidence/*.py",
@@ -38,6 +37,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "agent/results/*.py",
         "coordinator/store/*.py",
     ],
+    "psycopg": ["runtime/postgres.py"],
     "sqlite_utils": [],
     "numpy": ["agent/*", "platforms/*"],
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],

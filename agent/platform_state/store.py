@@ -17,7 +17,7 @@ from typing import TypeVar
 from agent.platform_state import tables
 from agent.platform_state.tables import MIGRATIONS, Kept, Limits, Name
 from runtime.errors import PermanentError
-from runtime.sqlite import Job, StorageFormatError, Writer, connect, migrate, move_aside, storage_errors
+from runtime.sqlite import Connection, Job, StorageFormatError, Writer, connect, migrate, move_aside, storage_errors
 from runtime.timeline import MachineTime, Reading, read
 from schemas.hlc import Clock
 
@@ -148,7 +148,7 @@ def _anchor(text: str | None) -> MachineTime | None:
     return MachineTime(*json.loads(text)) if text else None
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path) -> Connection:
     db = connect(path)
     try:
         with storage_errors(str(path)):

@@ -26,7 +26,7 @@ def lie_about_commits(every: int) -> None:
             batch.samples.clear()
         return await original(self, batch)
 
-    SqliteStore.commit = commit  # type: ignore[method-assign]
+    SqliteStore.commit = commit  # type: ignore[method-assign, assignment]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

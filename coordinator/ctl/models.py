@@ -32,8 +32,8 @@ from coordinator.store import models
 from coordinator.store.migrations import FILE_NAME
 from coordinator.store.models import Done, ModelView
 from coordinator.store.reader import NodeView, Reader
+from runtime.database import Job
 from runtime.errors import PermanentError
-from runtime.sqlite import Job
 from schemas.messages import Birth, Command
 from schemas.shape import fields_of, read
 from schemas.topics import COORDINATOR, TopicSpace

@@ -17,7 +17,7 @@ from coordinator.evidence.spool import Partial, Spool
 from coordinator.ingest.inbox import Way
 from coordinator.store import evidence
 from coordinator.store.evidence import EvidenceRow
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.sql import SqlStore
 from runtime.backoff import Backoff
 from runtime.errors import EdgewrightError
 from runtime.mqtt import Delivery, Message
@@ -80,7 +80,7 @@ class Receiver:
     """`put` from the link, `run` and `move` as tasks."""
 
     def __init__(
-        self, table: EvidenceTable, spool: Spool, backend: Backend, store: SqliteStore, space: TopicSpace
+        self, table: EvidenceTable, spool: Spool, backend: Backend, store: SqlStore, space: TopicSpace
     ) -> None:
         self._table = table
         self._spool = spool

@@ -115,22 +115,22 @@ class LazyFacts(Mapping[str, Fact]):
         return fact_from(values[key]) if key in values else None
 
 
-_PATHS: Mapping[str, str] = {
-    "type": "$.node_type",
-    "site": "$.site",
-    "platform": "$.platforms",
-    "function": "$.functions",
-    "camera": "$.cameras",
-    "lat": "$.location.lat",
-    "lon": "$.location.lon",
+_PATHS: Mapping[str, tuple[str, ...]] = {
+    "type": ("node_type",),
+    "site": ("site",),
+    "platform": ("platforms",),
+    "function": ("functions",),
+    "camera": ("cameras",),
+    "lat": ("location", "lat"),
+    "lon": ("location", "lon"),
 }
 
 
-def path_of(name: str) -> str:
-    """Where a fact stands in a birth as JSON: `$.labels."line"`; empty for one that is not in it."""
+def path_of(name: str) -> tuple[str, ...]:
+    """Where a fact stands in a birth as JSON, such as (labels, line); empty for one that is not in it."""
     prefix, _, key = name.partition(".")
     table = {"label": "labels", "hardware": "hardware", "resources": "resources", "version": "versions"}.get(prefix)
-    return _PATHS.get(name, "") if table is None else f'$.{table}."{key}"'
+    return _PATHS.get(name, ()) if table is None else (table, key)
 
 
 def changed_facts(before: Facts, after: Facts) -> set[str]:

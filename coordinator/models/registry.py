@@ -24,11 +24,11 @@ from coordinator.models.trust import Trust
 from coordinator.models.versions import VersionError, parse_version
 from coordinator.store import models
 from coordinator.store.models import Done
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.sql import SqlStore
 from runtime.calls.errors import CallFailedError, CallRejectedError
 from runtime.calls.served import Served, plain
+from runtime.database import Job
 from runtime.errors import ConfigError, TemporaryError
-from runtime.sqlite import Job
 from schemas.bundles import NAME_PATTERN, Digest
 from schemas.shape import Limit, fields_of
 
@@ -93,7 +93,7 @@ class ReadSignature:
 class Registry:
     """One coordinator's."""
 
-    def __init__(self, store: SqliteStore, blobs: Blobs, table: ModelsTable | None = None) -> None:
+    def __init__(self, store: SqlStore, blobs: Blobs, table: ModelsTable | None = None) -> None:
         """Raises KeyRefusedError for a key of `[models] trusted_keys` that cannot be read."""
         self._store = store
         self._blobs = blobs

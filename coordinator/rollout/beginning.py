@@ -17,7 +17,7 @@ from coordinator.models.release import ModelRefusedError
 from coordinator.rollout.deploying import Deployment, Fit, shared, told
 from coordinator.rollout.plan import Plan, plan_mistakes
 from coordinator.store.many_documents import rows_of
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.sql import SqlStore
 from runtime.calls.errors import CallRejectedError
 from schemas.documents import canonical
 from schemas.fields import Owner, mistakes
@@ -49,7 +49,7 @@ class Begun:
 class Beginning:
     """What has to be known of the fleet and the models."""
 
-    def __init__(self, store: SqliteStore, fleet: Fleet, find: Find) -> None:
+    def __init__(self, store: SqlStore, fleet: Fleet, find: Find) -> None:
         self._store = store
         self._fleet = fleet
         self._find = find

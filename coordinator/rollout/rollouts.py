@@ -39,14 +39,14 @@ from coordinator.rollout.state import (
 )
 from coordinator.store import documents, rollouts
 from coordinator.store.rollouts import Done, IdTakenError, Kept
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.sql import SqlStore
 from coordinator.store.store import Committed
 from runtime.backoff import Backoff
 from runtime.calls.errors import CallRejectedError
 from runtime.calls.served import Served, plain
+from runtime.database import Job
 from runtime.errors import TemporaryError
 from runtime.machine_time import machine_time
-from runtime.sqlite import Job
 from schemas import documents as wire
 from schemas.messages import Heartbeat
 from schemas.shape import fields_of
@@ -95,7 +95,7 @@ class Rollouts:
 
     def __init__(
         self,
-        store: SqliteStore,
+        store: SqlStore,
         fleet: Fleet,
         publish: Callable[[str, wire.Desired], None],
         steady_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from coordinator.store import state
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.sql import SqlStore
 from runtime.machine_time import machine_time
 from schemas.fields import Owner
 from schemas.state import VALUE_BYTES_MAX, Collections, Entry
@@ -12,7 +12,7 @@ from schemas.state import VALUE_BYTES_MAX, Collections, Entry
 class CoordinatorState:
     """What holds of everybody's writes, and the coordinator's own writes; see `StateView`."""
 
-    def __init__(self, store: SqliteStore, collections: Collections) -> None:
+    def __init__(self, store: SqlStore, collections: Collections) -> None:
         """From now on these collections are the declared ones. Raises StorageError."""
         self._store = store
         self._collections = collections

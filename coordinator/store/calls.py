@@ -1,9 +1,8 @@
 """The journal of commands to the coordinator, in its store: each id runs once, also over a kill and a restart."""
 
-import sqlite3
+from collections.abc import Collection
 
-from runtime.calls.journal import SqliteJournal, cut_off
-from runtime.sqlite import Writer
+from runtime.calls.journal import SqlJournal, Writes
 
 KEPT_S = 30 * 86_400  # how long a finished command is remembered; beyond `KEPT_MAX` of them the oldest go before
 
@@ -24,6 +23,6 @@ CREATE INDEX commands_accepted ON commands (accepted_utc_s);
 """
 
 
-def open_journal(db: sqlite3.Connection, writer: Writer) -> SqliteJournal:
-    """Before the writer has been given anything to do."""
-    return SqliteJournal(writer, cut_off(db), age_max_s=KEPT_S)
+def open_journal(writer: Writes, left_open: Collection[str]) -> SqlJournal:
+    """`left_open`: what `cut_off` found before the writer was given anything to do."""
+    return SqlJournal(writer, left_open, age_max_s=KEPT_S)

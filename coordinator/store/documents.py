@@ -6,8 +6,6 @@ together.
 
 import json
 import logging
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +21,9 @@ from coordinator.documents.changes import (
     shortened,
 )
 from coordinator.fleet.registry import FleetEvent
+from coordinator.store import meta
 from coordinator.store.store import ReportedRow
+from runtime.database import Database, upsert
 from runtime.timeline import MachineTime, Reading, read
 from schemas.documents import Conflict, Desired, Reported, decode_desired, decode_reported, encode
 from schemas.hlc import Clock, Stamp
@@ -34,12 +34,8 @@ log = logging.getLogger(__name__)
 HISTORY_MAX = 100  # revisions of a node that are remembered
 CONFLICTS_MAX = 200  # of a node
 
-_UPSERT_DESIRED = """
-INSERT OR REPLACE INTO desired (node, epoch, revision, hash, updated_utc_ms, document) VALUES (?, ?, ?, ?, ?, ?)
-"""
-_UPSERT_REPORTED = """
-INSERT OR REPLACE INTO reported (node, boot, serial, hash, received_utc_ms, document) VALUES (?, ?, ?, ?, ?, ?)
-"""
+_UPSERT_DESIRED = upsert("desired", ("node",), ("epoch", "revision", "hash", "updated_utc_ms", "document"))
+_UPSERT_REPORTED = upsert("reported", ("node",), ("boot", "serial", "hash", "received_utc_ms", "document"))
 _INSERT_HISTORY = """
 INSERT INTO desired_history (node, epoch, revision, time_utc_ms, source, changes) VALUES (?, ?, ?, ?, ?, ?)
 """
@@ -69,24 +65,24 @@ class Taken:
 # ---- documents ---------------------------------------------------------------------------------
 
 
-def desired(db: sqlite3.Connection, node: str) -> Desired:
+def desired(db: Database, node: str) -> Desired:
     """The desired document of a node; an empty one of revision 0 where there is none."""
     row = db.execute("SELECT document FROM desired WHERE node = ?", (node,)).fetchone()
     return Desired() if row is None else decode_desired(row[0].encode())
 
 
-def reported(db: sqlite3.Connection, node: str) -> Reported:
+def reported(db: Database, node: str) -> Reported:
     """What a node last reported; an empty document where it never did."""
     row = db.execute("SELECT document FROM reported WHERE node = ?", (node,)).fetchone()
     return Reported() if row is None else decode_reported(row[0].encode())
 
 
-def hashes(db: sqlite3.Connection) -> tuple[dict[str, str], dict[str, str]]:
+def hashes(db: Database) -> tuple[dict[str, str], dict[str, str]]:
     """By node, of all desired and of all reported documents."""
     return dict(db.execute("SELECT node, hash FROM desired")), dict(db.execute("SELECT node, hash FROM reported"))
 
 
-def change(db: sqlite3.Connection, node: str, asked: Change, now: MachineTime) -> Changed:
+def change(db: Database, node: str, asked: Change, now: MachineTime) -> Changed:
     """Makes and keeps the next revision. Raises ChangeRefusedError or LocalWireError (too large): nothing is kept."""
     now_ms = utc_ms(db, now)
     before = desired(db, node)
@@ -97,7 +93,7 @@ def change(db: sqlite3.Connection, node: str, asked: Change, now: MachineTime) -
     return changed
 
 
-def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) -> Taken:
+def take_reported(db: Database, row: ReportedRow, now: MachineTime) -> Taken:
     """Keeps a report that is newer than the one before, or that the node's heartbeat names; tells what it means."""
     node, document = row.node, row.document
     kept = db.execute("SELECT hash, boot, serial FROM reported WHERE node = ?", (node,)).fetchone()
@@ -131,7 +127,7 @@ def take_reported(db: sqlite3.Connection, row: ReportedRow, now: MachineTime) ->
 
 
 def _write_desired(
-    db: sqlite3.Connection, node: str, document: Desired, source: str, changes: dict[str, list[Any]], now_ms: int
+    db: Database, node: str, document: Desired, source: str, changes: dict[str, list[Any]], now_ms: int
 ) -> None:
     text = encode(document).decode()
     db.execute(_UPSERT_DESIRED, (node, document.epoch, document.revision, document.hash, now_ms, text))
@@ -140,7 +136,7 @@ def _write_desired(
     db.execute(_OLD_HISTORY, (node, HISTORY_MAX))
 
 
-def _keep_conflict(db: sqlite3.Connection, node: str, conflict: Conflict, found_utc_ms: int) -> bool:
+def _keep_conflict(db: Database, node: str, conflict: Conflict, found_utc_ms: int) -> bool:
     """False where it is known."""
     text = json.dumps(fields_of(conflict), ensure_ascii=False)
     values = (node, conflict.path, conflict.coordinator_at, conflict.node_at, found_utc_ms, text)
@@ -153,41 +149,32 @@ def _keep_conflict(db: sqlite3.Connection, node: str, conflict: Conflict, found_
 # ---- time --------------------------------------------------------------------------------------
 
 
-def utc_ms(db: sqlite3.Connection, now: MachineTime) -> int:
+def utc_ms(db: Database, now: MachineTime) -> int:
     """UTC that does not follow a jump of the wall clock, also over restarts of the process."""
     reading = reading_of(db, now)
     kept = reading.anchor
-    if reading.is_news(int(_meta(db, "clock_jump_ms") or 0)):
+    if reading.is_news(int(meta.get(db, "clock_jump_ms") or 0)):
         log.warning("%s", reading.told())
-        _set_meta(db, "clock_jump_ms", str(reading.jump_ms))
-    _set_meta(db, "clock_anchor", json.dumps([kept.machine_boot, kept.steady_ms, kept.wall_ms]))
+        meta.put(db, "clock_jump_ms", str(reading.jump_ms))
+    meta.put(db, "clock_anchor", json.dumps([kept.machine_boot, kept.steady_ms, kept.wall_ms]))
     return reading.utc_ms
 
 
-def reading_of(db: sqlite3.Connection, now: MachineTime) -> Reading:
+def reading_of(db: Database, now: MachineTime) -> Reading:
     """The same for a question: nothing is kept."""
-    text = _meta(db, "clock_anchor")
+    text = meta.get(db, "clock_anchor")
     return read(MachineTime(*json.loads(text)) if text else None, now)
 
 
-def clock_of(db: sqlite3.Connection) -> Clock:
-    text = _meta(db, "hlc")
+def clock_of(db: Database) -> Clock:
+    text = meta.get(db, "hlc")
     clock = new_clock()
     return Clock(clock.node, Stamp.parse(text)) if text else clock
 
 
-def keep_clock(db: sqlite3.Connection, clock: Clock) -> None:
+def keep_clock(db: Database, clock: Clock) -> None:
     if clock.last.node:
-        _set_meta(db, "hlc", str(clock.last))
-
-
-def _meta(db: sqlite3.Connection, key: str) -> str | None:
-    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return None if row is None else str(row[0])
-
-
-def _set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
-    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+        meta.put(db, "hlc", str(clock.last))
 
 
 # ---- for people --------------------------------------------------------------------------------
@@ -225,7 +212,7 @@ class ConflictView:
     conflict: dict[str, Any]
 
 
-def view(db: sqlite3.Connection, node: str) -> DesiredView:
+def view(db: Database, node: str) -> DesiredView:
     """Both documents of a node."""
     updated = db.execute("SELECT updated_utc_ms FROM desired WHERE node = ?", (node,)).fetchone()
     received = db.execute("SELECT received_utc_ms FROM reported WHERE node = ?", (node,)).fetchone()
@@ -234,7 +221,7 @@ def view(db: sqlite3.Connection, node: str) -> DesiredView:
     )
 
 
-def history(db: sqlite3.Connection, node: str) -> list[RevisionView]:
+def history(db: Database, node: str) -> list[RevisionView]:
     """The revisions of a node that are remembered, oldest first."""
     sql = "SELECT epoch, revision, time_utc_ms, source, changes FROM desired_history WHERE node = ? ORDER BY id"
     return [
@@ -243,10 +230,10 @@ def history(db: sqlite3.Connection, node: str) -> list[RevisionView]:
     ]
 
 
-def found_conflicts(db: sqlite3.Connection, node: str, limit: int) -> list[ConflictView]:
+def found_conflicts(db: Database, node: str, limit: int) -> list[ConflictView]:
     """The newest conflicts, oldest of them first; of one node, or of all."""
     sql = """
         SELECT node, found_utc_ms, document FROM conflicts WHERE ?1 = '' OR node = ?1 ORDER BY id DESC LIMIT ?2
     """
-    rows: Iterator[Any] = db.execute(sql, (node, limit))
+    rows = db.execute(sql, (node, limit))
     return [ConflictView(name, found, json.loads(text)) for name, found, text in rows][::-1]

@@ -1,9 +1,10 @@
 """What functions ask for: events and samples of some types in a span of time, whoever they came from."""
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from runtime.database import Database
 
 CLOCKS_APART_MS = 60_000  # a node's clock may be ahead of ours by this much
 
@@ -19,7 +20,7 @@ class Fact(NamedTuple):
 
 
 def facts(
-    db: sqlite3.Connection,
+    db: Database,
     *,
     types: Sequence[str] = (),
     cameras: Sequence[str] = (),
@@ -34,7 +35,7 @@ def facts(
     """
     where = ["received_utc_ms >= ?", "time_utc_ms >= ?", "time_utc_ms < ?"]
     values: list[Any] = [since_utc_ms - CLOCKS_APART_MS, since_utc_ms, until_utc_ms]
-    for column, names in (("type", types), ("node", nodes), ("json_extract(data, '$.camera_id')", cameras)):
+    for column, names in (("type", types), ("node", nodes), (db.dialect.json_text("data", "camera_id"), cameras)):
         if names:
             where.append(f"{column} IN ({', '.join('?' * len(names))})")
             values += names

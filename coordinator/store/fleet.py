@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -20,6 +19,7 @@ from coordinator.fleet.tombstones import TOMBSTONES_MAX, Tombstone
 from coordinator.fleet.twins import Seen
 from coordinator.store import state
 from coordinator.store.store import Batch, HeartbeatRow
+from runtime.database import Database, upsert
 from runtime.garbage import uncollected
 from schemas.messages import Birth
 from schemas.shape import fields_of
@@ -34,13 +34,18 @@ _UPSERT_NODE = """
 INSERT INTO nodes (node, state, boot, session, word, reason, heartbeat_seq, first_seen_utc_ms, last_seen_utc_ms,
     since_utc_ms, birth, shown, condition, problem, maintenance, lost, flap_penalty, flaps, flap_losses, conflict)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET state = excluded.state, boot = excluded.boot, session = excluded.session,
+ON CONFLICT (node) DO UPDATE SET state = excluded.state, boot = excluded.boot, session = excluded.session,
     word = excluded.word, reason = excluded.reason, heartbeat_seq = excluded.heartbeat_seq,
     last_seen_utc_ms = excluded.last_seen_utc_ms, since_utc_ms = excluded.since_utc_ms, birth = excluded.birth,
     shown = excluded.shown, condition = excluded.condition, problem = excluded.problem,
     maintenance = excluded.maintenance, lost = excluded.lost, flap_penalty = excluded.flap_penalty,
     flaps = excluded.flaps, flap_losses = excluded.flap_losses, conflict = excluded.conflict
 """
+_UPSERT_WINDOW = upsert("maintenance", ("id",), ("selector", "from_utc_ms", "until_utc_ms", "reason", "source"))
+_UPSERT_HEARTBEAT = upsert("heartbeats_latest", ("node",), ("received_utc_ms", "document"))
+_UPSERT_REPORT = upsert("stream_reports", ("node", "camera", "pipeline"), ("received_utc_ms", "document"))
+_UPSERT_TOMBSTONE = upsert("tombstones", ("node",), ("boot", "session", "instance", "at_utc_ms", "banned", "source"))
+_UPSERT_FREEZE = upsert("freezes", ("scope",), ("since_utc_ms", "reason"))
 _SEEN = "UPDATE nodes SET last_seen_utc_ms = ?, heartbeat_seq = ? WHERE node = ?"
 _OF_A_NODE = (
     *("node_labels", "heartbeats_latest", "stream_reports", "desired", "desired_history", "reported", "conflicts"),
@@ -74,12 +79,12 @@ class WindowView:
 # ---- reading -----------------------------------------------------------------------------------------
 
 
-def nodes(db: sqlite3.Connection) -> list[Node]:
+def nodes(db: Database) -> list[Node]:
     with uncollected():
         return [node_of(row) for row in db.execute(f"SELECT {NODE_COLUMNS} FROM nodes")]
 
 
-def memory(db: sqlite3.Connection) -> Memory:
+def memory(db: Database) -> Memory:
     windows = {}
     sql = "SELECT id, selector, from_utc_ms, until_utc_ms, reason, source FROM maintenance"
     for identifier, selector, from_ms, until_ms, reason, by in db.execute(sql):
@@ -92,12 +97,12 @@ def memory(db: sqlite3.Connection) -> Memory:
     return Memory(windows, stones, {one.scope: one.reason for one in freezes(db)})
 
 
-def freezes(db: sqlite3.Connection) -> list[FreezeView]:
+def freezes(db: Database) -> list[FreezeView]:
     sql = "SELECT scope, since_utc_ms, reason FROM freezes ORDER BY scope"
     return [FreezeView(*row) for row in db.execute(sql)]
 
 
-def windows(db: sqlite3.Connection) -> list[WindowView]:
+def windows(db: Database) -> list[WindowView]:
     sql = """
         SELECT id, selector, from_utc_ms, until_utc_ms, reason, source,
             (SELECT count(*) FROM nodes WHERE maintenance = id) FROM maintenance ORDER BY from_utc_ms, id
@@ -105,13 +110,14 @@ def windows(db: sqlite3.Connection) -> list[WindowView]:
     return [WindowView(*row) for row in db.execute(sql)]
 
 
-def select(db: sqlite3.Connection, selector: Selector) -> list[str]:
+def select(db: Database, selector: Selector) -> list[str]:
     """The names of the nodes that it means. The database takes out of the births what is asked for, and no more."""
     columns = ("name", "state", "liveness", "boot")
     asked = [key for key in selector.keys if key not in columns]
-    taken = "".join(", birth -> ?" for _ in asked)
+    parts = [db.dialect.json_part("birth", path_of(key)) for key in asked]
+    taken = "".join(f", {part}" for part, _ in parts)
     rows = db.execute(
-        f"SELECT node, shown, state, boot{taken} FROM nodes ORDER BY node", [path_of(key) or "$" for key in asked]
+        f"SELECT node, shown, state, boot{taken} FROM nodes ORDER BY node", [value for _, value in parts]
     )
     found = []
     for name, shown, liveness, boot, *values in rows:
@@ -171,7 +177,7 @@ def _conflict(document: dict[str, Any]) -> Conflict:
 # ---- writing -----------------------------------------------------------------------------------------
 
 
-def write(db: sqlite3.Connection, batch: Batch) -> None:
+def write(db: Database, batch: Batch) -> None:
     """What a batch says of the fleet."""
     for name in batch.gone:
         _forget(db, name)
@@ -183,8 +189,7 @@ def write(db: sqlite3.Connection, batch: Batch) -> None:
     db.executemany(_SEEN, [(one.last_seen_utc_ms, one.heartbeat_seq, one.name) for one in batch.seen])
     _write_heartbeats(db, batch.heartbeats.items())
     db.executemany(
-        "INSERT OR REPLACE INTO maintenance (id, selector, from_utc_ms, until_utc_ms, reason, source)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        _UPSERT_WINDOW,
         [(one.id, one.selector.text, one.from_utc_ms, one.until_utc_ms, one.reason, one.by) for one in batch.windows],
     )
     db.executemany("DELETE FROM maintenance WHERE id = ?", [(one,) for one in batch.windows_over])
@@ -192,7 +197,7 @@ def write(db: sqlite3.Connection, batch: Batch) -> None:
         _turn(db, turn)
 
 
-def _write_node(db: sqlite3.Connection, node: Node) -> None:
+def _write_node(db: Database, node: Node) -> None:
     birth = None if node.birth is None else json.dumps(fields_of(node.birth), ensure_ascii=False)
     conflict = None if node.conflict is None else json.dumps(asdict(node.conflict), ensure_ascii=False)
     db.execute(
@@ -211,7 +216,7 @@ def _write_node(db: sqlite3.Connection, node: Node) -> None:
         db.executemany("INSERT INTO node_labels (node, key, value) VALUES (?, ?, ?)", rows)
 
 
-def _write_heartbeats(db: sqlite3.Connection, beats: Iterable[tuple[str, HeartbeatRow]]) -> None:
+def _write_heartbeats(db: Database, beats: Iterable[tuple[str, HeartbeatRow]]) -> None:
     latest: list[tuple[str, int, str]] = []
     reports: list[tuple[str, str, str, int, str]] = []
     for name, row in beats:
@@ -222,39 +227,32 @@ def _write_heartbeats(db: sqlite3.Connection, beats: Iterable[tuple[str, Heartbe
             (name, one.camera, one.pipeline, row.received_utc_ms, json.dumps(report, ensure_ascii=False))
             for one, report in zip(row.heartbeat.streams, streams, strict=True)
         ]
-    db.executemany(
-        "INSERT OR REPLACE INTO heartbeats_latest (node, received_utc_ms, document) VALUES (?, ?, ?)", latest
-    )
+    db.executemany(_UPSERT_HEARTBEAT, latest)
     db.executemany("DELETE FROM stream_reports WHERE node = ?", [(name,) for name, _, _ in latest])
-    db.executemany(
-        "INSERT OR REPLACE INTO stream_reports (node, camera, pipeline, received_utc_ms, document)"
-        " VALUES (?, ?, ?, ?, ?)",
-        reports,
-    )
+    db.executemany(_UPSERT_REPORT, reports)
 
 
-def _forget(db: sqlite3.Connection, name: str) -> None:
+def _forget(db: Database, name: str) -> None:
     for table in _OF_A_NODE:
         db.execute(f"DELETE FROM {table} WHERE node = ?", (name,))
     state.forget_node(db, name)
 
 
-def _bury(db: sqlite3.Connection, stone: Tombstone) -> None:
+def _bury(db: Database, stone: Tombstone) -> None:
     db.execute(
-        "INSERT OR REPLACE INTO tombstones (node, boot, session, instance, at_utc_ms, banned, source)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        _UPSERT_TOMBSTONE,
         (stone.node, stone.boot, stone.session, stone.instance, stone.at_utc_ms, stone.banned, stone.by),
     )
     db.execute(
         "DELETE FROM tombstones WHERE node IN"
-        " (SELECT node FROM tombstones ORDER BY banned DESC, at_utc_ms DESC LIMIT -1 OFFSET ?)",
+        " (SELECT node FROM tombstones ORDER BY banned DESC, at_utc_ms DESC LIMIT 1000000000 OFFSET ?)",
         (TOMBSTONES_MAX,),
     )
 
 
-def _turn(db: sqlite3.Connection, turn: Turn) -> None:
+def _turn(db: Database, turn: Turn) -> None:
     if turn.frozen:
         row = (turn.scope, time.time_ns() // 1_000_000, turn.reason)
-        db.execute("INSERT OR REPLACE INTO freezes (scope, since_utc_ms, reason) VALUES (?, ?, ?)", row)
+        db.execute(_UPSERT_FREEZE, row)
     else:
         db.execute("DELETE FROM freezes WHERE scope = ?", (turn.scope,))

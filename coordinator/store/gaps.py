@@ -4,13 +4,13 @@ A number in it counts as received, so that a copy that the broker still delivers
 apart from one that is really stored.
 """
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 
 from coordinator.ingest.holes import holes
 from coordinator.store.store import GapRow, LaneKey
+from runtime.database import Database
 from schemas.messages import Closed
 
 GAPS_MAX = 1_000_000  # remembered: the oldest are forgotten, and late copies of theirs then count as duplicates
@@ -26,13 +26,13 @@ SELECT first, last FROM gaps WHERE node = ? AND stream = ? AND lane = ? AND firs
 """
 
 
-def overlapping(db: sqlite3.Connection, key: LaneKey, first: int, last: int) -> list[Range]:
+def overlapping(db: Database, key: LaneKey, first: int, last: int) -> list[Range]:
     """The parts of an inclusive range that are gaps already, ascending."""
     found = db.execute(_OVERLAPPING, (*key, *key, first, first, last, first))
     return [(max(a, first), min(b, last)) for a, b in found]
 
 
-def write(db: sqlite3.Connection, gap: GapRow, missing: Sequence[Range]) -> None:
+def write(db: Database, gap: GapRow, missing: Sequence[Range]) -> None:
     """Keeps what is missing."""
     db.executemany(
         "INSERT INTO gaps (node, stream, lane, first, last, reason, received_utc_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -98,7 +98,7 @@ class GapView:
     since_utc_ms: int
 
 
-def told(db: sqlite3.Connection, node: str, limit: int) -> list[GapView]:
+def told(db: Database, node: str, limit: int) -> list[GapView]:
     """The newest gap records, oldest of them first; of one node, or of all."""
     sql = """
         SELECT node, stream, lane, first, last, reason, received_utc_ms FROM gaps
@@ -110,12 +110,12 @@ def told(db: sqlite3.Connection, node: str, limit: int) -> list[GapView]:
     ][::-1]
 
 
-def open_holes(db: sqlite3.Connection, node: str, limit: int, until_utc_ms: int) -> list[GapView]:
+def open_holes(db: Database, node: str, limit: int, until_utc_ms: int) -> list[GapView]:
     """What is missing without a reason and was so at that time already, in the order of the nodes and lanes."""
     return list(islice(_open_holes(db, node, until_utc_ms), limit))
 
 
-def _open_holes(db: sqlite3.Connection, node: str, until_utc_ms: int) -> Iterator[GapView]:
+def _open_holes(db: Database, node: str, until_utc_ms: int) -> Iterator[GapView]:
     # What was refused is kept as it came and so is not missing without a reason.
     sql = """
         SELECT node, lane, stream, first, last FROM received WHERE ?1 = '' OR node = ?1
@@ -133,7 +133,7 @@ def _open_holes(db: sqlite3.Connection, node: str, until_utc_ms: int) -> Iterato
                 yield GapView(name, hole.stream, lane, hole.first, hole.last, count, False, "", since_ms)
 
 
-def _came(db: sqlite3.Connection, key: LaneKey, seq: int) -> int:
+def _came(db: Database, key: LaneKey, seq: int) -> int:
     """When a number was accounted for; 0 where that is not known any more."""
     for table, column in (("events", "seq"), ("samples", "seq"), ("gaps", "first")):
         found = db.execute(

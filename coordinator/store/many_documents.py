@@ -1,12 +1,12 @@
 """Changes of many nodes' desired documents in one transaction: read together and written together."""
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coordinator.documents.changes import Change, Changed, apply_change, shortened
 from coordinator.store.documents import HISTORY_MAX, clock_of, keep_clock, utc_ms
+from runtime.database import Database
 from runtime.timeline import MachineTime
 from schemas.documents import Desired, Reported, decode_desired, decode_reported, encode
 
@@ -29,7 +29,7 @@ DELETE FROM desired_history WHERE node = ? AND id <= coalesce(
 class ManyDocuments:
     """Both documents of some nodes. What is changed is there for the database after `write`, and at once for us."""
 
-    def __init__(self, db: sqlite3.Connection, nodes: Sequence[str], now: MachineTime) -> None:
+    def __init__(self, db: Database, nodes: Sequence[str], now: MachineTime) -> None:
         self._db = db
         self.now_ms = utc_ms(db, now)
         self._clock = clock_of(db)
@@ -75,7 +75,7 @@ class ManyDocuments:
 
 
 def rows_of(
-    db: sqlite3.Connection, question: str, names: Sequence[str], *values: Any, rest: str = ""
+    db: Database, question: str, names: Sequence[str], *values: Any, rest: str = ""
 ) -> Iterator[tuple[Any, ...]]:
     """The rows of these names: `question` ends with the column that they stand in; `values` are of what is before."""
     for at in range(0, len(names), AT_ONCE):

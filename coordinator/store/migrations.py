@@ -1,11 +1,12 @@
 """The schema of the coordinator's SQLite file, step by step. Steps that were released are never changed."""
 
 from coordinator.store import calls, models_tables, rollouts
+from runtime.database import StorageFormatError
 from runtime.sqlite import Migration
 
 FILE_NAME = "coordinator.db"
 
-_FACTS = """
+FACTS = """
 CREATE TABLE {table} (
     id INTEGER PRIMARY KEY,  -- order of arrival: what `--follow` goes by
     node TEXT NOT NULL,
@@ -30,9 +31,9 @@ MIGRATIONS: tuple[Migration, ...] = (
     (
         "0001-first",
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;\n"
-        + _FACTS.format(table="events")
+        + FACTS.format(table="events")
         + "CREATE INDEX events_alerts ON events (received_utc_ms) WHERE severity IS NOT NULL;\n"
-        + _FACTS.format(table="samples")
+        + FACTS.format(table="samples")
         + """
 CREATE TABLE received (
     node TEXT NOT NULL,
@@ -237,7 +238,7 @@ ALTER TABLE nodes ADD COLUMN flap_penalty REAL NOT NULL DEFAULT 0;
 ALTER TABLE nodes ADD COLUMN flaps INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE nodes ADD COLUMN flap_losses INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE nodes ADD COLUMN conflict TEXT;                          -- JSON: two agents of this name
-UPDATE nodes SET shown = state, lost = state = 'offline';
+UPDATE nodes SET shown = state, lost = CASE WHEN state = 'offline' THEN 1 ELSE 0 END;
 CREATE INDEX nodes_by_shown ON nodes (shown);
 CREATE TABLE maintenance (
     id TEXT PRIMARY KEY,
@@ -263,3 +264,12 @@ CREATE TABLE freezes (scope TEXT PRIMARY KEY, since_utc_ms INTEGER NOT NULL, rea
     ("0011-rollouts", rollouts.SCHEMA),
     ("0014-rollout-steps", rollouts.STEPS_SCHEMA),
 )
+
+
+def check_schema(applied: set[str], migrations: tuple[Migration, ...], what: str) -> None:
+    """For whoever only reads. Raises StorageFormatError where the store is of another version."""
+    if applied != {name for name, _ in migrations}:
+        raise StorageFormatError(
+            f"{what} has another schema than this program",
+            hint="start the coordinator of this version once, or use the edgectl of that version",
+        )

@@ -1,7 +1,6 @@
 """The catalogue of models in the store: releases, the channels that point at them, and what was done when by whom."""
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from coordinator.models.channels import (
 from coordinator.models.release import ModelRefusedError, Release, decode_release
 from coordinator.models.versions import VersionError, parse_version
 from coordinator.store import migrations
+from runtime.database import Database
 from runtime.sqlite import connect, migrate, storage_errors, transaction
 from schemas.shape import fields_of
 
@@ -87,7 +87,7 @@ class Done:
 
 
 def add(
-    db: sqlite3.Connection,
+    db: Database,
     release: Release,
     document: bytes,
     digest: str,
@@ -121,7 +121,7 @@ def add(
     return Done(release.name, release.version, digest, new or promoted.changed, channel, promoted.replaced)
 
 
-def promote(db: sqlite3.Connection, name: str, version: str, channel: str, *, source: str, now_ms: int) -> Done:
+def promote(db: Database, name: str, version: str, channel: str, *, source: str, now_ms: int) -> Done:
     """From now on the channel gives out this version. Raises ModelRefusedError."""
     state, digest = _state(db, name, version)
     channels = channels_of(db, name)
@@ -131,7 +131,7 @@ def promote(db: sqlite3.Connection, name: str, version: str, channel: str, *, so
         return Done(name, version, digest, False, channel, before)
     db.execute(
         "INSERT INTO model_channels (name, channel, version, since_utc_ms, source) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET version = excluded.version, since_utc_ms = excluded.since_utc_ms,"
+        " ON CONFLICT (name, channel) DO UPDATE SET version = excluded.version, since_utc_ms = excluded.since_utc_ms,"
         " source = excluded.source",
         (name, channel, version, now_ms, source),
     )
@@ -139,9 +139,7 @@ def promote(db: sqlite3.Connection, name: str, version: str, channel: str, *, so
     return Done(name, version, digest, True, channel, before)
 
 
-def retire(
-    db: sqlite3.Connection, name: str, version: str, *, withdraw: bool = False, source: str, now_ms: int
-) -> Done:
+def retire(db: Database, name: str, version: str, *, withdraw: bool = False, source: str, now_ms: int) -> Done:
     """No node gets this version any more. Raises ModelRefusedError while a channel gives it out.
 
     `withdraw`: it is taken out of its channels, which then give out nothing.
@@ -159,9 +157,7 @@ def retire(
     return Done(name, version, digest, True)
 
 
-def sign(
-    db: sqlite3.Connection, name: str, version: str, digest: str, signature: str, *, source: str, now_ms: int
-) -> Done:
+def sign(db: Database, name: str, version: str, digest: str, signature: str, *, source: str, now_ms: int) -> Done:
     """A signature of the release, in place of the one before. Raises ModelRefusedError."""
     state, known = _state(db, name, version)
     check_known(f"{name}@{version}", state)
@@ -175,7 +171,7 @@ def sign(
 
 
 @contextmanager
-def direct(folder: Path) -> Iterator[sqlite3.Connection]:
+def direct(folder: Path) -> Iterator[Database]:
     """A transaction in the store of `folder`, for whoever holds its lock because no coordinator runs."""
     path = folder / migrations.FILE_NAME
     db = connect(path)
@@ -193,41 +189,42 @@ def direct(folder: Path) -> Iterator[sqlite3.Connection]:
 
 _VIEW = """
 SELECT m.name, m.version, m.digest, m.state, m.bytes, m.parent, m.signature, m.added_utc_ms, m.source,
-    (SELECT group_concat(v.target, ' ') FROM model_variants v WHERE v.name = m.name AND v.version = m.version),
-    (SELECT group_concat(c.channel, ' ') FROM model_channels c WHERE c.name = m.name AND c.version = m.version)
+    (SELECT {targets} FROM model_variants v WHERE v.name = m.name AND v.version = m.version),
+    (SELECT {channels} FROM model_channels c WHERE c.name = m.name AND c.version = m.version)
 FROM models m
 """
 
 
-def listed(db: sqlite3.Connection, name: str = "", channel: str = "") -> list[ModelView]:
+def listed(db: Database, name: str = "", channel: str = "") -> list[ModelView]:
     """By name, the newest version first; of one model, or those that a channel gives out."""
-    sql = f"""{_VIEW} WHERE (?1 = '' OR m.name = ?1) AND (?2 = '' OR EXISTS (
+    view = _VIEW.format(targets=db.dialect.words("v.target"), channels=db.dialect.words("c.channel"))
+    sql = f"""{view} WHERE (?1 = '' OR m.name = ?1) AND (?2 = '' OR EXISTS (
         SELECT 1 FROM model_channels c WHERE c.name = m.name AND c.version = m.version AND c.channel = ?2))"""
     found = [_view(row) for row in db.execute(sql, (name, channel))]
     found.sort(key=lambda view: parse_version(view.version), reverse=True)
     return sorted(found, key=lambda view: view.name)
 
 
-def release_of(db: sqlite3.Connection, name: str, version: str) -> Release | None:
+def release_of(db: Database, name: str, version: str) -> Release | None:
     row = db.execute("SELECT document FROM models WHERE name = ? AND version = ?", (name, version)).fetchone()
     return None if row is None else decode_release(row[0])
 
 
-def document_of(db: sqlite3.Connection, name: str, version: str) -> tuple[str, str] | None:
+def document_of(db: Database, name: str, version: str) -> tuple[str, str] | None:
     """(digest, document) of a version."""
     sql = "SELECT digest, document FROM models WHERE name = ? AND version = ?"
     row = db.execute(sql, (name, version)).fetchone()
     return None if row is None else (str(row[0]), str(row[1]))
 
 
-def signature_of(db: sqlite3.Connection, name: str, version: str) -> tuple[str, str] | None:
+def signature_of(db: Database, name: str, version: str) -> tuple[str, str] | None:
     """(digest, signature) of a version; the signature is empty where it has none."""
     sql = "SELECT digest, signature FROM models WHERE name = ? AND version = ?"
     row = db.execute(sql, (name, version)).fetchone()
     return None if row is None else (str(row[0]), str(row[1]))
 
 
-def given_out(db: sqlite3.Connection, name: str, wanted: str) -> tuple[Release, str, str]:
+def given_out(db: Database, name: str, wanted: str) -> tuple[Release, str, str]:
     """(release, digest, signature) of what nodes may be given: of a version, or of what a channel gives out.
 
     Raises ModelRefusedError.
@@ -247,20 +244,20 @@ def given_out(db: sqlite3.Connection, name: str, wanted: str) -> tuple[Release, 
     return decode_release(document), digest, str(signature)
 
 
-def _not_given(db: sqlite3.Connection, name: str, channel: str) -> str:
+def _not_given(db: Database, name: str, channel: str) -> str:
     if db.execute("SELECT 1 FROM models WHERE name = ?", (name,)).fetchone() is None:
         return f"there is no model {name}"
     given = ", ".join(f"{one} gives out {version}" for one, version in channels_of(db, name).items())
     return f"channel {channel} gives out no version of {name} ({given or 'no channel does'})"
 
 
-def channels_of(db: sqlite3.Connection, name: str) -> dict[str, str]:
+def channels_of(db: Database, name: str) -> dict[str, str]:
     """The versions of a model by channel."""
     sql = "SELECT channel, version FROM model_channels WHERE name = ? ORDER BY channel"
     return {str(channel): str(version) for channel, version in db.execute(sql, (name,))}
 
 
-def measured(db: sqlite3.Connection, name: str, version: str) -> list[MeasuredView]:
+def measured(db: Database, name: str, version: str) -> list[MeasuredView]:
     sql = """
         SELECT target, measured_nodes, measured_utc_ms, measured_latency_ms_p50, measured_latency_ms_p95,
             measured_accuracy FROM model_variants WHERE name = ? AND version = ? ORDER BY target
@@ -268,13 +265,13 @@ def measured(db: sqlite3.Connection, name: str, version: str) -> list[MeasuredVi
     return [MeasuredView(*row) for row in db.execute(sql, (name, version))]
 
 
-def children(db: sqlite3.Connection, name: str, version: str) -> list[str]:
+def children(db: Database, name: str, version: str) -> list[str]:
     """What was made from a version."""
     sql = "SELECT name || '@' || version FROM models WHERE parent = ? ORDER BY name, version LIMIT 1000"
     return [str(reference) for (reference,) in db.execute(sql, (f"{name}@{version}",))]
 
 
-def history(db: sqlite3.Connection, name: str, limit: int) -> list[StepView]:
+def history(db: Database, name: str, limit: int) -> list[StepView]:
     """The newest steps of a model, oldest of them first."""
     sql = """
         SELECT version, action, channel, replaced, time_utc_ms, source FROM model_history WHERE name = ?
@@ -283,7 +280,7 @@ def history(db: sqlite3.Connection, name: str, limit: int) -> list[StepView]:
     return [StepView(*row) for row in db.execute(sql, (name, limit))][::-1]
 
 
-def is_named(db: sqlite3.Connection, sha256: str) -> bool:
+def is_named(db: Database, sha256: str) -> bool:
     """True when some version needs the file."""
     sql = """
         SELECT EXISTS (SELECT 1 FROM model_files WHERE sha256 = ?1) OR EXISTS (SELECT 1 FROM models WHERE digest = ?1)
@@ -291,7 +288,7 @@ def is_named(db: sqlite3.Connection, sha256: str) -> bool:
     return bool(db.execute(sql, (sha256,)).fetchone()[0])
 
 
-def named_files(db: sqlite3.Connection) -> dict[str, tuple[int | None, str]]:
+def named_files(db: Database) -> dict[str, tuple[int | None, str]]:
     """(bytes, a release that needs it) of each file by its hash; of documents the bytes are not known."""
     found: dict[str, tuple[int | None, str]] = {}
     for sha256, size, reference in db.execute("SELECT sha256, bytes, name || '@' || version FROM model_files"):
@@ -305,7 +302,7 @@ def named_files(db: sqlite3.Connection) -> dict[str, tuple[int | None, str]]:
 
 
 def _insert(
-    db: sqlite3.Connection, release: Release, document: bytes, digest: str, signature: str, source: str, now_ms: int
+    db: Database, release: Release, document: bytes, digest: str, signature: str, source: str, now_ms: int
 ) -> None:
     who = release.name, release.version
     db.execute(
@@ -328,7 +325,7 @@ def _insert(
 
 
 def _note(
-    db: sqlite3.Connection,
+    db: Database,
     name: str,
     version: str,
     action: str,
@@ -349,12 +346,12 @@ def _note(
     )
 
 
-def _state(db: sqlite3.Connection, name: str, version: str) -> tuple[ModelState | None, str]:
+def _state(db: Database, name: str, version: str) -> tuple[ModelState | None, str]:
     row = db.execute("SELECT state, digest FROM models WHERE name = ? AND version = ?", (name, version)).fetchone()
     return (None, "") if row is None else (ModelState(row[0]), str(row[1]))
 
 
-def _count(db: sqlite3.Connection) -> int:
+def _count(db: Database) -> int:
     return int(db.execute("SELECT count(DISTINCT name) FROM models").fetchone()[0])
 
 

@@ -1,10 +1,8 @@
 """Queries on the store, for `edgectl` and whoever else asks: read-only, beside a coordinator that writes."""
 
 import json
-import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from coordinator.fleet.facts import LazyFacts
@@ -15,13 +13,11 @@ from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
-from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from coordinator.store.models import MeasuredView, ModelView, StepView
+from coordinator.store.place import Place, open_reading
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
 from coordinator.store.simulated import StoredRows
 from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
-from runtime.errors import PermanentError
-from runtime.sqlite import StorageError, StorageFormatError, connect
 
 PAGE_MAX = 1000  # rows of one query while following
 
@@ -108,27 +104,10 @@ class EventFilter:
 
 
 class Reader:
-    """A read-only connection to the store in `folder`. Raises PermanentError or StorageError when there is none."""
+    """A read-only connection to the store. Raises PermanentError or StorageError when there is none."""
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / FILE_NAME
-        if not path.is_file():
-            raise PermanentError(
-                f"there is no coordinator store at {path}", hint="name the right --data-dir or --config"
-            )
-        self._db = connect(path, read_only=True)
-        try:
-            applied = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
-        except sqlite3.OperationalError as error:
-            raise StorageError(f"cannot read {path}: {error}", hint="who owns it?") from error
-        except sqlite3.DatabaseError as error:
-            raise StorageFormatError(f"{path} is no coordinator store: {error}") from error
-        if applied != {name for name, _ in MIGRATIONS}:
-            raise StorageFormatError(
-                f"{path} has another schema than this program",
-                hint="start the coordinator of this version once, or use the edgectl of that version",
-            )
-        self._db.row_factory = sqlite3.Row
+    def __init__(self, place: Place) -> None:
+        self._db = open_reading(place)
 
     def close(self) -> None:
         self._db.close()
@@ -141,10 +120,11 @@ class Reader:
         self, *, state: str = "", labels: Mapping[str, str] | None = None, selector: Selector | None = None
     ) -> list[NodeView]:
         """Nodes by name, those with the state and every one of the labels that the selector means."""
-        where, values = ["1"], list[Any]()
+        where, values = ["1 = 1"], list[Any]()
         if selector is not None:
-            where.append("n.node IN (SELECT value FROM json_each(?))")
-            values.append(json.dumps(self.select(selector)))
+            clause, value = self._db.dialect.one_of("n.node", self.select(selector))
+            where.append(clause)
+            values.append(value)
         if state:
             where.append("n.shown = ?")
             values.append(state)
@@ -177,15 +157,16 @@ class Reader:
 
     def is_banned(self, name: str) -> bool:
         """True for a node that was deregistered and is kept out."""
-        sql = "SELECT count(*) FROM tombstones WHERE node = ? AND banned"
+        sql = "SELECT count(*) FROM tombstones WHERE node = ? AND banned = 1"
         return bool(self._db.execute(sql, (name,)).fetchone()[0])
 
     def events(self, wanted: EventFilter, limit: int) -> list[EventView]:
         """The newest `limit` events, oldest of them first; after a row the next `limit` ones."""
-        where, values = ["1"], list[Any]()
+        where, values = ["1 = 1"], list[Any]()
+        type_clause, type_value = self._db.dialect.glob("type", wanted.type_glob)
         for clause, value in (
             ("node = ?", wanted.node),
-            ("type GLOB ?", wanted.type_glob),
+            (type_clause, wanted.type_glob and type_value),
             ("received_utc_ms >= ?", wanted.since_utc_ms),
         ):
             if value:
@@ -198,7 +179,7 @@ class Reader:
             where.append("id > ?")
             values.append(wanted.after_row)
             order = "ASC"
-        sql = f"SELECT * FROM events WHERE {' AND '.join(where)} ORDER BY id {order} LIMIT ?"
+        sql = f"SELECT {_EVENT} FROM events WHERE {' AND '.join(where)} ORDER BY id {order} LIMIT ?"
         rows = [_event(row) for row in self._db.execute(sql, [*values, limit])]
         return rows if order == "ASC" else rows[::-1]
 
@@ -215,16 +196,8 @@ class Reader:
             ORDER BY r.node, r.camera, r.pipeline
         """
         return [
-            StreamView(
-                row["node"],
-                row["state"],
-                row["camera"],
-                row["pipeline"],
-                row["received_utc_ms"],
-                json.loads(row["document"]),
-                row["last"] or 0,
-            )
-            for row in self._db.execute(sql, (node,))
+            StreamView(name, state, camera, pipeline, received_utc_ms, json.loads(report), last or 0)
+            for name, state, camera, pipeline, received_utc_ms, report, last in self._db.execute(sql, (node,))
         ]
 
     def gaps(self, node: str, limit: int) -> list[GapView]:
@@ -309,7 +282,7 @@ class Reader:
 
     def counters(self) -> dict[str, float]:
         """What the coordinator counted, as it last wrote it; `saved_utc_ms` says when."""
-        return {row["name"]: row["value"] for row in self._db.execute("SELECT name, value FROM counters")}
+        return dict(self._db.execute("SELECT name, value FROM counters"))
 
     def totals(self) -> dict[str, int]:
         """Rows by table."""
@@ -318,32 +291,43 @@ class Reader:
 
     def _nodes(self, where: str, values: list[str]) -> list[NodeView]:
         sql = f"""
-            SELECT n.*, h.received_utc_ms AS heartbeat_utc_ms, h.document AS heartbeat
+            SELECT n.node, n.shown, n.since_utc_ms, n.last_seen_utc_ms, n.first_seen_utc_ms, n.boot, n.session,
+                n.reason, n.birth, h.document, h.received_utc_ms,
+                n.state, n.problem, n.maintenance, n.flaps, n.conflict
             FROM nodes n LEFT JOIN heartbeats_latest h ON h.node = n.node WHERE {where} ORDER BY n.node
         """
-        return [
-            NodeView(
-                row["node"],
-                row["shown"],
-                row["since_utc_ms"],
-                row["last_seen_utc_ms"],
-                row["first_seen_utc_ms"],
-                row["boot"],
-                row["session"],
-                row["reason"],
-                json.loads(row["birth"] or "{}"),
-                json.loads(row["heartbeat"] or "{}"),
-                row["heartbeat_utc_ms"] or 0,
-                row["state"],
-                row["problem"],
-                row["maintenance"],
-                bool(row["flaps"]),
-                None if row["conflict"] is None else json.loads(row["conflict"]),
-            )
-            for row in self._db.execute(sql, values)
-        ]
+        return [_node(row) for row in self._db.execute(sql, values)]
 
 
-def _event(row: sqlite3.Row) -> EventView:
-    fields = {key: row[key] for key in row.keys() if key not in ("id", "data")}  # noqa: SIM118 - a Row iterates values
-    return EventView(row=row["id"], data=json.loads(row["data"]), **fields)
+_EVENT = "id, node, stream, lane, seq, type, subject, severity, time_utc_ms, received_utc_ms, boot, data"
+
+
+def _node(row: Sequence[Any]) -> NodeView:
+    name, shown, since_ms, last_ms, first_ms, boot, session, reason, birth, heartbeat, heartbeat_ms, *rest = row
+    liveness, problem, maintenance, flaps, conflict = rest
+    return NodeView(
+        name,
+        shown,
+        since_ms,
+        last_ms,
+        first_ms,
+        boot,
+        session,
+        reason,
+        json.loads(birth or "{}"),
+        json.loads(heartbeat or "{}"),
+        heartbeat_ms or 0,
+        liveness,
+        problem,
+        maintenance,
+        bool(flaps),
+        None if conflict is None else json.loads(conflict),
+    )
+
+
+def _event(row: Sequence[Any]) -> EventView:
+    """From `_EVENT`."""
+    number, node, stream, lane, seq, kind, subject, severity, time_ms, received_ms, boot, data = row
+    return EventView(
+        number, node, stream, lane, seq, kind, subject, severity, time_ms, received_ms, boot, json.loads(data)
+    )

@@ -5,7 +5,6 @@ alone.
 """
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +27,7 @@ from coordinator.rollout.state import (
 )
 from coordinator.store import documents
 from coordinator.store.many_documents import ManyDocuments, rows_of
+from runtime.database import Database
 from runtime.timeline import MachineTime
 from schemas import documents as wire
 from schemas.documents import Desired, canonical
@@ -67,7 +67,7 @@ class Done:
     forgotten: bool = False  # there is no such roll-out any more, and nothing was done
 
 
-def tell(db: sqlite3.Connection, kept: Kept, step: Step, now: MachineTime, done: Done) -> None:
+def tell(db: Database, kept: Kept, step: Step, now: MachineTime, done: Done) -> None:
     """The documents and the rows of all of them, each read and written once."""
     plan, names = kept.plan, [*step.fetch, *step.tell]
     many, before = ManyDocuments(db, names, now), _before(db, kept, names)
@@ -123,7 +123,7 @@ def _held(desired: Desired, said: wire.Reported, asked: Change) -> dict[str, Any
     return resolve(Known(desired, said.writes())).values
 
 
-def restore(db: sqlite3.Connection, kept: Kept, nodes: Sequence[str], now: MachineTime, done: Done) -> None:
+def restore(db: Database, kept: Kept, nodes: Sequence[str], now: MachineTime, done: Done) -> None:
     many, before, rows = ManyDocuments(db, nodes, now), _before(db, kept, nodes), []
     for node in nodes:
         former, written, _ = before[node]
@@ -150,7 +150,7 @@ def restore(db: sqlite3.Connection, kept: Kept, nodes: Sequence[str], now: Machi
 
 
 def _before(
-    db: sqlite3.Connection, kept: Kept, nodes: Sequence[str]
+    db: Database, kept: Kept, nodes: Sequence[str]
 ) -> dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """By node what is to be put back, what we wrote, and what its own fields are."""
     question = "SELECT node, former, written, own FROM rollout_nodes WHERE rollout = ? AND node"
@@ -160,7 +160,7 @@ def _before(
     return found
 
 
-def _beats(db: sqlite3.Connection, nodes: Sequence[str]) -> dict[str, dict[str, float]]:
+def _beats(db: Database, nodes: Sequence[str]) -> dict[str, dict[str, float]]:
     """By node the p99 of its pipelines in the newest heartbeat that is kept."""
     found = {}
     for node, text in rows_of(db, "SELECT node, document FROM heartbeats_latest WHERE node", nodes):
@@ -178,7 +178,7 @@ def _written(document: Desired, path: str) -> list[Any]:
     return [document.fields.get(path), stamp.at if stamp else ""]
 
 
-def _later(db: sqlite3.Connection, kept: Kept, ours: Mapping[str, frozenset[str]]) -> dict[str, str]:
+def _later(db: Database, kept: Kept, ours: Mapping[str, frozenset[str]]) -> dict[str, str]:
     """By node the id of a later roll-out that has told it some of the same fields, those of `ours`."""
     plans = {
         number: (key, plan_of(plan))
@@ -195,7 +195,7 @@ def _later(db: sqlite3.Connection, kept: Kept, ours: Mapping[str, frozenset[str]
     return found
 
 
-def said_by(db: sqlite3.Connection, node: str) -> Reported:
+def said_by(db: Database, node: str) -> Reported:
     try:
         return _words(node, documents.reported(db, node))
     except RemoteWireError:  # damaged on the disk; its next one replaces it

@@ -4,7 +4,6 @@ So a kill at any point leaves each node either told, with what it had before at 
 """
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from coordinator.store import documents
 from coordinator.store.rollout_telling import Done as Done
 from coordinator.store.rollout_telling import Kept as Kept
 from coordinator.store.rollout_telling import plan_of, restore, said_by, tell
+from runtime.database import Database
 from runtime.timeline import MachineTime
 from schemas.documents import canonical
 from schemas.shape import fields_of
@@ -81,7 +81,7 @@ ON CONFLICT (rollout, node) DO UPDATE SET state = excluded.state, wave = exclude
 """
 _OLD_HISTORY = """
 DELETE FROM rollouts WHERE number IN (
-    SELECT number FROM rollouts WHERE state IN (?, ?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?)
+    SELECT number FROM rollouts WHERE state IN (?, ?, ?) ORDER BY number DESC LIMIT 1000000000 OFFSET ?)
 """
 _NODE_COLUMNS = "node, state, wave, epoch, revision, hash, changed, at_utc_ms, reason, told, pending, own, p99_ms"
 
@@ -94,7 +94,7 @@ class IdTakenError(Exception):
 
 
 def begin(
-    db: sqlite3.Connection,
+    db: Database,
     plan: Plan,
     nodes: Iterable[str],
     now_utc_ms: int,
@@ -105,16 +105,15 @@ def begin(
     part. Raises IdTakenError."""
     own, excluded = own or {}, excluded or {}
     run = Run(since_utc_ms=now_utc_ms)
-    (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'rollouts'").fetchone()
-    key = plan.id or f"r-{last + 1}"
+    ((number,),) = db.execute(
+        "INSERT INTO rollouts (id, plan, state, wave, since_utc_ms, reason, forgiven, forgiven_of, started_utc_ms)"
+        " VALUES ('', ?, ?, 0, ?, '', 0, 0, ?) RETURNING number",
+        (json.dumps(fields_of(plan), ensure_ascii=False), run.state, now_utc_ms, now_utc_ms),
+    ).fetchall()
+    key = plan.id or f"r-{number}"
     if db.execute("SELECT 1 FROM rollouts WHERE id = ?", (key,)).fetchone():
         raise IdTakenError(f"there is a roll-out {key} already")
-    number = db.execute(
-        "INSERT INTO rollouts (id, plan, state, wave, since_utc_ms, reason, forgiven, forgiven_of, started_utc_ms)"
-        " VALUES (?, ?, ?, 0, ?, '', 0, 0, ?)",
-        (key, json.dumps(fields_of(plan), ensure_ascii=False), run.state, now_utc_ms, now_utc_ms),
-    ).lastrowid
-    assert number is not None
+    db.execute("UPDATE rollouts SET id = ? WHERE number = ?", (key, number))
     runs = [NodeRun(name, own=own.get(name, _NOTHING)) for name in nodes if name not in excluded]
     runs += [NodeRun(name, NodeState.EXCLUDED, reason=reason) for name, reason in excluded.items()]
     _save_nodes(db, number, runs)
@@ -122,7 +121,7 @@ def begin(
     return Kept(number, key, plan, run, runs)
 
 
-def load(db: sqlite3.Connection, key: str = "") -> list[Kept]:
+def load(db: Database, key: str = "") -> list[Kept]:
     """The one of this id; without one, all that are not over."""
     where, values = ("id = ?", (key,)) if key else ("state NOT IN (?, ?)", tuple(sorted(OVER)))
     columns = "number, id, plan, state, wave, since_utc_ms, reason, forgiven, forgiven_of, forgiven_fetches"
@@ -135,12 +134,12 @@ def load(db: sqlite3.Connection, key: str = "") -> list[Kept]:
     return sorted(found, key=lambda one: one.number)
 
 
-def last_words(db: sqlite3.Connection, nodes: Iterable[str]) -> list[Reported]:
+def last_words(db: Database, nodes: Iterable[str]) -> list[Reported]:
     """What these nodes last reported: it may have come just before we were killed."""
     return [said_by(db, node) for node in nodes]
 
 
-def carry_out(db: sqlite3.Connection, kept: Kept, step: Step, now: MachineTime) -> Done:
+def carry_out(db: Database, kept: Kept, step: Step, now: MachineTime) -> Done:
     """All of a step."""
     done = Done()
     if db.execute("SELECT 1 FROM rollouts WHERE number = ?", (kept.number,)).fetchone() is None:
@@ -166,7 +165,7 @@ def carry_out(db: sqlite3.Connection, kept: Kept, step: Step, now: MachineTime) 
 # ---- rows -------------------------------------------------------------------------------------
 
 
-def _save_nodes(db: sqlite3.Connection, number: int, nodes: Iterable[NodeRun]) -> None:
+def _save_nodes(db: Database, number: int, nodes: Iterable[NodeRun]) -> None:
     db.executemany(
         _SAVE_NODE,
         [
@@ -217,7 +216,7 @@ class RolloutNodeView:
     reason: str
 
 
-def views(db: sqlite3.Connection, key: str = "") -> list[RolloutView]:
+def views(db: Database, key: str = "") -> list[RolloutView]:
     """All that are remembered, oldest first; or the one of this id."""
     sql = """
         SELECT number, id, state, wave, reason, started_utc_ms, since_utc_ms, plan FROM rollouts
@@ -237,7 +236,7 @@ def views(db: sqlite3.Connection, key: str = "") -> list[RolloutView]:
     return found
 
 
-def node_views(db: sqlite3.Connection, key: str, state: str, limit: int) -> list[RolloutNodeView]:
+def node_views(db: Database, key: str, state: str, limit: int) -> list[RolloutNodeView]:
     """Its nodes by name; those in this state where one is given."""
     sql = """
         SELECT node, n.state, n.wave + 1, revision, at_utc_ms, n.reason FROM rollout_nodes n

@@ -1,7 +1,8 @@
 """What arrived of a simulation: `edgectl simulate` holds it against what its nodes were told."""
 
-import sqlite3
 from dataclasses import dataclass
+
+from runtime.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,7 @@ class StoredRows:
     distinct: int
 
 
-def stored_rows(db: sqlite3.Connection, prefix: str, boot: int) -> StoredRows:
+def stored_rows(db: Database, prefix: str, boot: int) -> StoredRows:
     """Rows of the nodes `<prefix>-…` that belong to streams of this boot or a later one."""
     query = """
         SELECT count(*), count(DISTINCT node || ' ' || lane || ' ' || subject) FROM events

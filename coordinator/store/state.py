@@ -7,14 +7,15 @@ reads the file finds what holds by the same rule.
 
 import json
 import logging
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from coordinator.state.judge import is_state
+from coordinator.store import meta
 from coordinator.store.documents import clock_of, keep_clock, reading_of, utc_ms
 from coordinator.store.store import Row, StateTaken
+from runtime.database import Database
 from runtime.timeline import MachineTime
 from schemas.errors import RemoteWireError
 from schemas.fields import Rule
@@ -40,12 +41,16 @@ ON CONFLICT (platform, collection, key, node) DO UPDATE SET value = excluded.val
     received_utc_ms = excluded.received_utc_ms, checked = excluded.checked, change = excluded.change
 """
 _DECLARED = "SELECT declared FROM state_collections WHERE platform = ? AND collection = ?"
+_DECLARE = """
+INSERT INTO state_collections (platform, collection, declared, owner, rule) VALUES (?, ?, 1, ?, ?)
+ON CONFLICT (platform, collection) DO UPDATE SET declared = 1, owner = excluded.owner, rule = excluded.rule
+"""
 _ONE_MORE = "UPDATE state_collections SET rows = rows + 1 WHERE platform = ? AND collection = ?"
 # SQLite 3.40 answers `RETURNING value IS NOT NULL` wrongly where an index has that expression.
 _SHED = """
 DELETE FROM state WHERE (platform, collection, key, node) IN (
     SELECT platform, collection, key, node FROM state WHERE platform = ?1 AND collection = ?2
-    ORDER BY value IS NOT NULL, change LIMIT ?3) RETURNING typeof(value) <> 'null'
+    ORDER BY value IS NOT NULL, change LIMIT ?3) RETURNING length(value)
 """
 _REGISTERS = """
 SELECT node, value, at_ms, at_counter, over, time_utc_ms, received_utc_ms FROM state
@@ -64,12 +69,11 @@ def place_of(path: str) -> Place:
 # ---- writing -----------------------------------------------------------------------------------------
 
 
-def declare(db: sqlite3.Connection, collections: Collections) -> None:
+def declare(db: Database, collections: Collections) -> None:
     """What is declared from now on, and no more than that."""
     db.execute("UPDATE state_collections SET declared = 0, owner = '', rule = ''")
     db.executemany(
-        "INSERT INTO state_collections (platform, collection, declared, owner, rule) VALUES (?, ?, 1, ?, ?)"
-        " ON CONFLICT DO UPDATE SET declared = 1, owner = excluded.owner, rule = excluded.rule",
+        _DECLARE,
         [
             (one.platform, one.name, one.owner.value, one.rule.value if one.rule else "")
             for one in collections.values()
@@ -77,7 +81,7 @@ def declare(db: sqlite3.Connection, collections: Collections) -> None:
     )
 
 
-def take(db: sqlite3.Connection, rows: Iterable[Row], rows_max: int) -> StateTaken:
+def take(db: Database, rows: Iterable[Row], rows_max: int) -> StateTaken:
     """Keeps what the rows of nodes say, those that are of another kind left out."""
     keeper = Keeper(db, rows_max)
     for row in rows:
@@ -96,7 +100,7 @@ def take(db: sqlite3.Connection, rows: Iterable[Row], rows_max: int) -> StateTak
 class Keeper:
     """Keeps registers in one transaction, which ends with `done`."""
 
-    def __init__(self, db: sqlite3.Connection, rows_max: int) -> None:
+    def __init__(self, db: Database, rows_max: int) -> None:
         self._db = db
         self._rows_max = rows_max
         self._declared: dict[Place, int] = {}  # as far as it was asked for
@@ -129,7 +133,7 @@ class Keeper:
     def done(self) -> StateTaken:
         """What it came to."""
         if self._change:
-            self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('state_change', ?)", (self._change,))
+            meta.put(self._db, "state_change", str(self._change))
         return self._taken
 
     def _declared_of(self, place: Place) -> int | None:
@@ -137,7 +141,7 @@ class Keeper:
         if place not in self._declared:
             found = self._db.execute(_DECLARED, place).fetchone()
             if found is None:
-                (count,) = self._db.execute("SELECT count(*) FROM state_collections WHERE NOT declared").fetchone()
+                (count,) = self._db.execute("SELECT count(*) FROM state_collections WHERE declared = 0").fetchone()
                 if count >= COLLECTIONS_MAX:
                     return None
                 self._db.execute("INSERT INTO state_collections (platform, collection) VALUES (?, ?)", place)
@@ -145,19 +149,18 @@ class Keeper:
         return self._declared[place]
 
 
-def last_change(db: sqlite3.Connection) -> int:
+def last_change(db: Database) -> int:
     """The number of the newest write of all."""
-    row = db.execute("SELECT value FROM meta WHERE key = 'state_change'").fetchone()
-    return 0 if row is None else int(row[0])
+    return int(meta.get(db, "state_change") or 0)
 
 
-def _shed(db: sqlite3.Connection, place: Place, rows_max: int) -> int:
+def _shed(db: Database, place: Place, rows_max: int) -> int:
     """Deleted keys go first, then what has not changed for longest. Returns how many values went."""
     (rows,) = db.execute("SELECT rows FROM state_collections WHERE platform = ? AND collection = ?", place).fetchone()
     if rows <= rows_max:
         return 0
     gone = db.execute(_SHED, (*place, rows - rows_max)).fetchall()
-    values = sum(int(has_value) for (has_value,) in gone)
+    values = sum(length is not None for (length,) in gone)
     db.execute(
         "UPDATE state_collections SET rows = rows - ?, shed = shed + ? WHERE platform = ? AND collection = ?",
         (len(gone), values, *place),
@@ -165,7 +168,7 @@ def _shed(db: sqlite3.Connection, place: Place, rows_max: int) -> int:
     return values
 
 
-def write(db: sqlite3.Connection, path: str, key: str, text: str | None, now: MachineTime, rows_max: int) -> bool:
+def write(db: Database, path: str, key: str, text: str | None, now: MachineTime, rows_max: int) -> bool:
     """The coordinator's own write of a value as JSON, later than everything that it has seen of the key.
 
     None deletes; False: there was nothing to delete.
@@ -188,25 +191,23 @@ def write(db: sqlite3.Connection, path: str, key: str, text: str | None, now: Ma
     return True
 
 
-def forget_node(db: sqlite3.Connection, node: str) -> int:
+def forget_node(db: Database, node: str) -> int:
     """Nothing of what a node wrote stays behind. Counts what went."""
     gone = db.execute("DELETE FROM state WHERE node = ? RETURNING platform, collection", (node,)).fetchall()
     db.executemany("UPDATE state_collections SET rows = rows - 1 WHERE platform = ? AND collection = ?", gone)
-    db.execute("DELETE FROM state_collections WHERE NOT declared AND rows = 0")
+    db.execute("DELETE FROM state_collections WHERE declared = 0 AND rows = 0")
     return len(gone)
 
 
 # ---- reading -----------------------------------------------------------------------------------------
 
 
-def registers(db: sqlite3.Connection, place: Place, key: str) -> list[Register]:
+def registers(db: Database, place: Place, key: str) -> list[Register]:
     """The last write of each writer."""
     return [register_of(row) for row in db.execute(_REGISTERS, (*place, key))]
 
 
-def by_key(
-    db: sqlite3.Connection, place: Place, prefix: str = "", after: str = ""
-) -> Iterator[tuple[str, list[Register]]]:
+def by_key(db: Database, place: Place, prefix: str = "", after: str = "") -> Iterator[tuple[str, list[Register]]]:
     """The same for every key of a collection that begins so and comes after `after`, in order."""
     sql = """
         SELECT key, node, value, at_ms, at_counter, over, time_utc_ms, received_utc_ms FROM state
@@ -216,13 +217,13 @@ def by_key(
         yield str(key), [register_of(row[1:]) for row in rows]
 
 
-def entry(db: sqlite3.Connection, path: str, key: str, rule: Rule | None, now: MachineTime) -> Entry | None:
+def entry(db: Database, path: str, key: str, rule: Rule | None, now: MachineTime) -> Entry | None:
     """What holds under a key."""
     held = holds(registers(db, place_of(path), key), rule)
     return None if held is None else _entry(key, held, reading_of(db, now).utc_ms)
 
 
-def entries(db: sqlite3.Connection, path: str, prefix: str, rule: Rule | None, now: MachineTime) -> list[Entry]:
+def entries(db: Database, path: str, prefix: str, rule: Rule | None, now: MachineTime) -> list[Entry]:
     """What holds under each key that begins so."""
     now_ms = reading_of(db, now).utc_ms
     found = ((key, holds(written, rule)) for key, written in by_key(db, place_of(path), prefix))

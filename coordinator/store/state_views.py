@@ -1,6 +1,5 @@
 """Platform state for people: what holds under each key, who wrote it, and whether that writer is still there."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -8,6 +7,7 @@ from typing import Any
 
 from coordinator.fleet.registry import NodeState
 from coordinator.store.state import Place, register_of, said_at_ms
+from runtime.database import Database
 from schemas.fields import Rule
 from schemas.state_registers import Register, conflicting, holds
 from schemas.topics import COORDINATOR
@@ -86,12 +86,12 @@ FROM state s LEFT JOIN nodes n ON n.node = s.node
 """
 
 
-def keys(db: sqlite3.Connection, wanted: Wanted, limit: int) -> list[KeyView]:
+def keys(db: Database, wanted: Wanted, limit: int) -> list[KeyView]:
     """Keys under which something holds, in order; those that every writer has deleted only by their own name."""
     return list(islice(_keys(db, wanted), limit))
 
 
-def _keys(db: sqlite3.Connection, wanted: Wanted) -> Iterator[KeyView]:
+def _keys(db: Database, wanted: Wanted) -> Iterator[KeyView]:
     where, values = _where(wanted)
     sql = f"{_SELECT} WHERE {where} ORDER BY s.platform, s.collection, s.key, s.node"
     rules = {(one.platform, one.collection): one.rule for one in collections(db)}
@@ -132,7 +132,7 @@ Change = tuple[str, WriterView]
 """A write with its path."""
 
 
-def changes(db: sqlite3.Connection, wanted: Wanted, after: int, limit: int) -> tuple[int, list[Change]]:
+def changes(db: Database, wanted: Wanted, after: int, limit: int) -> tuple[int, list[Change]]:
     """Writes after a change, each with its path, oldest first, and the last of them: to go on from."""
     where, values = _where(wanted)
     sql = f"{_SELECT} WHERE {where} AND s.change > ? ORDER BY s.change LIMIT ?"
@@ -143,11 +143,11 @@ def changes(db: sqlite3.Connection, wanted: Wanted, after: int, limit: int) -> t
     return after, found
 
 
-def collections(db: sqlite3.Connection) -> list[CollectionView]:
+def collections(db: Database) -> list[CollectionView]:
     """Those that are declared or of which something came, by name."""
     sql = """
         SELECT platform, collection, declared, owner, rule, rows, shed FROM state_collections
-        WHERE declared OR rows > 0 OR shed > 0 ORDER BY platform, collection
+        WHERE declared = 1 OR rows > 0 OR shed > 0 ORDER BY platform, collection
     """
     return [
         CollectionView(platform, collection, bool(declared), owner, rule, rows, shed)
@@ -160,7 +160,7 @@ def _where(wanted: Wanted) -> tuple[str, list[Any]]:
     given = [(name, value) for name, value in pairs if value]
     if wanted.key is not None:
         given.append(("key", wanted.key))
-    return " AND ".join(["1", *(f"s.{name} = ?" for name, _ in given)]), [value for _, value in given]
+    return " AND ".join(["1 = 1", *(f"s.{name} = ?" for name, _ in given)]), [value for _, value in given]
 
 
 def _writer(register: Register, checked: int, node_state: str | None, since_utc_ms: int | None) -> WriterView:

@@ -1,18 +1,19 @@
 """The journal of calls: a command with an id is in it before it runs, its one answer before it is sent.
 
-`Journal` is what the dispatcher asks of it; `SqliteJournal` keeps it in a table of a file that somebody else opened,
-with synchronous=FULL.
+`Journal` is what the dispatcher asks of it; `SqlJournal` keeps it in a table of a database that somebody else opened,
+and whose commits are durable.
 """
 
-import sqlite3
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from runtime.sqlite import Writer
+from runtime.database import Database
 from schemas.messages import CommandState
 
+T = TypeVar("T")
 KEPT_MAX = 10_000  # finished commands remembered, so that a repeated id is answered and not run again
 
 
@@ -52,22 +53,30 @@ class Journal(Protocol):
         """Commands without an answer delivered: cut off by a crash, or finished while the link was down."""
 
 
-def cut_off(db: sqlite3.Connection) -> frozenset[str]:
+class Writes(Protocol):
+    """The one writer of a database."""
+
+    def submit(self, job: Callable[[Database], T]) -> "Future[T]":
+        """Runs it in a transaction."""
+
+
+def cut_off(db: Database) -> frozenset[str]:
     """What an earlier start left open. To be read before anything is accepted."""
     return frozenset(str(i) for (i,) in db.execute("SELECT id FROM commands WHERE result IS NULL"))
 
 
-class SqliteJournal:
-    """The table `commands`, written by the file's one writer. Beyond `KEPT_MAX` the oldest finished ones go first;
-    with `age_max_s` those too that were accepted longer ago (a column `accepted_utc_s` with a default of now)."""
+class SqlJournal:
+    """The table `commands`, written by the one writer of its database. Beyond `KEPT_MAX` the oldest finished ones go
+    first; with `age_max_s` those too that were accepted longer ago (a column `accepted_utc_s` with a default of now).
+    """
 
-    def __init__(self, writer: Writer, cut_off: Collection[str], *, age_max_s: int | None = None) -> None:
+    def __init__(self, writer: Writes, cut_off: Collection[str], *, age_max_s: int | None = None) -> None:
         self.cut_off = cut_off
         self._writer = writer
         self._age_max_s = age_max_s
 
     def accept(self, identifier: str, function: str, *, packed: bool) -> "Future[Journalled | None]":
-        def job(db: sqlite3.Connection) -> Journalled | None:
+        def job(db: Database) -> Journalled | None:
             if (known := _found(db, identifier)) is not None:
                 return known
             db.execute(
@@ -82,8 +91,8 @@ class SqliteJournal:
             )
             if self._age_max_s is not None:
                 db.execute(
-                    "DELETE FROM commands WHERE result IS NOT NULL AND accepted_utc_s < strftime('%s', 'now') - ?",
-                    (self._age_max_s,),
+                    "DELETE FROM commands WHERE result IS NOT NULL AND accepted_utc_s < ?",
+                    (int(time.time()) - self._age_max_s,),
                 )
             return None
 
@@ -93,26 +102,26 @@ class SqliteJournal:
         return self._writer.submit(lambda db: _found(db, identifier))
 
     def running(self, identifier: str) -> "Future[None]":
-        def job(db: sqlite3.Connection) -> None:
+        def job(db: Database) -> None:
             db.execute("UPDATE commands SET state = ? WHERE id = ?", (CommandState.RUNNING.value, identifier))
 
         return self._writer.submit(job)
 
     def finish(self, identifier: str, state: CommandState, result: bytes) -> "Future[None]":
-        def job(db: sqlite3.Connection) -> None:
+        def job(db: Database) -> None:
             db.execute("UPDATE commands SET state = ?, result = ? WHERE id = ?", (state.value, result, identifier))
 
         return self._writer.submit(job)
 
     def answered(self, identifier: str) -> "Future[None]":
-        def job(db: sqlite3.Connection) -> None:
+        def job(db: Database) -> None:
             db.execute("UPDATE commands SET answered = 1 WHERE id = ?", (identifier,))
 
         return self._writer.submit(job)
 
     def unfinished(self) -> "Future[list[Journalled]]":
-        def job(db: sqlite3.Connection) -> list[Journalled]:
-            found = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE NOT answered ORDER BY updated").fetchall()
+        def job(db: Database) -> list[Journalled]:
+            found = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE answered = 0 ORDER BY updated").fetchall()
             return [_journalled(row) for row in found]
 
         return self._writer.submit(job)
@@ -121,7 +130,7 @@ class SqliteJournal:
 _COLUMNS = "id, function, state, packed, result, answered"
 
 
-def _found(db: sqlite3.Connection, identifier: str) -> Journalled | None:
+def _found(db: Database, identifier: str) -> Journalled | None:
     row = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE id = ?", (identifier,)).fetchone()
     return None if row is None else _journalled(row)
 

@@ -114,9 +114,7 @@ def plain(
     async def run_plain(call: Call, given: T) -> Any:
         return await run(given)
 
-    return Served(
-        name, arguments(cls), run_plain, timeout_s=timeout_s, parallel=parallel, journalled=journalled
-    )
+    return Served(name, arguments(cls), run_plain, timeout_s=timeout_s, parallel=parallel, journalled=journalled)
 
 
 class Table:

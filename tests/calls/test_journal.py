@@ -11,11 +11,11 @@ from coordinator.store import calls
 from coordinator.store.migrations import MIGRATIONS
 from coordinator.store.sqlite import SqliteStore
 from runtime.calls import journal
-from runtime.calls.journal import SqliteJournal
+from runtime.calls.journal import SqlJournal
 from runtime.sqlite import connect, migrate
 from schemas.messages import CommandState
 
-Opened = tuple[SqliteJournal, Callable[[], None]]
+Opened = tuple[SqlJournal, Callable[[], None]]
 
 
 def of_agent(folder: Path) -> Opened:
@@ -34,7 +34,7 @@ def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
     yield lambda: open_(tmp_path)
 
 
-def ids(kept: SqliteJournal) -> list[str]:
+def ids(kept: SqlJournal) -> list[str]:
     return [known.id for known in kept.unfinished().result()]
 
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from coordinator.ingest.answer import acks
 from coordinator.ingest.decode import GAPS_MAX, Decoder, Facts
 from coordinator.ingest.dedupe import Received, merged
-from coordinator.store import sqlite
+from coordinator.store import lanes, sql
 from coordinator.store.gaps import answer
+from coordinator.store.place import Place, open_store
 from coordinator.store.reader import Reader
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, Committed, GapRow, Row
@@ -27,7 +28,7 @@ from schemas.messages import Closed, SyncBatch, SyncRow
 from schemas.topics import RULES, Kind, TopicSpace
 from tests.coordinator.process import edgectl
 from tests.coordinator.sender import until
-from tests.coordinator.stores import empty_pages
+from tests.coordinator.stores import edgectl_place, empty_pages
 from tests.coordinator.test_ingest_driver import ListWire, running
 
 T = TypeVar("T")
@@ -102,19 +103,19 @@ def test_a_gap_is_answered_with_what_is_really_stored(
     reader.close()
 
 
-def test_the_answer_is_the_same_after_a_restart(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
+def test_the_answer_is_the_same_after_a_restart(place: Place) -> None:
+    store = open_store(place)
     run(store.commit(Batch(samples=[row(2), row(3)], gaps=[gap(1, 2**60)])))
     store.close()
-    again = SqliteStore(tmp_path)
+    again = open_store(place)
     committed = run(again.commit(Batch(gaps=[gap(1, 2**60), gap(1, 3)])))
     again.close()
     assert held(committed) == [[(2, 3)], [(2, 3)]]
     assert committed.fleet_events == []
 
 
-def test_rows_of_a_message_count_before_its_gaps(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
+def test_rows_of_a_message_count_before_its_gaps(place: Place) -> None:
+    store = open_store(place)
     said = decoded(sync([sample(4), sample(5)], [told(1, 9)]))
     committed = run(store.commit(Batch(samples=said.rows, gaps=list(said.gaps))))
     store.close()
@@ -165,12 +166,12 @@ def test_of_very_many_gap_records_the_first_are_taken_and_the_rest_come_again() 
     assert ["8000 gap records" in refused.reason for refused in said.refused] == [True]
 
 
-def test_gaps_that_stand_alone_are_bounded_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "Received", lambda ranges: Received(ranges, ranges_max=3))
+def test_gaps_that_stand_alone_are_bounded_and_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "Received", lambda ranges: Received(ranges, ranges_max=3))
     wire = ListWire()
 
     async def scene() -> None:
-        async with running(SqliteStore(tmp_path)) as bench:
+        async with running(open_store(place)) as bench:
             payload = sync([sample(1)], [told(10 * n, 10 * n + 1) for n in range(1, 6)])
             bench.deliver(wire, "sync", payload)
             await until(lambda: len(wire.pubacks) == 1)
@@ -181,15 +182,15 @@ def test_gaps_that_stand_alone_are_bounded_and_refused(tmp_path: Path, monkeypat
     run(scene())
     closed = [(item.first, item.last) for ack in wire.acks for item in ack.closed]
     assert closed == [(10, 11), (20, 21), (2, 60)]
-    reader = Reader(tmp_path)
+    reader = Reader(place)
     assert {"too many gaps" in item.reason for item in reader.refused(10)} == {True}
     assert reader.holes("gw-1", 10, NOW * 2) == []
     reader.close()
 
 
-def test_gap_records_that_touch_too_much_are_put_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "TOUCHED_MAX", 100)
-    store = SqliteStore(tmp_path)
+def test_gap_records_that_touch_too_much_are_put_off(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "TOUCHED_MAX", 100)
+    store = open_store(place)
     committed = run(store.commit(Batch(samples=[row(seq) for seq in range(1, 401, 2)], gaps=[gap(1, 400)] * 50)))
     assert (len(committed.closed), committed.gaps_put_off) == (1, 49)
     again = run(store.commit(Batch(gaps=[gap(1, 400)])))
@@ -236,13 +237,13 @@ def test_a_full_disk_closes_nothing_and_answers_nothing(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def shown(tmp_path: Path) -> Path:
-    store = SqliteStore(tmp_path)
+def shown(place: Place, tmp_path: Path) -> list[str]:
+    store = open_store(place)
     since_ms = NOW - time.time_ns() // 1_000_000  # the suite may have been running for minutes
     rows = [*(row(seq, ago_ms=since_ms) for seq in (1, 5, 9)), row(20, ago_ms=600_000 + since_ms)]
     run(store.commit(Batch(samples=rows, gaps=[gap(3, 6), gap(1, 7, node="gw-2", reason="age")])))
     store.close()
-    return tmp_path
+    return edgectl_place(place, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -253,15 +254,15 @@ def shown(tmp_path: Path) -> Path:
         ("gaps gw-1 --open-for 0s", ["10    19", "7     8"], ["gw-2"]),
     ],
 )
-def test_gaps_and_holes_as_a_table(shown: Path, command: str, said: list[str], unsaid: list[str]) -> None:
-    done = edgectl(["--data-dir", str(shown), *command.split()])
+def test_gaps_and_holes_as_a_table(shown: list[str], command: str, said: list[str], unsaid: list[str]) -> None:
+    done = edgectl([*shown, *command.split()])
     assert (done.returncode, done.stderr) == (0, "")
     assert [text for text in said if text not in done.stdout] == []
     assert [text for text in unsaid if text in done.stdout] == []
 
 
-def test_gaps_and_holes_as_json(shown: Path) -> None:
-    done = edgectl(["--data-dir", str(shown), "gaps", "gw-1", "--open-for", "0s", "--json"])
+def test_gaps_and_holes_as_json(shown: list[str]) -> None:
+    done = edgectl([*shown, "gaps", "gw-1", "--open-for", "0s", "--json"])
     views = json.loads(done.stdout)
     assert [(v["lane"], v["first"], v["last"], v["missing"], v["told"], v["reason"]) for v in views] == [
         ("sample", 3, 4, 2, True, "bytes"), ("sample", 6, 6, 1, True, "bytes"),
@@ -269,16 +270,16 @@ def test_gaps_and_holes_as_json(shown: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_refused_row_is_no_hole(tmp_path: Path) -> None:
+def test_a_refused_row_is_no_hole(place: Place) -> None:
     bad = decoded(sync([sample(1)])).refused
     assert bad == ()
-    store = SqliteStore(tmp_path)
+    store = open_store(place)
     raw = msgpack.unpackb(sync([sample(1), sample(2), sample(3)]))
     raw["rows"][1]["data"] = "poison"
     said = decoded(msgpack.packb(raw))
     run(store.commit(Batch(samples=said.rows, refused=list(said.refused))))
     store.close()
-    reader = Reader(tmp_path)
+    reader = Reader(place)
     assert [item.seq for item in reader.refused(10)] == [2]
     assert reader.holes("", 10, NOW * 2) == []
     reader.close()
@@ -286,14 +287,14 @@ def test_a_refused_row_is_no_hole(tmp_path: Path) -> None:
 
 def test_a_store_put_back_from_a_backup_shows_what_it_lacks(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    store = SqliteStore(tmp_path / "data")
+    store = open_store(tmp_path / "data")
     run(store.commit(Batch(samples=[row(seq) for seq in range(1, 101)])))
     store.close()
     shutil.copytree(tmp_path / "data", tmp_path / "backup")
-    store = SqliteStore(tmp_path / "data")
+    store = open_store(tmp_path / "data")
     run(store.commit(Batch(samples=[row(seq) for seq in range(101, 301)])))
     store.close()
-    restored = SqliteStore(tmp_path / "backup")  # the node has been told that 101 to 300 are safe
+    restored = open_store(tmp_path / "backup")  # the node has been told that 101 to 300 are safe
     run(restored.commit(Batch(samples=[row(seq) for seq in range(301, 311)])))
     run(restored.commit(Batch(samples=[row(seq, stream="s2") for seq in range(321, 331)])))
     restored.close()

@@ -18,6 +18,7 @@ from coordinator.ingest.dedupe import Received
 from coordinator.ingest.inbox import INBOX_MAX, PRESSURE_AT, Inbox, Item
 from coordinator.ingest.ingest import Ingest
 from coordinator.link.outgoing import Outgoing
+from coordinator.store.sql import SqlStore
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, Committed, RefusedMessage, Row
 from runtime.mqtt import Delivery, Message
@@ -76,7 +77,7 @@ def wire() -> Iterator[ListWire]:
 
 
 class Bench:
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqlStore) -> None:
         self.store = store
         self.counters = Counters()
         self.inbox = Inbox(self.counters)
@@ -94,7 +95,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(store: SqliteStore):  # type: ignore[no-untyped-def]
+async def running(store: SqlStore):  # type: ignore[no-untyped-def]
     bench = Bench(store)
     task = asyncio.create_task(bench.ingest.run())
     yield bench

@@ -12,8 +12,8 @@ from coordinator.documents.changes import Change, ChangeRefusedError, next_versi
 from coordinator.fleet.registry import FleetEvent
 from coordinator.store import documents
 from coordinator.store.migrations import MIGRATIONS
+from coordinator.store.place import Place, open_store
 from coordinator.store.reader import Reader
-from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, ReportedRow
 from runtime.sqlite import connect, migrate, transaction
 from runtime.timeline import MachineTime
@@ -242,23 +242,23 @@ def scene(play: Coroutine[Any, Any, None]) -> None:
     asyncio.run(play)
 
 
-def test_it_is_all_there_after_a_restart_and_for_a_reader(tmp_path: Path) -> None:
+def test_it_is_all_there_after_a_restart_and_for_a_reader(place: Place) -> None:
     async def play() -> None:
-        store = SqliteStore(tmp_path)
+        store = open_store(place)
         changed = await store.change_desired(NODE, Change({"log.level": "DEBUG"}, source="me"))
         report = sealed(answer(changed.desired))
         committed = await store.commit(Batch(reported=[ReportedRow(NODE, report, NOON_MS)]))
         assert committed.reported == {NODE: report.hash}
         assert [event.type for event in committed.fleet_events] == ["DesiredApplied"]
         store.close()
-        store = SqliteStore(tmp_path)
+        store = open_store(place)
         assert store.document_hashes == ({NODE: changed.desired.hash}, {NODE: report.hash})
         assert await store.desired(NODE) == changed.desired
         assert await store.desired("gw-2") == Desired()
         later = await store.change_desired(NODE, Change({"log.level": "INFO"}))
         assert later.desired.writes()["log.level"].at > changed.desired.writes()["log.level"].at
         store.close()
-        reader = Reader(tmp_path)
+        reader = Reader(place)
         shown = reader.documents(NODE)
         assert (shown.desired, shown.reported) == (later.desired, report)
         assert [step.source for step in reader.history(NODE)] == ["me", ""]

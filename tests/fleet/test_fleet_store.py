@@ -1,7 +1,6 @@
 """What the store keeps of the fleet comes back as it was; who leaves is gone; selectors mean the same in it."""
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,9 @@ from coordinator.fleet.selector_text import parse
 from coordinator.fleet.tombstones import Tombstone
 from coordinator.fleet.twins import Seen
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
+from coordinator.store.place import Place, open_reading, open_store
 from coordinator.store.reader import Reader
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.sql import SqlStore
 from coordinator.store.store import Batch, HeartbeatRow
 from runtime.sqlite import connect, migrate
 from schemas.messages import Birth, Heartbeat, StreamReport
@@ -45,54 +45,54 @@ NODES = [
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteStore(tmp_path)
+def store(place: Place) -> Iterator[SqlStore]:
+    opened = open_store(place)
     asyncio.run(opened.commit(Batch(nodes=NODES)))
     yield opened
     opened.close()
 
 
-def test_nodes_come_back_with_all_that_is_known_of_them(store: SqliteStore, tmp_path: Path) -> None:
+def test_nodes_come_back_with_all_that_is_known_of_them(store: SqlStore, place: Place) -> None:
     store.close()
-    again = SqliteStore(tmp_path)
+    again = open_store(place)
     assert {node.name: node for node in again.nodes()} == {node.name: node for node in NODES}
     again.close()
 
 
-def test_what_else_was_known_comes_back_too(store: SqliteStore, tmp_path: Path) -> None:
+def test_what_else_was_known_comes_back_too(store: SqlStore, place: Place) -> None:
     window, stone = Window("m-1", parse("site = a"), 1, 2, "why", "me"), Tombstone("gw-9", 1, 2, "i", 3, True, "me")
     frozen = [Turn("north", True, "many"), Turn("", True, "all"), Turn("north", False, "back", 5)]
     other = Tombstone("gw-8", 0, 0, "", 4)
     asyncio.run(store.commit(Batch(windows=[window], tombstones=[stone, other], turns=frozen)))
     asyncio.run(store.commit(Batch(lifted=["gw-8"])))
-    reader = Reader(tmp_path)
+    reader = Reader(place)
     assert [(one.id, one.nodes, one.by) for one in reader.windows()] == [("m-1", 1, "me")]
     assert [(one.scope, one.reason) for one in reader.freezes()] == [("", "all")]
     assert (reader.is_banned("gw-9"), reader.is_banned("gw-8")) == (True, False)
     reader.close()
     store.close()
-    again = SqliteStore(tmp_path)
+    again = open_store(place)
     assert again.memory() == Memory({"m-1": window}, {"gw-9": stone}, {"": "all"})
     asyncio.run(again.commit(Batch(windows_over=["m-1"], turns=[Turn("", False, "back")])))
     again.close()
-    last = SqliteStore(tmp_path)
+    last = open_store(place)
     assert last.memory() == Memory({}, {"gw-9": stone}, {})
     last.close()
 
 
-def test_a_window_that_this_version_cannot_read_holds_up_nobody(store: SqliteStore, tmp_path: Path) -> None:
+def test_a_window_that_this_version_cannot_read_holds_up_nobody(store: SqlStore, place: Place) -> None:
     asyncio.run(store.commit(Batch(windows=[Window("m-1", replace(parse("all"), text="site ~~ a"), 1, 2)])))
     store.close()
-    again = SqliteStore(tmp_path)
+    again = open_store(place)
     assert again.memory().windows == {}
     again.close()
 
 
-def test_nothing_of_a_node_that_leaves_stays_and_others_keep_theirs(store: SqliteStore, tmp_path: Path) -> None:
+def test_nothing_of_a_node_that_leaves_stays_and_others_keep_theirs(store: SqlStore, place: Place) -> None:
     beat = HeartbeatRow(Heartbeat(1, 1, 1, streams=[StreamReport("door")]), 5)
     asyncio.run(store.commit(Batch(heartbeats={"gw-1": beat, "gw-2": beat})))
     asyncio.run(store.commit(Batch(gone=["gw-1"])))
-    db = sqlite3.connect(tmp_path / FILE_NAME)
+    db = open_reading(place)
     for table in ("nodes", "node_labels", "heartbeats_latest", "stream_reports"):
         names = {name for (name,) in db.execute(f"SELECT node FROM {table}")}
         assert "gw-1" not in names, table
@@ -100,16 +100,16 @@ def test_nothing_of_a_node_that_leaves_stays_and_others_keep_theirs(store: Sqlit
     db.close()
 
 
-def test_gone_and_back_in_one_batch_is_back(store: SqliteStore, tmp_path: Path) -> None:
+def test_gone_and_back_in_one_batch_is_back(store: SqlStore, place: Place) -> None:
     asyncio.run(store.commit(Batch(gone=["gw-1"], nodes=[Node("gw-1", boot=9)])))
-    assert next((one.node, one.boot, one.birth) for one in Reader(tmp_path).nodes()) == ("gw-1", 9, {})
+    assert next((one.node, one.boot, one.birth) for one in Reader(place).nodes()) == ("gw-1", 9, {})
 
 
-def test_a_node_that_was_merely_heard_changes_in_that_alone(store: SqliteStore, tmp_path: Path) -> None:
+def test_a_node_that_was_merely_heard_changes_in_that_alone(store: SqlStore, place: Place) -> None:
     heard = replace(FULL, last_seen_utc_ms=99, heartbeat_seq=7, problem="never written")
     asyncio.run(store.commit(Batch(seen=[heard, Node("gw-unknown", last_seen_utc_ms=1)])))
     store.close()
-    again = SqliteStore(tmp_path)
+    again = open_store(place)
     assert [one for one in again.nodes() if one.name == "gw-1"] == [
         replace(FULL, last_seen_utc_ms=99, heartbeat_seq=7)
     ]
@@ -127,8 +127,8 @@ def test_a_node_that_was_merely_heard_changes_in_that_alone(store: SqliteStore, 
         "liveness = online",
     ],
 )  # fmt: skip
-def test_the_store_selects_what_the_coordinator_does(store: SqliteStore, tmp_path: Path, text: str) -> None:
-    selector, reader = parse(text), Reader(tmp_path)
+def test_the_store_selects_what_the_coordinator_does(store: SqlStore, place: Place, text: str) -> None:
+    selector, reader = parse(text), Reader(place)
     assert reader.select(selector) == [node.name for node in NODES if selector.matches(LazyFacts(node))]
     for node in NODES:
         why = reader.why(node.name, selector)
@@ -147,7 +147,7 @@ def test_nodes_of_a_file_of_before_have_a_state(tmp_path: Path) -> None:
         " '', 0, 1, 2, 3)"
     )
     db.close()
-    store = SqliteStore(tmp_path)
+    store = open_store(tmp_path)
     assert {(node.name, node.shown.value, node.lost) for node in store.nodes()} == {
         ("a", "online", False),
         ("b", "offline", True),

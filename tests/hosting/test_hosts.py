@@ -129,7 +129,7 @@ def test_a_node_asks_its_own_results_and_never_those_that_must_not_leave(node: N
 def test_the_coordinator_asks_what_has_come_and_tells_the_fleet(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     announced: list[int] = []
-    host = coordinator_host(store, tmp_path, state=FakeState(), settings={}, announce=lambda: announced.append(1))
+    host = coordinator_host(store, state=FakeState(), settings={}, announce=lambda: announced.append(1))
     data = json.dumps({"camera_id": "cam1", "n": 5})
     row = Row("gw-1", "s1", "event", 1, "LineCrossed", "gate", None, 100_000, 100_005, 1, data)
 

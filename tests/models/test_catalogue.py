@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from sqlite3 import Connection
 from typing import Any
 
 import pytest
@@ -18,33 +17,34 @@ from coordinator.models.versions import parse_version
 from coordinator.store import models
 from coordinator.store.migrations import MIGRATIONS
 from coordinator.store.models import Done
-from runtime.sqlite import connect, migrate, transaction
+from runtime.database import Database, transaction
+from runtime.sqlite import connect, migrate
 from schemas.bundles import Target
 from tests.models.making import release
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Connection]:
+def db(tmp_path: Path) -> Iterator[Database]:
     with closing(connect(tmp_path / "c.db")) as opened:
         migrate(opened, MIGRATIONS, what="test")
         yield opened
 
 
-def add(db: Connection, one: Release, **more: Any) -> Done:
+def add(db: Database, one: Release, **more: Any) -> Done:
     document = encode_release(one)
     given = {"source": "test", "now_ms": 1000, **more}
     return models.add(db, one, document, digest_of(document), **given)
 
 
-def promote(db: Connection, version: str, channel: str, now_ms: int = 2000) -> Done:
+def promote(db: Database, version: str, channel: str, now_ms: int = 2000) -> Done:
     return models.promote(db, "finder", version, channel, source="anna", now_ms=now_ms)
 
 
-def retire(db: Connection, version: str, **more: Any) -> Done:
+def retire(db: Database, version: str, **more: Any) -> Done:
     return models.retire(db, "finder", version, source="ben", now_ms=3000, **more)
 
 
-def test_a_release_is_found_as_it_was_added(db: Connection) -> None:
+def test_a_release_is_found_as_it_was_added(db: Database) -> None:
     one = release(Target.CPU, Target.EDGETPU, parent="finder@0.9.0")
     assert add(db, one, channel="canary", signature="k s").changed
     (view,) = models.listed(db)
@@ -61,7 +61,7 @@ def test_a_release_is_found_as_it_was_added(db: Connection) -> None:
     ]
 
 
-def test_a_version_is_never_overwritten(db: Connection) -> None:
+def test_a_version_is_never_overwritten(db: Database) -> None:
     assert add(db, release()).changed
     assert not add(db, release()).changed  # just the same again: harmless
     with pytest.raises(ModelRefusedError, match="is here with other bytes"):
@@ -70,14 +70,14 @@ def test_a_version_is_never_overwritten(db: Connection) -> None:
     assert [step.action for step in models.history(db, "finder", 9)] == ["added"]
 
 
-def test_a_signature_may_come_later(db: Connection) -> None:
+def test_a_signature_may_come_later(db: Database) -> None:
     add(db, release())
     assert not add(db, release(), signature="k s").changed
     assert not add(db, release()).changed
     assert models.listed(db)[0].signature == "k s"
 
 
-def test_versions_are_listed_newest_first_by_their_rank(db: Connection) -> None:
+def test_versions_are_listed_newest_first_by_their_rank(db: Database) -> None:
     for version in ("1.9.0", "1.10.0", "1.10.0-rc.2", "0.1.0"):
         add(db, release(version=version))
     add(db, release(name="another", version="0.0.1"))
@@ -87,7 +87,7 @@ def test_versions_are_listed_newest_first_by_their_rank(db: Connection) -> None:
     assert len(models.listed(db, "finder")) == 4
 
 
-def test_a_channel_gives_out_one_version_and_history_says_who(db: Connection) -> None:
+def test_a_channel_gives_out_one_version_and_history_says_who(db: Database) -> None:
     add(db, release(version="1.0.0"), channel="stable")
     add(db, release(version="1.1.0"), channel="canary")
     assert promote(db, "1.1.0", "stable").replaced == "1.0.0"
@@ -99,7 +99,7 @@ def test_a_channel_gives_out_one_version_and_history_says_who(db: Connection) ->
     assert (last.time_utc_ms, last.source) == (2000, "anna")
 
 
-def test_a_retired_version_is_out_for_good(db: Connection) -> None:
+def test_a_retired_version_is_out_for_good(db: Database) -> None:
     add(db, release(version="1.0.0"), channel="stable")
     with pytest.raises(ModelRefusedError, match="is given out by stable"):
         retire(db, "1.0.0")
@@ -112,7 +112,7 @@ def test_a_retired_version_is_out_for_good(db: Connection) -> None:
     assert models.document_of(db, "finder", "1.0.0") is not None  # nodes that have it may still ask for it
 
 
-def test_withdrawing_empties_the_channels(db: Connection) -> None:
+def test_withdrawing_empties_the_channels(db: Database) -> None:
     add(db, release(), channel="stable")
     promote(db, "1.0.0", "canary")
     assert retire(db, "1.0.0", withdraw=True).changed
@@ -132,20 +132,20 @@ def test_withdrawing_empties_the_channels(db: Connection) -> None:
         ("2.0.0-rc.1", "stable", "is a pre-release, and channel stable takes none"),
     ],
 )
-def test_what_cannot_be_promoted_is_said(db: Connection, version: str, channel: str, said: str) -> None:
+def test_what_cannot_be_promoted_is_said(db: Database, version: str, channel: str, said: str) -> None:
     add(db, release(version="1.0.0"))
     add(db, release(version="2.0.0-rc.1"), channel="canary")
     with pytest.raises(ModelRefusedError, match=said):
         promote(db, version, channel)
 
 
-def test_a_release_whose_channel_is_refused_is_not_added(db: Connection) -> None:
+def test_a_release_whose_channel_is_refused_is_not_added(db: Database) -> None:
     with pytest.raises(ModelRefusedError), transaction(db):
         add(db, release(version="2.0.0-rc.1"), channel="stable")
     assert models.listed(db) == []
 
 
-def test_there_are_limits(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_are_limits(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "VERSIONS_MAX", 1)
     monkeypatch.setattr(channels, "CHANNELS_MAX", 1)
     monkeypatch.setattr(models, "MODELS_MAX", 1)

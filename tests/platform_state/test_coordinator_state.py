@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Coroutine, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -12,8 +11,9 @@ from coordinator.ingest.decode import Facts
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
 from coordinator.store import state as tables
+from coordinator.store.place import Place, open_store
 from coordinator.store.reader import Reader
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.sql import SqlStore, StoreLimits
 from coordinator.store.state_views import KeyView, Wanted
 from coordinator.store.store import Batch, Committed, Row
 from schemas.fields import Owner, Rule
@@ -49,14 +49,14 @@ class Rows:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteStore(tmp_path, state_rows_max=100)
+def store(place: Place) -> Iterator[SqlStore]:
+    opened = open_store(place, StoreLimits(state_rows_max=100))
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def state(store: SqliteStore) -> CoordinatorState:
+def state(store: SqlStore) -> CoordinatorState:
     return CoordinatorState(store, COLLECTIONS)
 
 
@@ -67,12 +67,12 @@ def with_data(row: Row, **data: Any) -> Row:
     return row._replace(data=json.dumps(json.loads(row.data) | data))
 
 
-def take(store: SqliteStore, *said: Row) -> Committed:
+def take(store: SqlStore, *said: Row) -> Committed:
     return run(store.commit(Batch(samples=list(said))))
 
 
-def views(tmp_path: Path, **wanted: Any) -> dict[str, KeyView]:
-    reader = Reader(tmp_path)
+def views(place: Place, **wanted: Any) -> dict[str, KeyView]:
+    reader = Reader(place)
     try:
         return {view.path: view for view in reader.state(Wanted(**wanted), 1000)}
     finally:
@@ -84,7 +84,7 @@ def held(state: CoordinatorState, path: str) -> dict[str, Any]:
 
 
 def test_what_a_node_says_is_there_with_the_row_that_said_it(
-    store: SqliteStore, state: CoordinatorState, tmp_path: Path
+    store: SqlStore, state: CoordinatorState, place: Place
 ) -> None:
     done = take(store, rows.row(ROADS, "IS-001", RED), rows.row(ROADS, "IS-002", RED))
     assert (done.new, done.state.changed) == (2, 2)
@@ -95,46 +95,44 @@ def test_what_a_node_says_is_there_with_the_row_that_said_it(
     assert run(state.get(ROADS, "IS-003")) is None
     take(store, rows.row(ROADS, "IS-001", None, 1))
     assert run(state.keys(ROADS)) == ["IS-002"]
-    assert list(views(tmp_path)) == [f"{ROADS}.IS-002"]
-    deleted = views(tmp_path, key="IS-001")[f"{ROADS}.IS-001"]
+    assert list(views(place)) == [f"{ROADS}.IS-002"]
+    deleted = views(place, key="IS-001")[f"{ROADS}.IS-001"]
     assert (deleted.value, deleted.written_by) == (None, ())
 
 
-def test_an_older_write_of_the_same_node_changes_nothing(store: SqliteStore, state: CoordinatorState) -> None:
+def test_an_older_write_of_the_same_node_changes_nothing(store: SqlStore, state: CoordinatorState) -> None:
     done = take(store, rows.row(COUNTS, "a", 2, 5), rows.row(COUNTS, "a", 1, 4), rows.row(COUNTS, "a", 2, 5))
     assert (done.state.changed, done.state.stale) == (1, 2)
     assert held(state, COUNTS) == {"a": 2}
 
 
-def test_a_row_that_is_here_already_or_was_given_up_changes_nothing(
-    store: SqliteStore, state: CoordinatorState
-) -> None:
+def test_a_row_that_is_here_already_or_was_given_up_changes_nothing(store: SqlStore, state: CoordinatorState) -> None:
     row = rows.row(COUNTS, "a", 1, 5)
     assert take(store, row).state.changed == 1
     assert take(store, row).state == Committed().state
 
 
-def test_other_rows_of_the_lane_are_no_state(store: SqliteStore, state: CoordinatorState) -> None:
+def test_other_rows_of_the_lane_are_no_state(store: SqlStore, state: CoordinatorState) -> None:
     sample = rows.row(COUNTS, "a", 1)._replace(type="FrameResult")
     other = rows.row(COUNTS, "b", 1)._replace(lane="sample")
     assert take(store, sample, other).state.changed == 0
     assert held(state, COUNTS) == {}
 
 
-def test_a_row_that_cannot_be_read_stays_a_row(store: SqliteStore, state: CoordinatorState) -> None:
+def test_a_row_that_cannot_be_read_stays_a_row(store: SqlStore, state: CoordinatorState) -> None:
     done = take(store, with_data(rows.row(COUNTS, "a", 1), collection=7), rows.row(COUNTS, "b", 1))
     assert (done.new, held(state, COUNTS)) == (2, {"b": 1})
 
 
 def test_both_sides_write_a_shared_key_and_the_rule_says_what_holds(
-    store: SqliteStore, state: CoordinatorState, tmp_path: Path
+    store: SqlStore, state: CoordinatorState, place: Place
 ) -> None:
     take(store, rows.row(LIMITS, "IS-1", 50), rows.row(LIMITS, "IS-1", 80, node="gw-2"))
     run(state.put(LIMITS, "IS-1", 30))
     entry = run(state.get(LIMITS, "IS-1"))
     assert entry is not None
     assert (entry.value, entry.written_by) == (80, "gw-2")
-    view = views(tmp_path)[f"{LIMITS}.IS-1"]
+    view = views(place)[f"{LIMITS}.IS-1"]
     assert (view.rule, view.conflict, view.checked) == ("max", True, True)
     assert {one.node: one.value for one in view.writers} == {"gw-1": 50, "gw-2": 80, "coordinator": 30}
     take(store, rows.row(LIMITS, "IS-1", None, 9, node="gw-2"))
@@ -144,7 +142,7 @@ def test_both_sides_write_a_shared_key_and_the_rule_says_what_holds(
 
 
 def test_the_coordinators_word_is_later_than_what_it_had_seen_however_wrong_the_clock_of_the_node(
-    tmp_path: Path, store: SqliteStore
+    place: Place, store: SqlStore
 ) -> None:
     state = CoordinatorState(store, Collections([Collection("traffic", "x", Owner.SHARED)]))
     year_ms = 365 * DAY_MS
@@ -152,15 +150,15 @@ def test_the_coordinators_word_is_later_than_what_it_had_seen_however_wrong_the_
     take(store, ahead)
     run(state.put("traffic.x", "a", "cloud"))
     assert held(state, "traffic.x") == {"a": "cloud"}
-    assert not views(tmp_path)["traffic.x.a"].conflict
+    assert not views(place)["traffic.x.a"].conflict
     # That drew one write along and not the clock: other keys are stamped as ever.
     run(state.put("traffic.x", "b", "cloud"))
-    with_stamps = {one.path: one.writers[-1].at for one in views(tmp_path, node="coordinator").values()}
+    with_stamps = {one.path: one.writers[-1].at for one in views(place, node="coordinator").values()}
     assert Stamp.parse(with_stamps["traffic.x.a"]).wall_ms >= AT + 20 * year_ms
     assert Stamp.parse(with_stamps["traffic.x.b"]).wall_ms < AT + 20 * year_ms
     take(store, rows.row("traffic.x", "a", "later", 20 * year_ms + 1))
     assert held(state, "traffic.x") == {"a": "later", "b": "cloud"}
-    assert views(tmp_path)["traffic.x.a"].conflict  # it had not seen the other's
+    assert views(place)["traffic.x.a"].conflict  # it had not seen the other's
 
 
 def test_the_coordinator_writes_what_is_its_own_and_nothing_else(state: CoordinatorState) -> None:
@@ -187,15 +185,15 @@ def test_the_coordinator_writes_what_is_its_own_and_nothing_else(state: Coordina
         run(state.entries("traffic.x"))
 
 
-def test_state_and_its_clock_survive_a_restart(tmp_path: Path) -> None:
+def test_state_and_its_clock_survive_a_restart(place: Place) -> None:
     stamps = []
     for n in range(3):
-        store = SqliteStore(tmp_path)
+        store = open_store(place)
         state = CoordinatorState(store, COLLECTIONS)
         assert held(state, PLANS) == ({"p": n - 1} if n else {})
         run(state.put(PLANS, "p", n))
         store.close()
-        (writer,) = views(tmp_path)[f"{PLANS}.p"].writers
+        (writer,) = views(place)[f"{PLANS}.p"].writers
         stamps.append(Stamp.parse(writer.at))
     assert stamps == sorted(set(stamps))
 
@@ -246,11 +244,11 @@ def test_what_is_good_unknown_or_no_state_at_all_is_taken() -> None:
     assert Facts(Kind.SYNC, said).rows == said
 
 
-def test_an_unknown_collection_is_kept_and_marked_until_its_platform_is_installed(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
+def test_an_unknown_collection_is_kept_and_marked_until_its_platform_is_installed(place: Place) -> None:
+    store = open_store(place)
     state = CoordinatorState(store, COLLECTIONS)
     take(store, rows.row("bakery.ovens", "o", 1), rows.row(COUNTS, "a", 1))
-    found = views(tmp_path)
+    found = views(place)
     assert [found[path].checked for path in ("bakery.ovens.o", f"{COUNTS}.a")] == [False, True]
     with pytest.raises(StateRefusedError, match="no platform here declares it"):
         run(state.get("bakery.ovens", "o"))
@@ -258,7 +256,7 @@ def test_an_unknown_collection_is_kept_and_marked_until_its_platform_is_installe
     entry = run(installed.get("bakery.ovens", "o"))
     assert entry is not None and entry.value == 1
     take(store, rows.row("bakery.ovens", "o", 2, 1), rows.row(COUNTS, "b", 1))
-    found = views(tmp_path)
+    found = views(place)
     assert [found[path].checked for path in ("bakery.ovens.o", f"{COUNTS}.a", f"{COUNTS}.b")] == [True, True, False]
     assert (found["bakery.ovens.o"].rule, found[f"{COUNTS}.a"].rule) == ("edge_wins", "last_writer")
     store.close()
@@ -268,7 +266,7 @@ def test_an_unknown_collection_is_kept_and_marked_until_its_platform_is_installe
 
 
 def test_a_full_collection_gives_up_deleted_keys_and_then_what_changed_longest_ago(
-    store: SqliteStore, state: CoordinatorState, tmp_path: Path
+    store: SqlStore, state: CoordinatorState, place: Place
 ) -> None:
     take(store, *(rows.row(COUNTS, f"{n:03d}", n) for n in range(100)))
     take(store, rows.row(COUNTS, "050", None, 999), rows.row(COUNTS, "000", "again", 999))
@@ -279,14 +277,14 @@ def test_a_full_collection_gives_up_deleted_keys_and_then_what_changed_longest_a
     assert len(kept) == 100
     assert not {"050", "001", "002"} & set(kept)
     assert {"000", "003", "100", "101", "102"} <= set(kept)
-    reader = Reader(tmp_path)
+    reader = Reader(place)
     (counts, *_) = [one for one in reader.state_collections() if one.collection == "counts"]
     assert (counts.rows, counts.shed, counts.declared) == (100, 2, True)
     reader.close()
 
 
 def test_collections_that_nobody_declares_are_not_without_number(
-    store: SqliteStore, state: CoordinatorState, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, state: CoordinatorState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "COLLECTIONS_MAX", 3)
     done = take(store, *(rows.row(f"odd.x{n}", "a", n) for n in range(5)), rows.row(COUNTS, "a", 1))
@@ -294,29 +292,27 @@ def test_collections_that_nobody_declares_are_not_without_number(
     assert held(state, COUNTS) == {"a": 1}
 
 
-def test_a_node_that_is_no_more_leaves_nothing_behind(
-    store: SqliteStore, state: CoordinatorState, tmp_path: Path
-) -> None:
+def test_a_node_that_is_no_more_leaves_nothing_behind(store: SqlStore, state: CoordinatorState, place: Place) -> None:
     take(store, rows.row(COUNTS, "a", 1), rows.row(COUNTS, "b", 2), rows.row(COUNTS, "a", 3, 1, node="gw-2"))
     take(store, rows.row(COUNTS, "b", None, 1))
     assert run(state.forget_node("gw-1")) == 2
     assert held(state, COUNTS) == {"a": 3}
-    assert [one.node for view in views(tmp_path).values() for one in view.writers] == ["gw-2"]
-    reader = Reader(tmp_path)
+    assert [one.node for view in views(place).values() for one in view.writers] == ["gw-2"]
+    reader = Reader(place)
     assert [one.rows for one in reader.state_collections() if one.collection == "counts"] == [1]
     reader.close()
     assert run(state.forget_node("gw-1")) == 0
     take(store, rows.row("bakery.ovens", "o", 1, node="gw-3"))
     assert run(state.forget_node("gw-3")) == 1
-    reader = Reader(tmp_path)
+    reader = Reader(place)
     assert "bakery" not in {one.platform for one in reader.state_collections()}
     reader.close()
 
 
 def test_changes_are_told_in_the_order_in_which_they_came_and_each_once(
-    store: SqliteStore, state: CoordinatorState, tmp_path: Path
+    store: SqlStore, state: CoordinatorState, place: Place
 ) -> None:
-    reader = Reader(tmp_path)
+    reader = Reader(place)
     take(store, rows.row(COUNTS, "a", 1))
     after = reader.last_state_change()
     take(store, rows.row(COUNTS, "b", 1), rows.row(COUNTS, "a", 2, 1), rows.row(ROADS, "IS-1", RED))

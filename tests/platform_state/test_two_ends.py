@@ -15,7 +15,7 @@ from coordinator.store import state as coordinator_tables
 from coordinator.store.migrations import MIGRATIONS
 from coordinator.store.state import place_of
 from coordinator.store.store import Row
-from runtime.sqlite import migrate, transaction
+from runtime.sqlite import Connection, migrate, transaction
 from runtime.timeline import MachineTime
 from schemas.fields import Owner, Rule
 from schemas.hlc import Stamp
@@ -45,8 +45,8 @@ KEY = "b.c"  # one in each collection, so that writes meet
 keys = st.just(KEY)
 
 
-def database(script: Any) -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+def database(script: Any) -> Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
     migrate(db, script, what="test")
     return db
 

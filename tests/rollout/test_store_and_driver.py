@@ -1,7 +1,6 @@
 """What is durable of roll-outs, and the driver on a real store without a broker."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from coordinator.store.reader import Reader
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, Committed, ReportedRow
 from runtime.calls.errors import CallRejectedError
-from runtime.sqlite import StorageError, connect, migrate, transaction
+from runtime.database import Database, transaction
+from runtime.sqlite import StorageError, connect, migrate
 from runtime.timeline import MachineTime
 from schemas import documents as wire
 from schemas.documents import Write, encode, sealed
@@ -36,28 +36,28 @@ ENABLED = "pipelines.door.enabled"
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> sqlite3.Connection:
+def db(tmp_path: Path) -> Database:
     made = connect(tmp_path / "coordinator.db")
     migrate(made, MIGRATIONS, what="test")
     return made
 
 
-def begin(db: sqlite3.Connection, *nodes: str, **changes: Any) -> rollouts.Kept:
+def begin(db: Database, *nodes: str, **changes: Any) -> rollouts.Kept:
     with transaction(db):
         return rollouts.begin(db, Plan("all", **{"set": {ENABLED: True}, **changes}), nodes, NOW.wall_ms)
 
 
-def do(db: sqlite3.Connection, kept: rollouts.Kept, step: Step) -> rollouts.Done:
+def do(db: Database, kept: rollouts.Kept, step: Step) -> rollouts.Done:
     with transaction(db):
         return rollouts.carry_out(db, kept, step, NOW)
 
 
-def set_desired(db: sqlite3.Connection, node: str, **values: Any) -> None:
+def set_desired(db: Database, node: str, **values: Any) -> None:
     with transaction(db):
         documents.change(db, node, Change({path.replace("__", "."): value for path, value in values.items()}), NOW)
 
 
-def report(db: sqlite3.Connection, node: str, **local: Write) -> None:
+def report(db: Database, node: str, **local: Write) -> None:
     desired = documents.desired(db, node)
     writes = {path.replace("__", "."): write for path, write in local.items()}
     said = wire.Reported(
@@ -69,14 +69,14 @@ def report(db: sqlite3.Connection, node: str, **local: Write) -> None:
         documents.take_reported(db, ReportedRow(node, sealed(said), NOW.wall_ms), NOW)
 
 
-def values(db: sqlite3.Connection, node: str) -> dict[str, Any]:
+def values(db: Database, node: str) -> dict[str, Any]:
     return {path: value for path, value in documents.desired(db, node).fields.items() if value is not None}
 
 
 # ---- tables ------------------------------------------------------------------------------------
 
 
-def test_a_node_is_told_with_what_it_had_at_hand_and_gets_exactly_that_back(db: sqlite3.Connection) -> None:
+def test_a_node_is_told_with_what_it_had_at_hand_and_gets_exactly_that_back(db: Database) -> None:
     set_desired(db, "a", heartbeat_s=9, log__level="INFO", labels__line="x")
     kept = begin(db, "a", "b", set={"heartbeat_s": 7, "log.level": "DEBUG"}, unset=("labels.line",))
     before = values(db, "a"), values(db, "b")
@@ -93,7 +93,7 @@ def test_a_node_is_told_with_what_it_had_at_hand_and_gets_exactly_that_back(db: 
     assert source[-2:] == ["roll-out r-1", "roll-out r-1, rolled back"]
 
 
-def test_where_the_node_had_the_last_word_its_value_comes_back(db: sqlite3.Connection) -> None:
+def test_where_the_node_had_the_last_word_its_value_comes_back(db: Database) -> None:
     """The document itself had another one: it would not have held."""
     set_desired(db, "a", pipelines__door__enabled=True)
     over = documents.desired(db, "a").writes()[ENABLED].at
@@ -104,7 +104,7 @@ def test_where_the_node_had_the_last_word_its_value_comes_back(db: sqlite3.Conne
     assert values(db, "a") == {ENABLED: False}
 
 
-def test_what_another_hand_wrote_stays_and_other_fields_do_not_matter(db: sqlite3.Connection) -> None:
+def test_what_another_hand_wrote_stays_and_other_fields_do_not_matter(db: Database) -> None:
     kept = begin(db, "a", "b", "c")
     do(db, kept, Step(tell=["a", "b", "c"]))
     set_desired(db, "a", log__level="DEBUG")
@@ -117,7 +117,7 @@ def test_what_another_hand_wrote_stays_and_other_fields_do_not_matter(db: sqlite
     assert (values(db, "a"), values(db, "b")) == ({"log.level": "DEBUG"}, {ENABLED: False})
 
 
-def test_a_node_that_has_it_all_is_told_nothing_and_what_it_reported_counts(db: sqlite3.Connection) -> None:
+def test_a_node_that_has_it_all_is_told_nothing_and_what_it_reported_counts(db: Database) -> None:
     set_desired(db, "a", heartbeat_s=5)
     report(db, "a")
     kept = begin(db, "a", "b", set={"heartbeat_s": 5})
@@ -130,7 +130,7 @@ def test_a_node_that_has_it_all_is_told_nothing_and_what_it_reported_counts(db: 
     assert do(db, nothing, Step(tell=["c"])).news == [Told("c", 0, 0, "", False)]
 
 
-def test_a_node_that_cannot_be_told_says_why_and_holds_up_nobody(db: sqlite3.Connection) -> None:
+def test_a_node_that_cannot_be_told_says_why_and_holds_up_nobody(db: Database) -> None:
     set_desired(db, "full", **{f"labels__n{n}": "x" for n in range(1000)})
     set_desired(db, "torn", heartbeat_s=5)
     db.execute("UPDATE desired SET document = '{}' WHERE node = 'torn'")
@@ -140,7 +140,7 @@ def test_a_node_that_cannot_be_told_says_why_and_holds_up_nobody(db: sqlite3.Con
     assert "1001 fields; at most 1000 are allowed" in str(done.news[0])
 
 
-def test_the_later_of_two_rollouts_has_the_node(db: sqlite3.Connection) -> None:
+def test_the_later_of_two_rollouts_has_the_node(db: Database) -> None:
     first, other = begin(db, "a", "b"), begin(db, "a", set={"heartbeat_s": 5})
     second = begin(db, "a", "b", set={ENABLED: False})
     do(db, other, Step(tell=["a"]))
@@ -150,7 +150,7 @@ def test_the_later_of_two_rollouts_has_the_node(db: sqlite3.Connection) -> None:
     assert isinstance(done.news[1], Told)
 
 
-def test_ids_are_given_once_and_history_is_bounded(db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_are_given_once_and_history_is_bounded(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollouts, "HISTORY_MAX", 3)
     assert begin(db, "a", id="mine").id == "mine"
     with pytest.raises(rollouts.IdTakenError, match="a roll-out mine already"):
@@ -165,7 +165,7 @@ def test_ids_are_given_once_and_history_is_bounded(db: sqlite3.Connection, monke
     assert begin(db, "a").id == "r-9"
 
 
-def test_one_that_is_forgotten_does_nothing_any_more(db: sqlite3.Connection) -> None:
+def test_one_that_is_forgotten_does_nothing_any_more(db: Database) -> None:
     kept = begin(db, "a")
     with transaction(db):
         db.execute("DELETE FROM rollouts")
@@ -173,7 +173,7 @@ def test_one_that_is_forgotten_does_nothing_any_more(db: sqlite3.Connection) -> 
     assert (done.forgotten, done.news, values(db, "a")) == (True, [], {})
 
 
-def test_what_is_loaded_is_what_was_kept(db: sqlite3.Connection) -> None:
+def test_what_is_loaded_is_what_was_kept(db: Database) -> None:
     kept = begin(db, "a", "b", waves=("1", "100%"), bake_s=5.0)
     do(db, kept, Step(tell=["a"], run=Run(Whole.RUNNING, 1, 7, "so", 2, 3)))
     (again,) = rollouts.load(db)

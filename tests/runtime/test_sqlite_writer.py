@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime import sqlite
+from runtime import sqlite, writer
 from runtime.sqlite import StorageError, StorageFormatError, Writer, connect, migrate, transaction
 
 WAIT_S = 30.0
 FIRST = ("0001", "CREATE TABLE t (n INTEGER PRIMARY KEY, body BLOB);")
 
 
-def opened(path: Path) -> sqlite3.Connection:
+def opened(path: Path) -> sqlite.Connection:
     db = connect(path)
     migrate(db, [FIRST], what="t")
     return db
@@ -99,7 +99,7 @@ def test_close_writes_what_waits_and_tells_who_comes_later(tmp_path: Path) -> No
 
 
 def test_too_many_waiting_jobs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "QUEUE_MAX", 5)
+    monkeypatch.setattr(writer, "QUEUE_MAX", 5)
     held = Held(tmp_path / "a.db")
     accepted = []
     with pytest.raises(StorageError, match="wait already"):
