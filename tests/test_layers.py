@@ -36,6 +36,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "agent/documents/journal.py",
         "agent/platform_state/*.py",
         "agent/results/*.py",
+        "agent/workloads/store.py",
         "coordinator/store/*.py",
     ],
     "sqlite_utils": [],

@@ -12,6 +12,7 @@ from agent.infer.thresholds import Thresholds
 from schemas.documents import canonical
 from schemas.fields import find_field
 from schemas.resolve import Resolution
+from schemas.workloads import WorkloadSpec, parse_workload
 
 ECHO_CHARS_MAX = 8192  # a value larger than this is applied, but not repeated in the report
 
@@ -52,6 +53,7 @@ class Plan:
     heartbeat_s: float = 15.0
     log_level: str = "INFO"
     sync: Mapping[str, Any] | None = None
+    workloads: Mapping[str, WorkloadSpec] = field(default_factory=dict)
     holds: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,6 +67,7 @@ def plan(resolution: Resolution, here: Here) -> Plan:
     changes: dict[str, dict[str, Any]] = {name: {} for name in here.pipelines}
     muted: dict[str, int] = {}
     labels, single = dict(here.labels), dict[str, Any]()
+    workloads: dict[str, WorkloadSpec] = {}
     refused = dict(resolution.refused)
     for path, value in resolution.values.items():
         found = find_field(path)
@@ -82,7 +85,7 @@ def plan(resolution: Resolution, here: Here) -> Plan:
         elif kind == "labels":
             labels[name] = value
         elif kind == "workloads":
-            refused[path] = "this agent runs no workloads"
+            workloads[name] = parse_workload(value)
         else:
             single[kind] = value
     tunings = {
@@ -98,6 +101,7 @@ def plan(resolution: Resolution, here: Here) -> Plan:
         float(single.get("heartbeat_s", here.heartbeat_s)),
         single.get("log.level", here.log_level),
         single.get("sync"),
+        workloads,
         refused=refused,
     )
     applied = {path: value for path, value in resolution.values.items() if path not in refused}
