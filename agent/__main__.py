@@ -13,6 +13,7 @@ from agent.evidence.cli import add_commands as add_evidence_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from agent.platform_state.cli import add_commands as add_state_commands
 from agent.results.cli import add_commands as add_results_commands
+from agent.workloads.cli import add_commands as add_workloads_commands
 from platforms.assembly import Assembly, assemble
 from platforms.errors import PlatformError
 from runtime.config import mistakes_error, secret
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add_local_commands(add("local", text, config=False))
     add_state_commands(add("state", "platform state that this node keeps, also while the agent runs", config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
+    add_workloads_commands(add("workloads", "what the coordinator has this node run beside its own", config=False))
     bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
     bundle.add_argument("model", type=Path, help="the .tflite file")
     bundle.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle to make")

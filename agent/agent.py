@@ -25,6 +25,7 @@ from agent.documents.here import here
 from agent.documents.in_force import InForce
 from agent.documents.journal import FILE_NAME as DOCUMENTS
 from agent.documents.journal import Journal
+from agent.documents.standing import Standing as DocumentStanding
 from agent.evidence import opening as evidence_opening
 from agent.evidence.functions import evidence_functions
 from agent.evidence.uploader import Uploader
@@ -50,6 +51,9 @@ from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
+from agent.workloads.opening import STOP_S, open_workloads, workload_logs
+from agent.workloads.store import FILE_NAME as WORKLOADS
+from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
 from platforms.services import Cameras
 from platforms.settings import PlatformsTable, read_platforms
@@ -64,6 +68,7 @@ from schemas.identity import Lane
 from schemas.messages import Birth, Heartbeat
 from schemas.sync import SyncPolicy
 from schemas.topics import Kind, TopicSpace
+from schemas.workloads import plain
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +179,18 @@ class Agent:
             services={Cameras: NodeCameras(self.streams)},
             keep=self._recorder.keep,
         )
+        self._workloads_file = WorkloadsFile(node.data_dir / WORKLOADS, set_aside=True)
+        self.workloads = open_workloads(
+            config,
+            self._workloads_file,
+            self.streams,
+            self.announce,
+            host.resources(node.data_dir),
+            lambda *call: self._dispatcher.call_here(*call),
+            lambda: self._dispatcher.names,
+        )
         functions = [
+            workload_logs(self.workloads),
             *node_functions(self.streams, self.status),
             report_function(self._again),
             sync_function(self.sync),
@@ -230,6 +246,9 @@ class Agent:
         )
         self.documents.publish = self._link.publish_reported
         self.documents.on_sync_policy = self.sync.follow
+        self.documents.on_workloads = self.workloads.follow
+        self.documents.standings.append(lambda: DocumentStanding(holds=self.workloads.facts()))
+        self.workloads.changed, self.workloads.on_allocated = self.documents.restate, self._link.announce
         self._link.arrivals.on_desired, self._link.reported = self.documents.receive, self.documents.payload
         self._actions = Actions(
             config.actions,
@@ -264,6 +283,8 @@ class Agent:
         try:
             self.documents.begin()
             supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
+            workloads = self.workloads
+            supervisor.supervise("workloads", workloads.run, stage=-1, stop=workloads.stop, stop_timeout_s=STOP_S)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
             for_ever = RestartPolicy(restarts_max=None)
@@ -345,6 +366,7 @@ class Agent:
         self._file.close()
         self._state.close()
         self._journal.close()
+        self._workloads_file.close()
         self._lock.close()
 
     # ---- between the parts ----------------------------------------------------------------------
@@ -461,8 +483,10 @@ class Agent:
         )
 
     def _allocated(self) -> dict[str, float]:
-        """What models may take of the resources: the threads of inference, where there is a pipeline."""
-        return {"cores": float(self.config.inference.threads)} if self.config.pipelines else {}
+        """The threads of inference, where there is a pipeline, and what workloads reserve."""
+        taken = {"cores": float(self.config.inference.threads)} if self.config.pipelines else {}
+        reserved = self.workloads.allocated()
+        return {name: taken.get(name, 0.0) + reserved.get(name, 0.0) for name in sorted({*taken, *reserved})}
 
     def _again(self, document: str) -> None:
         if document == STATE:
@@ -495,6 +519,7 @@ class Agent:
             desired_hash=self.documents.desired_hash,
             reported_hash=self.documents.reported.hash,
             sync=self._synced(figures),
+            workloads=self.workloads.states(),
         )
 
     def _synced(self, figures: Figures) -> dict[str, dict[str, int]]:
@@ -528,6 +553,7 @@ class Agent:
             "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),
             "platform_state": self.platform_state.report(),
+            "workloads": {name: plain(one) for name, one in self.workloads.reports().items()},
             "streams": [asdict(report) for report in beat.streams],
             "functions": self._dispatcher.names,
             "platforms": {"names": self._assembly.names, "problems": self._platform_problems},

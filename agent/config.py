@@ -17,6 +17,7 @@ from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.platform_state.settings import StateSettings
 from agent.results.settings import ResultsSettings
 from agent.track.settings import TrackerSettings, check_tracker_settings
+from agent.workloads.settings import WorkloadSettings
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import EndpointConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
@@ -122,6 +123,7 @@ class AgentConfig:
     sync: SyncPolicy = SyncPolicy()
     results: ResultsSettings = ResultsSettings()
     state: StateSettings = StateSettings()
+    workloads: WorkloadSettings = field(default_factory=WorkloadSettings)
     platforms: dict[str, Any] = field(default_factory=dict)
     log: LogConfig = LogConfig()
 
@@ -173,6 +175,7 @@ def check(config: AgentConfig) -> list[str]:
     mistakes += [f"inference.{text}" for text in config.inference.mistakes()]
     mistakes += [f"degradation.{text}" for text in config.degradation.mistakes()]
     mistakes += outbox_mistakes(config.outbox)
+    mistakes += [f"workloads.{text}" for text in config.workloads.mistakes()]
     mistakes += [f"sync.{text}" for text in policy_mistakes(config.sync)]
     mistakes += config.broker.mistakes()
     cameras = [(i, camera) for i, camera in enumerate(config.cameras) if camera]

@@ -64,7 +64,10 @@ class _Slotted:
     task: "asyncio.Task[None] | None" = None
     throttle: Throttle = field(default_factory=Throttle)
     bundle: Bundle | None = None
+    given: Tuning = Tuning()  # where nobody says otherwise
     tuning: Tuning = Tuning()
+    origin: str = ""  # a part of the names of what it finds, for one that may move from camera to camera
+    leaving: bool = False  # takes no more frames, to be removed
 
 
 class Stream:
@@ -144,6 +147,35 @@ class Stream:
             await self._shut()
             return was_running
 
+    async def add(self, config: PipelineConfig, given: Tuning) -> None:
+        """One pipeline more, at once where the camera runs; the others go on meanwhile. No other bears its title."""
+        async with self._changing:
+            self._starts += 1  # what it finds must not bear the names of what an earlier one found
+            part = _Slotted(config, given=given, tuning=given, origin=f"{self.id}.")
+            self._parts.append(part)
+            if self.is_running:
+                await self._open(part)
+
+    async def remove(self, title: str) -> bool:
+        """Takes a pipeline out, with what it has begun; the others go on. False: there is none of that title."""
+        async with self._changing:
+            part = next((part for part in self._parts if part.config.title == title), None)
+            if part is None:
+                return False
+            part.leaving = part.throttle.disabled = True
+            await self._close(part)
+            self._parts.remove(part)
+            return True
+
+    @property
+    def has_pipelines(self) -> bool:
+        return bool(self._parts)
+
+    def part_state(self, title: str) -> tuple[PipelineState, str]:
+        """What is true of a pipeline, and what is wrong with it."""
+        found = next((part for part in self._parts if part.config.title == title), None)
+        return (PipelineState.STOPPED, "") if found is None else (found.state, found.error)
+
     async def _shut(self) -> None:
         """Undoes `start`, also one that was interrupted half-way, or whose camera has ended since."""
         if self._camera is None:
@@ -165,10 +197,10 @@ class Stream:
                 async with asyncio.timeout(RETRY_ENGINE_S):
                     await self._ended.wait()
             except TimeoutError:
-                for part in self._parts:
+                for part in tuple(self._parts):
                     if part.state is PipelineState.WAITING:
                         await self._open(part)
-        for part in self._parts:
+        for part in tuple(self._parts):
             await self._finish(part)
 
     async def _open(self, part: _Slotted) -> None:
@@ -181,6 +213,8 @@ class Stream:
             self._failed(part, PipelineState.FAILED, str(error))
         else:
             part.state, part.error = PipelineState.RUNNING, ""
+            if part.leaving:  # it was removed meanwhile
+                await self._close(part)
 
     async def _build(self, part: _Slotted) -> None:
         config, camera = part.config, self._camera
@@ -214,7 +248,7 @@ class Stream:
         """Raises an EdgewrightError where model, settings and decisions do not fit together."""
         config = part.config
         fitted = fit(_tuned(bundle, part.tuning), host.input, host.outputs)
-        run = f"{config.title}-{self._boot}.{self._starts}"
+        run = f"{config.title}-{self._boot}.{part.origin}{self._starts}"
         decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
         evidence = self._evidence
         decider.mute(self._muted)
@@ -337,8 +371,8 @@ class Stream:
     def tune(self, tunings: Mapping[str, Tuning]) -> None:
         """What is different about each pipeline from the next frame on, also after a restart of the camera."""
         for part in self._parts:
-            tuning = tunings.get(part.config.title, Tuning())
-            part.throttle.disabled = not tuning.enabled
+            tuning = tunings.get(part.config.title, part.given)
+            part.throttle.disabled = part.leaving or not tuning.enabled
             if tuning != part.tuning and part.pipeline and part.host and part.bundle:
                 fitted = fit(_tuned(part.bundle, tuning), part.host.input, part.host.outputs)
                 part.pipeline.decode_with(fitted.decoder)

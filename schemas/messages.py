@@ -109,6 +109,7 @@ class Heartbeat:
     desired_hash: str = ""
     reported_hash: str = ""
     sync: dict[str, dict[str, Count]] = field(default_factory=dict)  # by lane: synced, failed, retried, bytes
+    workloads: dict[str, str] = field(default_factory=dict)  # the state of each
     v: int = WIRE_VERSION
 
 

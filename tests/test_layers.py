@@ -35,6 +35,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "agent/documents/journal.py",
         "agent/platform_state/*.py",
         "agent/results/*.py",
+        "agent/workloads/store.py",
         "coordinator/store/*.py",
     ],
     "psycopg": ["runtime/postgres.py"],

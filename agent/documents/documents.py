@@ -21,6 +21,7 @@ from runtime.sqlite import StorageError
 from schemas.documents import Desired, Reported, decode_desired, encode
 from schemas.errors import RemoteWireError
 from schemas.resolve import resolve
+from schemas.workloads import WorkloadSpec
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,10 @@ WAITING_MAX = 8  # desired documents that wait for the disk; the newest stay, th
 
 SyncPolicy = Callable[[Mapping[str, Any]], list[str]]
 """Puts a sync policy into force; {}: the configured one. Returns what is wrong with it, and then nothing changes."""
+
+
+RunWorkloads = Callable[[Mapping[str, WorkloadSpec]], dict[str, str]]
+"""Runs these and no others. Returns why some are not run, by name."""
 
 
 class Documents:
@@ -60,6 +65,7 @@ class Documents:
         self.refused_total = 0  # desired documents: of a wrong shape or hash, or not later than ours
         self.on_sync_policy: SyncPolicy | None = None
         self.standings: list[Callable[[], Standing]] = []  # of the parts that serve fields in their own time
+        self.on_workloads: RunWorkloads | None = None
         self.publish: Callable[[], None] = lambda: None  # the report has changed, or is asked for
 
     @property
@@ -148,7 +154,7 @@ class Documents:
     def _put_into_force(self, journalled: Journalled) -> None:
         before = journalled.known.desired.version != self._journalled.known.desired.version
         self._journalled = journalled
-        made = self._with_sync(plan(resolve(journalled.known), self._here))
+        made = self._with_workloads(self._with_sync(plan(resolve(journalled.known), self._here)))
         if made != self._plan or before:
             self._plan = made
             self._apply(made)
@@ -165,6 +171,16 @@ class Documents:
         if report != self._report:
             self._report = report
             self.publish()
+
+    def _with_workloads(self, made: Plan) -> Plan:
+        """Workloads are run by whoever runs them; each is refused alone."""
+        if self.on_workloads is None:
+            refused = dict.fromkeys(made.workloads, "this agent runs no workloads")
+        else:
+            refused = self.on_workloads(made.workloads)
+        for name, why in refused.items():
+            made = without(made, f"workloads.{name}.spec", [why])
+        return made
 
     def _with_sync(self, made: Plan) -> Plan:
         """The sync policy is put into force by whoever serves it."""

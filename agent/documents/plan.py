@@ -13,6 +13,7 @@ from schemas.documents import canonical
 from schemas.fields import find_field
 from schemas.release import WantedModel, WantedRelease, read_wanted_model, read_wanted_release
 from schemas.resolve import Resolution
+from schemas.workloads import WorkloadSpec, parse_workload
 
 IN_THEIR_TIME = frozenset({"models.<name>.release", "pipelines.<name>.model"})
 """Fields whose part says itself when they hold (standing.py)."""
@@ -58,6 +59,7 @@ class Plan:
     releases: Mapping[str, WantedRelease] = field(default_factory=dict)  # by model: to lie here
     models: Mapping[str, WantedModel] = field(default_factory=dict)  # by pipeline: to run
     sources: tuple[str, ...] | None = None  # of models; None: the configured ones
+    workloads: Mapping[str, WorkloadSpec] = field(default_factory=dict)
     holds: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
@@ -72,6 +74,7 @@ def plan(resolution: Resolution, here: Here) -> Plan:
     muted: dict[str, int] = {}
     labels, single = dict(here.labels), dict[str, Any]()
     releases, models = dict[str, WantedRelease](), dict[str, WantedModel]()
+    workloads: dict[str, WorkloadSpec] = {}
     refused = dict(resolution.refused)
     for path, value in resolution.values.items():
         found = find_field(path)
@@ -93,7 +96,7 @@ def plan(resolution: Resolution, here: Here) -> Plan:
         elif kind == "labels":
             labels[name] = value
         elif kind == "workloads":
-            refused[path] = "this agent runs no workloads"
+            workloads[name] = parse_workload(value)
         else:
             single[kind] = value
     tunings = {
@@ -112,6 +115,7 @@ def plan(resolution: Resolution, here: Here) -> Plan:
         releases,
         models,
         tuple(single["models.sources"]) if "models.sources" in single else None,
+        workloads,
         refused=refused,
     )
     applied = {

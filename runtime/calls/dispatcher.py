@@ -9,7 +9,7 @@ import functools
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -36,6 +36,7 @@ CANCELS_MAX = 16  # calls of `cancel` at a time, beside the others
 TASKS_MAX = 1100  # commands that wait for the journal; the broker has no more than its receive maximum under way
 STOP_S = 1.0  # what functions get to end in when the process stops
 UNKEPT_MAX = 100  # answers that the journal did not take
+_NO_DELIVERY = Delivery("", b"", 0, retain=False, mid=0)  # of a call by this process itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,30 @@ class Dispatcher:
         task = asyncio.create_task(self._handle(running, acknowledge, busy), name=f"command[{function}]")
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._handled(task, running))
+
+    async def call_here(self, function: str, given: Mapping[str, Any], timeout_s: float | None = None) -> Any:
+        """A call by this process itself: it takes a place as any other does, and is not journalled.
+
+        Raises CallRejectedError (`busy` and `stopping` too), CallFailedError, or what else of ours it raises.
+        """
+        if self._stopped:
+            raise CallRejectedError("stopping", f"{self._responder} is stopping")
+        if busy := self._busy(function):
+            raise CallRejectedError("busy", busy)
+        command = Command(function, dict(given), deadline_s=timeout_s)
+        running = Running(Asked(command, _NO_DELIVERY, "", "", time.monotonic()), lambda progress: None)
+        self._places.add(running)
+        try:
+            served = self._table.get(function)
+            return served.encode(await running.work(served, served.parse(command.arguments)))
+        except EdgewrightError:
+            raise
+        except Exception as error:  # supervision boundary, as for commands
+            log.exception("a call of %s failed", function)
+            raise CallFailedError("defect", f"{type(error).__name__}: {error}") from error
+        finally:
+            running.is_over = True
+            self._leave(running)
 
     async def connected(self, link: int = 0) -> None:
         """Delivers the answers that were not: commands cut off by a crash are reported as interrupted."""

@@ -18,6 +18,7 @@ from agent.evidence.functions import ListEvidence, UploadEvidence
 from agent.evidence.tables import State
 from agent.node_functions import DOCUMENTS, STATE, OfCamera, ReportOf, SnapshotOf
 from agent.sync.command import SyncCall
+from agent.workloads.opening import LogsOf
 from coordinator.documents.documents import SetDesired
 from coordinator.fleet.functions import AddMaintenance, Admit, Deregister, EndMaintenance
 from coordinator.fleet.node import Shown
@@ -179,7 +180,8 @@ def test_every_state_of_a_node_is_declared() -> None:
 
 CALLS = {
     "startStream": OfCamera, "stopStream": OfCamera, "snapshot": SnapshotOf, "report": ReportOf,
-    "syncDataToCloud": SyncCall, "listEvidence": ListEvidence, "uploadEvidence": UploadEvidence,
+    "syncDataToCloud": SyncCall, "workloadLogs": LogsOf,
+    "listEvidence": ListEvidence, "uploadEvidence": UploadEvidence,
     "setDesired": SetDesired, "deregisterNode": Deregister, "admitNode": Admit, "addMaintenance": AddMaintenance,
     "endMaintenance": EndMaintenance, "startRollout": Plan, "pauseRollout": OfRollout, "resumeRollout": OfRollout,
     "abortRollout": AbortOf, "rolloutStatus": StatusOf, "deployModel": DeployModel, "readBlob": ReadBlob,
