@@ -12,6 +12,7 @@ from coordinator.config import CoordinatorConfig, CoordinatorTable, LogTable, lo
 from coordinator.evidence.settings import EvidenceTable
 from coordinator.fleet.settings import FleetTable
 from coordinator.models.settings import ModelsTable
+from coordinator.store.place import PostgresPlace
 from runtime.config import BrokerConfig
 from runtime.errors import ConfigError
 
@@ -96,3 +97,40 @@ def test_rules_of_the_fleet_that_contradict_each_other_are_told(tmp_path: Path) 
     with pytest.raises(ConfigError) as caught:
         load_config(file)
     assert "fleet.busy_below" in str(caught.value) and "fleet.steady_below" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "mistake"),
+    [
+        ('backend = "postgres"', "store.dsn: is missing, or store.dsn_file"),
+        ('backend = "postgres"\ndsn = "host=a"\ndsn_file = "dsn"', "dsn and dsn_file are both given"),
+        ('backend = "postgres"\ndsn = "host=a tops3cret"', "the DSN of the store cannot be read"),
+        ('backend = "postgres"\ndsn_file = "absent"', "absent cannot be read"),
+        ('backend = "mysql"', "store.backend"),
+        ('backend = "postgres"\ndsn = "host=a"\nreaders = 0', "store.readers"),
+    ],
+)
+def test_mistakes_of_the_store_are_named_and_no_password_is(tmp_path: Path, table: str, mistake: str) -> None:
+    path = tmp_path / "coordinator.toml"
+    path.write_text(f"[store]\n{table}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert mistake in str(caught.value)
+    assert "tops3cret" not in str(caught.value)
+
+
+def test_a_dsn_comes_from_its_file_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "dsn").write_text("postgresql://edge:tops3cret@db/fleet\n")
+    path = tmp_path / "coordinator.toml"
+    path.write_text('[store]\nbackend = "postgres"\ndsn_file = "dsn"\nreaders = 3\n')
+    config = load_config(path)
+    assert config.place == PostgresPlace("postgresql://edge:tops3cret@db/fleet", 30.0, 3)
+    assert "tops3cret" in config.store.secrets()
+
+
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "runtime.postgres", None)
+    path = tmp_path / "coordinator.toml"
+    path.write_text('[store]\nbackend = "postgres"\ndsn = "host=a"\n')
+    with pytest.raises(ConfigError, match=r"edgewright\[coordinator,postgres\]"):
+        load_config(path)
