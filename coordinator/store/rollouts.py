@@ -108,19 +108,25 @@ class Done:
 def begin(db: Database, plan: Plan, nodes: Iterable[str], now_utc_ms: int) -> Kept:
     """A new roll-out to these nodes. Raises IdTakenError."""
     run = Run(since_utc_ms=now_utc_ms)
+    if plan.id:
+        _check_free(db, plan.id)
     ((number,),) = db.execute(
         "INSERT INTO rollouts (id, plan, state, wave, since_utc_ms, reason, forgiven, forgiven_of, started_utc_ms)"
         " VALUES ('', ?, ?, 0, ?, '', 0, 0, ?) RETURNING number",
         (json.dumps(fields_of(plan), ensure_ascii=False), run.state, now_utc_ms, now_utc_ms),
     ).fetchall()
     key = plan.id or f"r-{number}"
-    if db.execute("SELECT 1 FROM rollouts WHERE id = ?", (key,)).fetchone():
-        raise IdTakenError(f"there is a roll-out {key} already")
+    _check_free(db, key)
     db.execute("UPDATE rollouts SET id = ? WHERE number = ?", (key, number))
     runs = [NodeRun(name) for name in nodes]
     _save_nodes(db, number, runs)
     db.execute(_OLD_HISTORY, (*sorted(OVER), State.COMPLETED, HISTORY_MAX))
     return Kept(number, key, plan, run, runs)
+
+
+def _check_free(db: Database, key: str) -> None:
+    if db.execute("SELECT 1 FROM rollouts WHERE id = ?", (key,)).fetchone():
+        raise IdTakenError(f"there is a roll-out {key} already")
 
 
 def load(db: Database, key: str = "") -> list[Kept]:

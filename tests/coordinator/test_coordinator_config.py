@@ -13,6 +13,7 @@ from coordinator.evidence.settings import EvidenceTable
 from coordinator.fleet.settings import FleetTable
 from coordinator.models.settings import ModelsTable
 from coordinator.store.place import PostgresPlace
+from coordinator.store.settings import StoreTable
 from runtime.config import BrokerConfig
 from runtime.errors import ConfigError
 
@@ -24,12 +25,14 @@ def test_the_sample_is_valid_and_says_the_defaults(tmp_path: Path) -> None:
     sample = tmp_path / "coordinator.toml"
     # Every commented assignment as well: what the sample shows must be right.
     text = re.sub(r"^# (\w+ = )", r"\1", SAMPLE.read_text(), flags=re.MULTILINE)
-    kept = [line for line in text.splitlines() if not re.match(r"(password|ca|cert|key|s3_\w+)_file", line)]
+    kept = [line for line in text.splitlines() if not re.match(r"(password|ca|cert|key|dsn|s3_\w+)_file", line)]
     sample.write_text("\n".join(kept))
     assert load_config(sample) == CoordinatorConfig(platforms={"enabled": [], "folders": []})
 
 
-@pytest.mark.parametrize("table", [CoordinatorTable, BrokerConfig, EvidenceTable, FleetTable, ModelsTable, LogTable])
+@pytest.mark.parametrize(
+    "table", [CoordinatorTable, StoreTable, BrokerConfig, EvidenceTable, FleetTable, ModelsTable, LogTable]
+)
 def test_every_key_is_in_the_sample(table: type[CoordinatorTable]) -> None:
     text = SAMPLE.read_text()
     missing = [f.name for f in dataclasses.fields(table) if not re.search(rf"^(# )?{f.name} = ", text, re.MULTILINE)]
