@@ -32,6 +32,8 @@ from coordinator.store import models
 from coordinator.store.migrations import FILE_NAME
 from coordinator.store.models import Done, ModelView
 from coordinator.store.reader import NodeView, Reader
+from coordinator.store.settings import StoreBackend
+from coordinator.store.store import ForeignStoreError
 from runtime.database import Job
 from runtime.errors import PermanentError
 from schemas.messages import Birth, Command
@@ -146,6 +148,12 @@ def _retire(parsed: argparse.Namespace, open_: Opener) -> int:
 def _change(parsed: argparse.Namespace, open_: Opener, command: Command, job: Job[Done]) -> dict[str, Any]:
     """By the coordinator that runs, here or elsewhere, or else in its store. Raises PermanentError."""
     config = open_.config(parsed)
+    if config is not None and config.store.backend is StoreBackend.POSTGRES:
+        try:
+            with models.direct(config.place) as db:
+                return dict(fields_of(job(db)))
+        except ForeignStoreError:
+            return _asked(parsed, config, command)
     if config is not None and not os.access(config.coordinator.data_dir / FILE_NAME, os.W_OK):
         return _asked(parsed, config, command)  # on another machine, or another user's
     data_dir = _data_dir(parsed, open_)
@@ -297,7 +305,9 @@ def _data_dir(parsed: argparse.Namespace, open_: Opener) -> Path:
     data_dir = open_.places(parsed)[1]
     if data_dir is None:
         raise UsageError("where is the store? give --config FILE or --data-dir DIR, or set EDGECTL_CONFIG")
-    if not (data_dir / FILE_NAME).is_file():
+    config = open_.config(parsed)
+    in_folder = config is None or config.store.backend is StoreBackend.SQLITE
+    if in_folder and not (data_dir / FILE_NAME).is_file():
         raise PermanentError(
             f"there is no coordinator store at {data_dir / FILE_NAME}",
             hint="name the right --data-dir or --config; the coordinator makes it when it first runs",

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from coordinator.models.channels import (
@@ -17,9 +16,9 @@ from coordinator.models.channels import (
 )
 from coordinator.models.release import ModelRefusedError, Release, decode_release
 from coordinator.models.versions import VersionError, parse_version
-from coordinator.store import migrations
-from runtime.database import Database
-from runtime.sqlite import connect, migrate, storage_errors, transaction
+from coordinator.store.place import Place, open_alone
+from runtime.database import Database, transaction
+from runtime.sqlite import storage_errors
 from schemas.shape import fields_of
 
 MODELS_MAX = 20_000  # names
@@ -171,16 +170,13 @@ def sign(db: Database, name: str, version: str, digest: str, signature: str, *, 
 
 
 @contextmanager
-def direct(folder: Path) -> Iterator[Database]:
-    """A transaction in the store of `folder`, for whoever holds its lock because no coordinator runs."""
-    path = folder / migrations.FILE_NAME
-    db = connect(path)
+def direct(place: Place) -> Iterator[Database]:
+    """A transaction in the store while no coordinator runs: the lock of a folder is the caller's affair, that of a
+    database is taken here. Raises ForeignStoreError or StorageError."""
+    db = open_alone(place)
     try:
-        with storage_errors(str(path)):
-            db.execute("PRAGMA synchronous = FULL")
-            migrate(db, migrations.MIGRATIONS, what=str(path))
-            with transaction(db):
-                yield db
+        with storage_errors("the store"), transaction(db):
+            yield db
     finally:
         db.close()
 

@@ -9,7 +9,7 @@ from coordinator.store.sql import SqlStore, StoreLimits
 from coordinator.store.sqlite import SqliteStore
 from runtime.database import Database, StorageError, StorageFormatError
 from runtime.errors import ConfigError, PermanentError
-from runtime.sqlite import connect
+from runtime.sqlite import connect, migrate
 
 DEFAULT_LIMITS = StoreLimits()
 
@@ -40,6 +40,27 @@ def open_store(place: Place, limits: StoreLimits = DEFAULT_LIMITS) -> SqlStore:
     from coordinator.store.postgres import PostgresStore
 
     return PostgresStore(place, limits)
+
+
+def open_alone(place: Place) -> Database:
+    """A connection that writes, with the schema up to date, while no coordinator runs.
+
+    For a folder its lock is the caller's affair; of a database it is held until the connection is closed. Raises
+    ForeignStoreError where somebody else holds it, or StorageError.
+    """
+    if isinstance(place, PostgresPlace):
+        need_postgres()
+        from coordinator.store import postgres
+
+        return postgres.open_alone(place)
+    db = connect(place / FILE_NAME)
+    try:
+        db.execute("PRAGMA synchronous = FULL")
+        migrate(db, MIGRATIONS, what=str(place / FILE_NAME))
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def open_reading(place: Place) -> Database:

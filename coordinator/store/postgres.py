@@ -54,22 +54,35 @@ class PostgresStore(SqlStore):
     def _open_first(self) -> PostgresDatabase:
         """A connection that writes; where `alone`, the only such one."""
         db = self._connect()
-        if not self._alone:
-            return db
-        until_s = time.monotonic() + ALONE_WAIT_S
-        while not db.execute("SELECT pg_try_advisory_lock(?)", (ALONE,)).fetchone()[0]:
-            if time.monotonic() > until_s:
-                db.close()
-                raise ForeignStoreError(
-                    f"another coordinator writes to {db.what}",
-                    hint="stop it, or give this one another database",
-                )
-            time.sleep(0.1)
+        if self._alone:
+            _be_alone(db, ALONE_WAIT_S)
         return db
 
     def _connect(self, *, read_only: bool = False) -> PostgresDatabase:
         timeout_s = self._place.statement_timeout_s
         return connect(self._place.dsn, name="edge-coordinator", statement_timeout_s=timeout_s, read_only=read_only)
+
+
+def open_alone(place: PostgresPlace) -> PostgresDatabase:
+    """A connection that writes, with the schema up to date. Raises ForeignStoreError or StorageError."""
+    db = connect(place.dsn, name="edgectl", statement_timeout_s=place.statement_timeout_s)
+    try:
+        _be_alone(db, 0.0)
+        migrate(db, POSTGRES_MIGRATIONS)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _be_alone(db: PostgresDatabase, wait_s: float) -> None:
+    """Holds the lock of the one coordinator as long as the connection lives, or raises ForeignStoreError."""
+    until_s = time.monotonic() + wait_s
+    while not db.execute("SELECT pg_try_advisory_lock(?)", (ALONE,)).fetchone()[0]:
+        if time.monotonic() >= until_s:
+            db.close()
+            raise ForeignStoreError(f"a coordinator writes to {db.what}", hint="stop it, or name another database")
+        time.sleep(0.1)
 
 
 def open_reading(place: PostgresPlace) -> PostgresDatabase:

@@ -105,20 +105,26 @@ def begin(
     part. Raises IdTakenError."""
     own, excluded = own or {}, excluded or {}
     run = Run(since_utc_ms=now_utc_ms)
+    if plan.id:
+        _check_free(db, plan.id)
     ((number,),) = db.execute(
         "INSERT INTO rollouts (id, plan, state, wave, since_utc_ms, reason, forgiven, forgiven_of, started_utc_ms)"
         " VALUES ('', ?, ?, 0, ?, '', 0, 0, ?) RETURNING number",
         (json.dumps(fields_of(plan), ensure_ascii=False), run.state, now_utc_ms, now_utc_ms),
     ).fetchall()
     key = plan.id or f"r-{number}"
-    if db.execute("SELECT 1 FROM rollouts WHERE id = ?", (key,)).fetchone():
-        raise IdTakenError(f"there is a roll-out {key} already")
+    _check_free(db, key)
     db.execute("UPDATE rollouts SET id = ? WHERE number = ?", (key, number))
     runs = [NodeRun(name, own=own.get(name, _NOTHING)) for name in nodes if name not in excluded]
     runs += [NodeRun(name, NodeState.EXCLUDED, reason=reason) for name, reason in excluded.items()]
     _save_nodes(db, number, runs)
     db.execute(_OLD_HISTORY, (*sorted(OVER), State.COMPLETED, HISTORY_MAX))
     return Kept(number, key, plan, run, runs)
+
+
+def _check_free(db: Database, key: str) -> None:
+    if db.execute("SELECT 1 FROM rollouts WHERE id = ?", (key,)).fetchone():
+        raise IdTakenError(f"there is a roll-out {key} already")
 
 
 def load(db: Database, key: str = "") -> list[Kept]:

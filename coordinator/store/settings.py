@@ -31,8 +31,7 @@ class StoreTable:
     def mistakes(self) -> list[str]:
         """What the shape alone does not show."""
         if self.backend is StoreBackend.SQLITE:
-            given = [name for name, value in (("dsn", self.dsn), ("dsn_file", self.dsn_file)) if value]
-            return [f"store.{name}: is given, but store.backend is sqlite" for name in given]
+            return []
         if self.dsn and self.dsn_file is not None:
             return ["store: dsn and dsn_file are both given; one is enough"]
         if not self.dsn and self.dsn_file is None:

@@ -7,8 +7,11 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from runtime import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,12 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 class Process:
     """`python -m coordinator run` with a configuration of its own."""
 
-    def __init__(self, folder: Path, port: int, extra: str = "") -> None:
+    def __init__(self, folder: Path, port: int, extra: str = "", dsn: str = "") -> None:
+        """`extra` goes into the table `[coordinator]`. With a `dsn` the store is PostgreSQL."""
         self.folder = folder
         self.data_dir = folder / "data"
         self.config = folder / "coordinator.toml"
+        self._dsn = dsn
+        store = f'[store]\nbackend = "postgres"\ndsn = "{dsn}"\n' if dsn else ""
         self.config.write_text(
-            f'[coordinator]\ndata_dir = "data"\n{extra}\n[broker]\nhost = "127.0.0.1"\nport = {port}\n'
+            f'[coordinator]\ndata_dir = "data"\n{extra}\n{store}[broker]\nhost = "127.0.0.1"\nport = {port}\n'
         )
         self.log = folder / "coordinator.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,6 +63,9 @@ class Process:
         raise AssertionError(f"never connected:\n{self.log.read_text()}")
 
     def query(self, sql: str, *values: object) -> list[Any]:
+        if self._dsn:
+            with closing(postgres.connect(self._dsn, name="tests", read_only=True)) as server:
+                return server.execute(sql, values).fetchall()
         db = sqlite3.connect(f"file:{self.data_dir / 'coordinator.db'}?mode=ro", uri=True, timeout=10)
         try:
             return db.execute(sql, values).fetchall()

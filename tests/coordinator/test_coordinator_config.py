@@ -12,6 +12,8 @@ from coordinator.config import CoordinatorConfig, CoordinatorTable, LogTable, lo
 from coordinator.evidence.settings import EvidenceTable
 from coordinator.fleet.settings import FleetTable
 from coordinator.models.settings import ModelsTable
+from coordinator.store.place import PostgresPlace
+from coordinator.store.settings import StoreTable
 from runtime.config import BrokerConfig
 from runtime.errors import ConfigError
 
@@ -23,12 +25,14 @@ def test_the_sample_is_valid_and_says_the_defaults(tmp_path: Path) -> None:
     sample = tmp_path / "coordinator.toml"
     # Every commented assignment as well: what the sample shows must be right.
     text = re.sub(r"^# (\w+ = )", r"\1", SAMPLE.read_text(), flags=re.MULTILINE)
-    kept = [line for line in text.splitlines() if not re.match(r"(password|ca|cert|key|s3_\w+)_file", line)]
+    kept = [line for line in text.splitlines() if not re.match(r"(password|ca|cert|key|dsn|s3_\w+)_file", line)]
     sample.write_text("\n".join(kept))
     assert load_config(sample) == CoordinatorConfig(platforms={"enabled": [], "folders": []})
 
 
-@pytest.mark.parametrize("table", [CoordinatorTable, BrokerConfig, EvidenceTable, FleetTable, ModelsTable, LogTable])
+@pytest.mark.parametrize(
+    "table", [CoordinatorTable, StoreTable, BrokerConfig, EvidenceTable, FleetTable, ModelsTable, LogTable]
+)
 def test_every_key_is_in_the_sample(table: type[CoordinatorTable]) -> None:
     text = SAMPLE.read_text()
     missing = [f.name for f in dataclasses.fields(table) if not re.search(rf"^(# )?{f.name} = ", text, re.MULTILINE)]
@@ -96,3 +100,40 @@ def test_rules_of_the_fleet_that_contradict_each_other_are_told(tmp_path: Path) 
     with pytest.raises(ConfigError) as caught:
         load_config(file)
     assert "fleet.busy_below" in str(caught.value) and "fleet.steady_below" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "mistake"),
+    [
+        ('backend = "postgres"', "store.dsn: is missing, or store.dsn_file"),
+        ('backend = "postgres"\ndsn = "host=a"\ndsn_file = "dsn"', "dsn and dsn_file are both given"),
+        ('backend = "postgres"\ndsn = "host=a tops3cret"', "the DSN of the store cannot be read"),
+        ('backend = "postgres"\ndsn_file = "absent"', "absent cannot be read"),
+        ('backend = "mysql"', "store.backend"),
+        ('backend = "postgres"\ndsn = "host=a"\nreaders = 0', "store.readers"),
+    ],
+)
+def test_mistakes_of_the_store_are_named_and_no_password_is(tmp_path: Path, table: str, mistake: str) -> None:
+    path = tmp_path / "coordinator.toml"
+    path.write_text(f"[store]\n{table}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert mistake in str(caught.value)
+    assert "tops3cret" not in str(caught.value)
+
+
+def test_a_dsn_comes_from_its_file_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "dsn").write_text("postgresql://edge:tops3cret@db/fleet\n")
+    path = tmp_path / "coordinator.toml"
+    path.write_text('[store]\nbackend = "postgres"\ndsn_file = "dsn"\nreaders = 3\n')
+    config = load_config(path)
+    assert config.place == PostgresPlace("postgresql://edge:tops3cret@db/fleet", 30.0, 3)
+    assert "tops3cret" in config.store.secrets()
+
+
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "runtime.postgres", None)
+    path = tmp_path / "coordinator.toml"
+    path.write_text('[store]\nbackend = "postgres"\ndsn = "host=a"\n')
+    with pytest.raises(ConfigError, match=r"edgewright\[coordinator,postgres\]"):
+        load_config(path)

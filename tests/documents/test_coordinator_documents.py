@@ -1,9 +1,8 @@
 """The coordinator's side: revisions, stale writes, new epochs, reports and conflicts, in a real database."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +10,10 @@ import pytest
 from coordinator.documents.changes import Change, ChangeRefusedError, next_version
 from coordinator.fleet.registry import FleetEvent
 from coordinator.store import documents
-from coordinator.store.migrations import MIGRATIONS
-from coordinator.store.place import Place, open_store
+from coordinator.store.place import Place, open_alone, open_store
 from coordinator.store.reader import Reader
 from coordinator.store.store import Batch, ReportedRow
-from runtime.sqlite import connect, migrate, transaction
+from runtime.database import transaction
 from runtime.timeline import MachineTime
 from schemas.codec import encode_event
 from schemas.documents import Conflict, Desired, Reported, Version, Write, sealed
@@ -33,9 +31,8 @@ ENABLED = "pipelines.door.enabled"
 class Desk:
     """A coordinator's database, and time that a test turns."""
 
-    def __init__(self, path: Path) -> None:
-        self.db = connect(path)
-        migrate(self.db, MIGRATIONS, what="test")
+    def __init__(self, place: Place) -> None:
+        self.db = open_alone(place)
         self.now = MachineTime("a", 0, NOON_MS)
 
     def pass_time(self, ms: int, jump_ms: int = 0) -> None:
@@ -53,8 +50,10 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path / "coordinator.db")
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
+    yield made
+    made.db.close()
 
 
 def answer(desired: Desired, serial: int = 1, boot: int = 1, **local: Write) -> Reported:

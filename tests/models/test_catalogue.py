@@ -17,6 +17,7 @@ from coordinator.models.versions import parse_version
 from coordinator.store import models
 from coordinator.store.migrations import MIGRATIONS
 from coordinator.store.models import Done
+from coordinator.store.place import Place, open_alone
 from runtime.database import Database, transaction
 from runtime.sqlite import connect, migrate
 from schemas.bundles import Target
@@ -24,9 +25,8 @@ from tests.models.making import release
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    with closing(connect(tmp_path / "c.db")) as opened:
-        migrate(opened, MIGRATIONS, what="test")
+def db(place: Place) -> Iterator[Database]:
+    with closing(open_alone(place)) as opened:
         yield opened
 
 

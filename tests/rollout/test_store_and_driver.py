@@ -1,7 +1,8 @@
 """What is durable of roll-outs, and the driver on a real store without a broker."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from coordinator.rollout.state import NodeState as State
 from coordinator.rollout.state import NotTold, Reported, Restored, Run, Step, Told
 from coordinator.rollout.state import State as Whole
 from coordinator.store import documents, rollouts
-from coordinator.store.migrations import MIGRATIONS
+from coordinator.store.place import Place, open_alone
 from coordinator.store.reader import Reader
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, Committed, ReportedRow
 from runtime.calls.errors import CallRejectedError
 from runtime.database import Database, transaction
-from runtime.sqlite import StorageError, connect, migrate
+from runtime.sqlite import StorageError
 from runtime.timeline import MachineTime
 from schemas import documents as wire
 from schemas.documents import Write, encode, sealed
@@ -36,10 +37,9 @@ ENABLED = "pipelines.door.enabled"
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Database:
-    made = connect(tmp_path / "coordinator.db")
-    migrate(made, MIGRATIONS, what="test")
-    return made
+def db(place: Place) -> Iterator[Database]:
+    with closing(open_alone(place)) as made:
+        yield made
 
 
 def begin(db: Database, *nodes: str, **changes: Any) -> rollouts.Kept:

@@ -107,7 +107,8 @@ def test_a_function_is_called_again_and_again_and_one_that_fails_is_given_up(tmp
         peer.wait_online(agent)
         want(
             peer, 1,
-            calls={"type": "data_processing", "function": calls}, fails={"type": "data_processing", "function": fails},
+            calls={"type": "data_processing", "function": calls},
+            fails={"type": "data_processing", "function": fails},
             wrong={"type": "data_processing", "function": wrong, "restart": "never"},
             nobody={"type": "data_processing", "function": {"name": "nobody"}},
         )  # fmt: skip
