@@ -48,6 +48,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "minio": ["coordinator/evidence/s3.py"],
     "urllib3": ["coordinator/evidence/s3.py"],
     "h11": ["coordinator/models/http.py"],
+    "cryptography": ["agent/models/signatures.py"],
     "gpiod": ["agent/actions/gpio.py"],
     "subprocess": ["agent/capture/ffmpeg.py", "agent/infer/child.py"],
 }
