@@ -10,6 +10,7 @@ from pathlib import Path
 from agent.config import AgentConfig, inspect_config, load_config, platforms_table
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
+from agent.models.cli import add_commands as add_models_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from agent.platform_state.cli import add_commands as add_state_commands
 from agent.results.cli import add_commands as add_results_commands
@@ -59,9 +60,25 @@ def _parser() -> argparse.ArgumentParser:
     text = "change a field at the node itself; merged with what the coordinator wants"
     add_local_commands(add("local", text, config=False))
     add_state_commands(add("state", "platform state that this node keeps, also while the agent runs", config=False))
+    add_models_commands(add("models", "models that lie here, also while the agent runs", config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     add_workloads_commands(add("workloads", "what the coordinator has this node run beside its own", config=False))
-    bundle = add("bundle", "make a model bundle of a .tflite file", config=False)
+    _bundle_arguments(add("bundle", "make a model bundle of a .tflite file", config=False))
+    model = add("model", "make model bundles", config=False).add_subparsers(required=True, metavar="WHAT")
+    _bundle_arguments(model.add_parser("import", help="make a model bundle of a .tflite file, as `bundle` does"))
+    text = "give a bundle golden frames: pictures with known answers, which every node proves the model on"
+    golden = model.add_parser("golden", help=text, description=text)
+    golden.add_argument("bundle", type=Path, help="the folder that gets golden.toml and the pictures")
+    golden.add_argument("--images", type=Path, required=True, metavar="DIR", help="pictures with known answers")
+    text = 'JSON by file name: [{"class": "pore", "box": [x0, y0, x1, y1]}] in pixels, or the label for a classifier'
+    golden.add_argument("--truth", type=Path, metavar="FILE", help=text)
+    golden.add_argument("--by", type=Path, metavar="BUNDLE", help="or the answers of this model, as of the float one")
+    golden.add_argument("--accuracy-min", type=float, metavar="0..1", help="that a node has to find (default 0.5)")
+    golden.set_defaults(run=_golden)
+    return parser
+
+
+def _bundle_arguments(bundle: argparse.ArgumentParser) -> None:
     bundle.add_argument("model", type=Path, help="the .tflite file")
     bundle.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle to make")
     bundle.add_argument("--labels", type=Path, metavar="FILE", help="one label a line; else those inside the model")
@@ -71,7 +88,6 @@ def _parser() -> argparse.ArgumentParser:
         "--more", type=Path, action="append", default=[], help="another variant, e.g. *_edgetpu.tflite"
     )
     bundle.set_defaults(run=_bundle)
-    return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -146,6 +162,12 @@ def _bundle(arguments: argparse.Namespace) -> int:
     for note in made.notes:
         print(f"  guessed: {note}")  # noqa: T201
     return 0
+
+
+def _golden(arguments: argparse.Namespace) -> int:
+    from agent.models.golden_cli import make_golden
+
+    return make_golden(arguments)
 
 
 def _secrets(config: AgentConfig) -> list[str]:

@@ -15,7 +15,7 @@ from agent.actions.actions import Actions
 from agent.actions.local_broker import LocalBroker
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
-from agent.config import AgentConfig
+from agent.config import AgentConfig, PipelineConfig
 from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.policy import Cause
@@ -32,11 +32,15 @@ from agent.evidence.uploader import Uploader
 from agent.health import host
 from agent.hosting.cameras import NodeCameras
 from agent.hosting.host import node_host
+from agent.infer.bundle import Bundle
 from agent.infer.worker import InferenceWorker, Result, Work
+from agent.link.asking import Asking
 from agent.link.gate import RateGate
 from agent.link.link import Link
 from agent.link.sender import Sender
 from agent.lock import only_one
+from agent.models.models import Models
+from agent.models.signatures import read_trust
 from agent.node_functions import STATE, node_functions, report_function
 from agent.outbox.checked import Checked
 from agent.outbox.opening import open_outbox
@@ -167,6 +171,7 @@ class Agent:
                 switches=self.switches,
                 sync=self.sync,
                 evidence=self._evidence,
+                load=self._load_model,
             )
             for camera in cameras
         }
@@ -239,7 +244,18 @@ class Agent:
             )
             self._evidence.on_stored, self._evidence.on_asked = self._uploader.wake, self._uploader.asked
         self.sync.gate.on_change = self._gate_changed
-        self._in_force = InForce(self.streams, self._link, node.labels)
+        asking = self._link.arrivals.calls = Asking(self._link, node.id, self._space)
+        self.models = Models(
+            config.models,
+            node.data_dir,
+            read_trust(config.models.trusted_keys),
+            birth=lambda: Birth(hardware=host.hardware(), resources=host.resources(node.data_dir)),
+            streams=lambda: self.streams,
+            asking=asking,
+            link_is_metered=lambda: self.sync.gate.reason(time.monotonic()) == "metered",
+            announce=self.announce,
+        )
+        self._in_force = InForce(self.streams, self._link, node.labels, self.models.follow)
         self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
         self.documents = Documents(
             self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._in_force.mute
@@ -249,6 +265,8 @@ class Agent:
         self.documents.on_workloads = self.workloads.follow
         self.documents.standings.append(lambda: DocumentStanding(holds=self.workloads.facts()))
         self.workloads.changed, self.workloads.on_allocated = self.documents.restate, self._link.announce
+        self.documents.standings.append(self.models.standing)
+        self.models.on_change = self.documents.restate
         self._link.arrivals.on_desired, self._link.reported = self.documents.receive, self.documents.payload
         self._actions = Actions(
             config.actions,
@@ -281,13 +299,16 @@ class Agent:
         supervisor = Supervisor()
         self._worker.start()
         try:
+            self.models.begin()
             self.documents.begin()
             supervisor.supervise("systemd", lambda: _until_stopped(notifier), stage=-1)
             workloads = self.workloads
             supervisor.supervise("workloads", workloads.run, stage=-1, stop=workloads.stop, stop_timeout_s=STOP_S)
+            for_ever = RestartPolicy(restarts_max=None)
+            supervisor.supervise("models", self.models.run, for_ever, stage=0, stop_timeout_s=20.0)
+            supervisor.supervise("models-fetch", self.models.fetcher.run, for_ever, stage=0)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
-            for_ever = RestartPolicy(restarts_max=None)
             state = self.platform_state
             supervisor.supervise("platform-state", state.run, for_ever, stage=1, stop=state.stop)
             supervisor.supervise("platforms", self._start_platforms, stage=1)
@@ -367,6 +388,7 @@ class Agent:
         self._state.close()
         self._journal.close()
         self._workloads_file.close()
+        self.models.stopped()
         self._lock.close()
 
     # ---- between the parts ----------------------------------------------------------------------
@@ -380,6 +402,10 @@ class Agent:
         pipeline = stream.pipelines.get(result.name) if stream else None
         if pipeline is not None:
             pipeline.deliver(result)
+
+    def _load_model(self, pipeline: PipelineConfig) -> Bundle:
+        """What a pipeline starts with; in a thread."""
+        return self.models.load(pipeline)
 
     def announce(self, kind: str, subject: str, data: dict[str, Any]) -> None:
         """Something happened to the node itself: an event of the life-cycle lane. From any thread."""
@@ -552,6 +578,7 @@ class Agent:
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),
+            "models": self.models.report(),
             "platform_state": self.platform_state.report(),
             "workloads": {name: plain(one) for name, one in self.workloads.reports().items()},
             "streams": [asdict(report) for report in beat.streams],

@@ -8,6 +8,7 @@ from agent.infer.bundle_files import load_bundle
 from agent.infer.fitting import fit
 from agent.infer.host import EngineHost
 from agent.infer.settings import InferSettings
+from agent.models.signatures import read_trust
 from runtime.errors import EdgewrightError
 
 _DECIDED = ("lines", "zones", "rules", "update_interval_s", "move_min")
@@ -24,6 +25,10 @@ def check_models(config: AgentConfig, known: list[str]) -> list[str]:
     except EdgewrightError as error:
         mistakes.append(str(error))
     mistakes += check_actions(config.actions, config.local_broker)
+    try:
+        read_trust(config.models.trusted_keys)
+    except EdgewrightError as error:
+        mistakes.append(str(error))
     for i, camera in enumerate(config.cameras):
         try:
             if camera:

@@ -13,6 +13,7 @@ from agent.degrade.settings import DegradationSettings
 from agent.evidence.settings import EvidenceSettings, evidence_mistakes
 from agent.infer.settings import InferSettings
 from agent.link.settings import BrokersConfig, LinkSettings
+from agent.models.settings import NodeModelsTable, is_key, models_mistakes
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.platform_state.settings import StateSettings
 from agent.results.settings import ResultsSettings
@@ -124,6 +125,7 @@ class AgentConfig:
     results: ResultsSettings = ResultsSettings()
     state: StateSettings = StateSettings()
     workloads: WorkloadSettings = field(default_factory=WorkloadSettings)
+    models: NodeModelsTable = NodeModelsTable()
     platforms: dict[str, Any] = field(default_factory=dict)
     log: LogConfig = LogConfig()
 
@@ -163,6 +165,7 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
         ),
         local_broker=_files_beside(folder, config.local_broker, *BROKER_FILES),
         actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
+        models=_models_beside(folder, config.models),
         pipelines=tuple(p and replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
     )
 
@@ -202,6 +205,7 @@ def check(config: AgentConfig) -> list[str]:
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
     mistakes += actions_mistakes(config.actions, ids, rules)
     mistakes += evidence_mistakes(config.evidence, ids, rules)
+    mistakes += models_mistakes(config.models)
     mistakes += read_platforms(config.platforms, Path())[1]
     return mistakes
 
@@ -209,6 +213,16 @@ def check(config: AgentConfig) -> list[str]:
 def platforms_table(config: AgentConfig, path: Path) -> PlatformsTable:
     """What the configuration at `path`, which has no mistakes, says of platforms."""
     return read_platforms(config.platforms, path.resolve().parent)[0]
+
+
+def _models_beside(folder: Path, table: NodeModelsTable) -> NodeModelsTable:
+    keys = {name: text if is_key(text) else str(folder / text) for name, text in table.trusted_keys.items()}
+    return replace(
+        table,
+        dir=folder / table.dir if table.dir else None,
+        ca_file=folder / table.ca_file if table.ca_file else None,
+        trusted_keys=keys,
+    )
 
 
 def model_path(folder: Path, model: str) -> Path:

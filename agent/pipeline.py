@@ -6,6 +6,7 @@
       prepare tensor         invoke                   decode ─► track ─► decide ─► outlet ─► outbox.append
 
 A pipeline is one model on one camera. While the loop decides about one frame, the model already runs on the next.
+Another model may take the place of the first between two frames: each frame says which *edition* it is prepared for.
 """
 
 import asyncio
@@ -14,9 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.capture.frame import Frame
 from agent.capture.slot import Keep, Slot
@@ -41,8 +43,8 @@ log = logging.getLogger(__name__)
 
 RESULTS_MAX = 8  # results waiting for loop or disk; then the inference thread waits, and newer frames win
 LATENCY_WINDOW = 1000
-Decided = Callable[[Frame, Detections, Tracks, Sequence[Draft]], None]
-"""Told of each frame with what was seen in it and decided from it; returns at once."""
+Decided = Callable[[tuple[str, ...], Frame, Detections, Tracks, Sequence[Draft]], None]
+"""Told of each frame with the labels by class id, what was seen in it and decided from it; returns at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,14 @@ class PipelineStats:
     refused_total: int = 0  # facts that could not be sent, each reported in the log
     latency_ms_p50: float = 0.0  # captured to committed
     latency_ms_p99: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the outputs of one edition of the model are read."""
+
+    decoder: Decoder
+    classes: NDArray[np.int32] | None = None  # the pipeline's class for each of the model's; None: the same
 
 
 class Pipeline:
@@ -80,8 +90,8 @@ class Pipeline:
     ) -> None:
         self.name = name
         self._slot = slot
-        self._preprocessor = preprocessor
-        self._decoder = decoder
+        self._prepared_for = (0, preprocessor)  # edition of the model; read as one by the camera thread
+        self._readings = {0: _Reading(decoder)}  # by edition, the newest last
         self._tracker = tracker
         self._decider = decider
         self._outbox = outbox
@@ -112,8 +122,9 @@ class Pipeline:
             return
         if self._slot.keep is Keep.NEWEST and not self._throttle.takes():  # a replay is complete, however slow
             return
-        tensor, placement = self._preprocessor.prepare(frame.picture)
-        if self._slot.put(Work(self.name, frame, tensor, placement), self._stopped):
+        edition, preprocessor = self._prepared_for
+        tensor, placement = preprocessor.prepare(frame.picture)
+        if self._slot.put(Work(self.name, frame, tensor, placement, edition), self._stopped):
             self._offered += 1
 
     # ---- inference thread -----------------------------------------------------------------------
@@ -143,7 +154,7 @@ class Pipeline:
     def _decide(self, result: Result) -> list[Draft]:
         frame = result.frame
         width, height = frame.picture.width, frame.picture.height
-        detections = self._decoder.decode(result.outputs, result.placement, width, height)
+        detections = self._read(result, width, height)
         tracks = self._tracker.update(detections, frame.time_s)
         facts = self._decider.update(tracks, frame.time_s, width, height)
         self._last = frame
@@ -155,8 +166,17 @@ class Pipeline:
             drafts.append(sample)
         leaving = [*self._outlet.leaving(drafts), *self._outlet.frame(self._decider.view, frame)]
         if self._on_decided is not None:
-            self._on_decided(frame, detections, tracks, leaving)
+            self._on_decided(self._labels, frame, detections, tracks, leaving)
         return leaving
+
+    def _read(self, result: Result, width: int, height: int) -> Detections:
+        while next(iter(self._readings)) < result.edition:  # in order: none of an earlier edition comes any more
+            del self._readings[next(iter(self._readings))]
+        reading = self._readings[result.edition]
+        found = reading.decoder.decode(result.outputs, result.placement, width, height)
+        if reading.classes is None:
+            return found
+        return replace(found, class_id=reading.classes[found.class_id])
 
     async def _commit(self, drafts: list[Draft], frame: Frame) -> None:
         try:
@@ -250,7 +270,23 @@ class Pipeline:
 
     def decode_with(self, decoder: Decoder) -> None:
         """From the next frame on: another threshold, or other classes."""
-        self._decoder = decoder
+        newest = max(self._readings)
+        self._readings[newest] = replace(self._readings[newest], decoder=decoder)
+
+    def change_model(
+        self, edition: int, preprocessor: Preprocessor, decoder: Decoder, labels: tuple[str, ...]
+    ) -> None:
+        """From the next frame on it is prepared for another model, which whoever infers has as `edition` already.
+
+        Classes are the same by their names: tracks, counts and alerts go on.
+        """
+        self._labels += tuple(label for label in dict.fromkeys(labels) if label not in self._labels)
+        self._by_class = np.pad(self._by_class, (0, len(self._labels) + 1 - len(self._by_class)))
+        self._decider.know(self._labels)
+        same = labels == self._labels[: len(labels)]
+        classes = None if same else np.array([self._labels.index(label) for label in labels], np.int32)
+        self._readings[edition] = _Reading(decoder, classes)
+        self._prepared_for = (edition, preprocessor)
 
     def mute(self, rules: frozenset[str]) -> None:
         """From the next frame on these alert rules, and no others, raise no alert."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import enum
-import functools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
 from agent.infer.engine import EngineUnavailableError
 from agent.infer.fitting import fit
-from agent.infer.host import EngineChanged, EngineHost
+from agent.infer.host import EngineChanged, EngineHost, EngineStats
 from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
 from agent.outbox.outbox import Outbox
@@ -40,6 +39,11 @@ log = logging.getLogger(__name__)
 RETRY_ENGINE_S = 30.0  # a pipeline that no engine could run is tried again this often
 Announce = Callable[[str, str, dict[str, Any]], None]
 """(event type, subject, data); may be called from any thread."""
+
+
+def configured(config: PipelineConfig) -> Bundle:
+    """The model that the configuration names. Raises ModelError."""
+    return load_bundle(config.model)
 
 
 class PipelineState(enum.Enum):
@@ -68,6 +72,17 @@ class _Slotted:
     tuning: Tuning = Tuning()
     origin: str = ""  # a part of the names of what it finds, for one that may move from camera to camera
     leaving: bool = False  # takes no more frames, to be removed
+    edition: int = 0  # of the model, since the pipeline was built
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """A pipeline's model as it runs: frames and failures are of the pipeline, whatever model it had."""
+
+    bundle: Bundle
+    engine: EngineStats
+    frames: int
+    failures: int
 
 
 class Stream:
@@ -87,7 +102,9 @@ class Stream:
         switches: Switches,
         sync: Sync,
         evidence: Evidence | None = None,
+        load: Callable[[PipelineConfig], Bundle] = configured,
     ) -> None:
+        """`load` gives a pipeline's model, in a thread; it raises ModelError."""
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
         self._infer = infer
@@ -99,6 +116,7 @@ class Stream:
         self._switches = switches
         self._sync = sync
         self._evidence = evidence
+        self._load = load
         self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
@@ -219,14 +237,14 @@ class Stream:
     async def _build(self, part: _Slotted) -> None:
         config, camera = part.config, self._camera
         assert camera is not None
-        bundle = await asyncio.to_thread(load_bundle, config.model)
+        bundle = await asyncio.to_thread(self._load, config)
         host = await self._opened(config, bundle)
         try:
             part.pipeline = self._pipeline(part, bundle, host, camera)
         except BaseException:
             host.close()
             raise
-        part.host, part.bundle = host, bundle
+        part.host, part.bundle, part.edition = host, bundle, 0
         self._worker.add(config.title, host)
         part.task = asyncio.create_task(part.pipeline.run(), name=f"pipeline[{config.title}]")
         part.task.add_done_callback(lambda task: self._pipeline_ended(part, task))
@@ -235,7 +253,7 @@ class Stream:
 
     async def _opened(self, config: PipelineConfig, bundle: Bundle) -> EngineHost:
         """An open host; if cancelled meanwhile, it is closed once it has opened, so that its device becomes free."""
-        host = EngineHost(bundle, self._infer, self._on_engine(config.title))
+        host = self.new_host(config.title, bundle)
         opening = asyncio.ensure_future(asyncio.to_thread(host.open))
         try:
             await asyncio.shield(opening)
@@ -268,7 +286,7 @@ class Stream:
             throttle=part.throttle,
             switches=self._switches,
             outlet=self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded),
-            decided=functools.partial(evidence.decided, bundle.labels) if evidence else None,
+            decided=evidence.decided if evidence else None,
         )
 
     async def _finish(self, part: _Slotted) -> None:
@@ -297,6 +315,61 @@ class Stream:
         part.pipeline = part.host = part.task = None
         part.state = PipelineState.STOPPED
         self._announce("PipelineStopped", name, {"camera_id": self.id, **totals})
+
+    # ---- another model while it runs ------------------------------------------------------------
+
+    def new_host(self, pipeline: str, bundle: Bundle, *, quiet: bool = False) -> EngineHost:
+        """For a model of this pipeline; still to be opened, in a thread. Raises EngineUnavailableError.
+
+        `quiet`: it serves no frames, so nobody hears of its engines.
+        """
+        return EngineHost(bundle, self._infer, (lambda change: None) if quiet else self._on_engine(pipeline))
+
+    async def change_model(self, pipeline: str, bundle: Bundle, host: EngineHost) -> None:
+        """The pipeline goes on with `host`, opened, from its next frame on; none is lost, tracks and alerts go on.
+
+        The host is the stream's from here on. A pipeline that does not run is started with what `load` gives it now,
+        if its camera runs. Raises ModelError, and nothing has changed, where the model does not fit.
+        """
+        async with self._changing:
+            part = self._part(pipeline)
+            if part is None or part.pipeline is None or part.state is not PipelineState.RUNNING:
+                await asyncio.to_thread(host.close)
+                if part is not None and self.is_running and not self._ended.is_set():
+                    await self._close(part)
+                    await self._open(part)
+                return
+            try:
+                fitted = fit(_tuned(bundle, part.tuning), host.input, host.outputs)
+            except EdgewrightError:
+                await asyncio.to_thread(host.close)
+                raise
+            edition = part.edition + 1
+            self._worker.swap(pipeline, edition, host)
+            part.pipeline.change_model(edition, fitted.preprocessor, fitted.decoder, bundle.labels)
+            part.host, part.bundle, part.edition = host, bundle, edition
+
+    def at_work(self, pipeline: str) -> AtWork | None:
+        """How the pipeline's model does; None while none runs."""
+        part = self._part(pipeline)
+        if part is None or part.host is None or part.bundle is None:
+            return None
+        worked = self._worker.stats(pipeline)
+        return AtWork(part.bundle, part.host.stats(), worked.frames, worked.failures)
+
+    def failure(self, pipeline: str) -> str:
+        """Why its model does not run, though the camera is started; empty where it does, or may yet."""
+        part = self._part(pipeline)
+        broken = (PipelineState.FAILED, PipelineState.WAITING)
+        return part.error if part is not None and part.state in broken else ""
+
+    @property
+    def configs(self) -> list[PipelineConfig]:
+        """Of its pipelines."""
+        return [part.config for part in self._parts]
+
+    def _part(self, pipeline: str) -> _Slotted | None:
+        return next((part for part in self._parts if part.config.title == pipeline), None)
 
     # ---- told by the threads --------------------------------------------------------------------
 

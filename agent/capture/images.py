@@ -13,6 +13,16 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 DEFAULT_FPS = 10.0
 
 
+def read_picture(path: Path) -> AvPicture:
+    """One picture. Raises StreamNotFoundError or UnreadableVideoError."""
+    container, stream = open_video(path)
+    with container:
+        try:
+            return AvPicture(next(container.decode(stream)))
+        except (av.error.FFmpegError, StopIteration) as error:
+            raise UnreadableVideoError(f"{path} cannot be decoded: {error}", hint="copy it again") from error
+
+
 class ImageFolder:
     """The images of one folder in the order of their names, `fps` of them a second of media time.
 

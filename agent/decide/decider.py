@@ -51,6 +51,10 @@ class Decider:
         self._time = _SteadyTime()
         self.view: View | None = None  # of the last frame
 
+    def know(self, labels: Sequence[str]) -> None:
+        """Further classes, behind those that are known: another model has come."""
+        self._labels = tuple(labels)
+
     def update(self, tracks: Tracks, time_s: float, frame_width: int, frame_height: int) -> list[Fact]:
         """What the tracks of one frame mean, in the order in which it happened."""
         now_s = self._time.steady_s(time_s)

@@ -1,7 +1,7 @@
 """Puts a plan into force: pipelines, alert rules, the log, heartbeats, labels. Nothing is restarted for it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from agent.documents.plan import Plan, Tuning
@@ -30,7 +30,15 @@ class Speaker(Protocol):
 class InForce:
     """Both methods may be called as often as wished."""
 
-    def __init__(self, streams: Mapping[str, Tunable], speaker: Speaker, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        streams: Mapping[str, Tunable],
+        speaker: Speaker,
+        labels: Mapping[str, str],
+        follow: Callable[[Plan], None] = lambda plan: None,
+    ) -> None:
+        """`follow`: a part that serves fields in its own time."""
+        self._follow = follow
         self._streams = streams
         self._speaker = speaker
         self.labels = dict(labels)  # of the node, as the birth has them
@@ -41,6 +49,7 @@ class InForce:
             stream.tune(plan.tunings)
         logging.getLogger().setLevel(plan.log_level)
         self._speaker.beat_every(plan.heartbeat_s)
+        self._follow(plan)
         if plan.labels != self.labels:
             self.labels = dict(plan.labels)
             self._speaker.announce()

@@ -1,6 +1,7 @@
 """Reads a model bundle from its folder and checks the files it names."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from agent.infer.bundle import MANIFEST, Bundle, Variant, parse_bundle
@@ -8,8 +9,10 @@ from agent.infer.engine import ModelError
 from agent.infer.tflite_file import LABEL_FILE_BYTES_MAX, check_identifier, label_lines, sha256_of
 
 
-def load_bundle(path: Path | str) -> Bundle:
+def load_bundle(path: Path | str, *, in_part: bool = False) -> Bundle:
     """The bundle in a folder (or by its bundle.toml), every file present, identified and of the stated sha256.
+
+    `in_part`: variants whose file is not there are left out, as a node has only those that it can run.
 
     Raises ModelError. Tensors are checked when an engine opens: `Preprocessor` and `build_decoder` refuse misfits.
     """
@@ -27,6 +30,9 @@ def load_bundle(path: Path | str) -> Bundle:
         raise ModelError(f"model bundle {manifest} is not valid TOML: {error}", hint="correct the file") from error
     folder = manifest.parent
     bundle = parse_bundle(table, folder, lambda name: read_label_file(folder / name), str(manifest))
+    if in_part:
+        there = tuple(variant for variant in bundle.variants if variant.path.exists())
+        bundle = replace(bundle, variants=there or bundle.variants)
     for variant in bundle.variants:
         check_variant(variant)
     return bundle

@@ -53,6 +53,7 @@ class EngineStats:
     failures: int
     latency_ms_p50: float  # over the last LATENCY_WINDOW inferences; 0 before the first
     latency_ms_p99: float
+    latency_ms_p95: float = 0.0
 
 
 class EngineHost:
@@ -153,9 +154,10 @@ class EngineHost:
     def stats(self) -> EngineStats:
         """Figures up to now; may be asked from any thread."""
         n = min(self._invokes, LATENCY_WINDOW)
-        p50, p99 = np.percentile(self._latencies_ms[:n], (50, 99)) if n else (0.0, 0.0)
+        p50, p95, p99 = np.percentile(self._latencies_ms[:n], (50, 95, 99)) if n else (0.0, 0.0, 0.0)
         rung = self.rung
-        return EngineStats(rung.kind if rung else "", self._invokes, self._failures, float(p50), float(p99))
+        kind = rung.kind if rung else ""
+        return EngineStats(kind, self._invokes, self._failures, float(p50), float(p99), float(p95))
 
     def _count(self, latency_ms: float) -> None:
         self._latencies_ms[self._invokes % LATENCY_WINDOW] = latency_ms

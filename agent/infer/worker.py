@@ -24,6 +24,7 @@ class Work:
     frame: Frame
     tensor: Tensor
     placement: Placement
+    edition: int = 0  # of the pipeline's model: it was prepared for that one
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Result:
     outputs: list[Tensor]
     placement: Placement
     invoke_ms: float
+    edition: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class WorkerStats:
 
 @dataclass(slots=True)
 class _Pipeline:
-    host: EngineHost
+    hosts: dict[int, EngineHost]  # by edition, the oldest first: two for the moment in which one follows the other
     stats: WorkerStats = WorkerStats()
     failing: bool = False
     next_mono_s: float = 0.0
@@ -78,14 +80,25 @@ class InferenceWorker:
         with self._lock:
             if name in self._pipelines:
                 raise ValueError(f"pipeline {name!r} is served already")
-            self._pipelines[name] = _Pipeline(host)
+            self._pipelines[name] = _Pipeline({0: host})
+
+    def swap(self, name: str, edition: int, host: EngineHost) -> None:
+        """Serves frames of `edition`, a number greater than those before, with another opened host.
+
+        With the first of them the host before is closed: between two frames, and none is lost. Raises ValueError when
+        `name` is not served; the host is the caller's then.
+        """
+        with self._lock:
+            if name not in self._pipelines:
+                raise ValueError(f"pipeline {name!r} is not served")
+            self._pipelines[name].hosts[edition] = host
 
     def remove(self, name: str) -> None:
         """Ends serving `name`; its host is closed by the owner thread. Frames of it that still come are dropped."""
         with self._lock:
             pipeline = self._pipelines.pop(name, None)
             if pipeline is not None:
-                self._retired.append(pipeline.host)
+                self._retired += pipeline.hosts.values()
 
     def stats(self, name: str) -> WorkerStats:
         with self._lock:
@@ -123,7 +136,7 @@ class InferenceWorker:
             self._close_hosts()
 
     def _serve(self, pipeline: _Pipeline, work: Work) -> None:
-        stats, host = pipeline.stats, pipeline.host
+        stats, host = pipeline.stats, self._host(pipeline, work.edition)
         rate_fps = host.rung.rate_fps if host.rung else 0.0
         if rate_fps > 0:
             now = time.monotonic()
@@ -134,7 +147,8 @@ class InferenceWorker:
             pipeline.next_mono_s = max(pipeline.next_mono_s, now - 1 / rate_fps) + 1 / rate_fps
         try:
             outputs = host.infer(work.tensor)
-            self._deliver(Result(work.name, work.frame, outputs, work.placement, host.last_invoke_ms))
+            done = Result(work.name, work.frame, outputs, work.placement, host.last_invoke_ms, work.edition)
+            self._deliver(done)
         except Exception as error:  # noqa: BLE001 - the supervision boundary: one frame must not end the others
             pipeline.stats = WorkerStats(stats.frames, stats.failures + 1, stats.skipped)
             if not pipeline.failing:
@@ -148,6 +162,14 @@ class InferenceWorker:
             _log.info("pipeline %s works again", work.name)
             self._report(work.name, None)
 
+    def _host(self, pipeline: _Pipeline, edition: int) -> EngineHost:
+        """That of the edition. Frames come in order: after the first of a later one none of an earlier one comes."""
+        if len(pipeline.hosts) > 1:
+            with self._lock:
+                for older in [one for one in pipeline.hosts if one < edition]:
+                    self._retired.append(pipeline.hosts.pop(older))
+        return pipeline.hosts[edition]
+
     def _close_retired(self) -> None:
         with self._lock:
             retired, self._retired = self._retired, []
@@ -156,7 +178,7 @@ class InferenceWorker:
 
     def _close_hosts(self) -> None:
         with self._lock:
-            hosts = [p.host for p in self._pipelines.values()] + self._retired
+            hosts = [host for p in self._pipelines.values() for host in p.hosts.values()] + self._retired
             self._pipelines, self._retired = {}, []
         for host in hosts:
             host.close()

@@ -27,6 +27,20 @@ class FileAnswers(Protocol):
         """The connection is gone."""
 
 
+class CallAnswers(Protocol):
+    """Who calls functions of the coordinator."""
+
+    @property
+    def filter(self) -> str:
+        """The subscription that its answers come by."""
+
+    def received(self, topic: str, payload: bytes) -> bool:
+        """True: it was an answer, or something where only answers are."""
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+
+
 class RowAnswers(Protocol):
     """Who sends the rows."""
 
@@ -54,11 +68,15 @@ class Arrivals:
         self.bad_messages_total = 0
         self.on_desired: Callable[[bytes], None] = lambda payload: None
         self.files: FileAnswers | None = None  # who hears what the coordinator says of files
+        self.calls: CallAnswers | None = None  # who hears what it answers to our own calls
 
     def take(self, session: Session, delivery: Delivery) -> None:
         """One message. A bad one is counted, reported and done with."""
         connection = session.connection
         try:
+            if self.calls is not None and self.calls.received(delivery.topic, delivery.payload):
+                connection.acknowledge(delivery)
+                return
             topic = self._space.parse(delivery.topic)
             if topic.kind is Kind.CMD:
                 self._on_command(delivery, topic.leaf, connection.acknowledge)
@@ -77,6 +95,12 @@ class Arrivals:
             self.bad_messages_total += 1
             connection.acknowledge(delivery)
             log.warning("refused a message on %s: %s", delivery.topic, error)
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        for one in (self.files, self.calls):
+            if one is not None:
+                one.disconnected()
 
     def _answer(self, ack: Ack) -> None:
         task = asyncio.create_task(self._sender.answer(ack), name="link.answer")

@@ -239,8 +239,7 @@ class Link:
                 self._session = None
                 self._lost(reason)
             self._dispatcher.disconnected()
-            if self.arrivals.files is not None:
-                self.arrivals.files.disconnected()
+            self.arrivals.disconnected()
             await connection.close()
             successor, self._successor = self._successor, None
             if successor is not None and self._session is None:
@@ -331,6 +330,7 @@ class Link:
     def _subscriptions(self, *, commands: bool = True) -> dict[str, int]:
         space, node = self._space, self._node
         wanted = {space.filter(Kind.BLOB_DOWN, node): 1} if self.arrivals.files else {}
+        wanted |= {self.arrivals.calls.filter: 1} if self.arrivals.calls else {}
         wanted |= {
             space.filter(Kind.ACK, node): 1,
             space.filter(Kind.STATUS, node): 1,
