@@ -193,6 +193,7 @@ class Agent:
             host.resources(node.data_dir),
             lambda *call: self._dispatcher.call_here(*call),
             lambda: self._dispatcher.names,
+            lambda reference: self.models.folder_of(reference),
         )
         functions = [
             workload_logs(self.workloads),

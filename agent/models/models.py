@@ -124,6 +124,11 @@ class Models:
         self.fetcher.want(self._wanted.refs)
         self._changed()
 
+    def folder_of(self, reference: str) -> str | None:
+        """Where a release `NAME@VERSION` that is wanted here lies; None while it does not."""
+        folders = (self.cache.bundle(ref.digest) for ref in self._wanted.refs if ref.model == reference)
+        return next((str(folder) for folder in folders if folder is not None), None)
+
     def load(self, config: PipelineConfig) -> Bundle:
         """What a pipeline starts with now; in a thread. Raises ModelError: the configured model is unusable too."""
         title = config.title

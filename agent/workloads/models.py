@@ -1,8 +1,4 @@
-"""Where a model that a workload names lies on this node.
-
-A seam: what comes from the registry lies in a cache of its own, and `find_model` is to be asked with its way to look
-(`in_cache`).
-"""
+"""Where a model that a workload names lies on this node."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,13 +10,9 @@ FindModel = Callable[[str], str]
 """The folder of the bundle for a reference. Raises NotNowError where there is none yet."""
 
 
-def nowhere(reference: str) -> str | None:
-    """A cache that is empty."""
-    return None
-
-
-def finder(configured: Mapping[str, str], folder: Path, in_cache: Callable[[str], str | None] = nowhere) -> FindModel:
-    """`configured`: the folders of the models of this node's pipelines, by name; `folder`: where others may lie.
+def finder(configured: Mapping[str, str], folder: Path, in_cache: Callable[[str], str | None]) -> FindModel:
+    """`configured`: the folders of the models of this node's pipelines, by name; `folder`: where others may lie;
+    `in_cache`: where a release of the registry does.
 
     A reference is `name@version` of the registry, the name of a model that a pipeline here is configured with or that
     a platform brings, or the name or path of a bundle, relative to `folder`.

@@ -43,8 +43,10 @@ def open_workloads(
     resources: Mapping[str, float],
     call: CallHere,
     functions: Callable[[], list[str]],
+    in_cache: Callable[[str], str | None],
 ) -> Workloads:
-    """Nothing runs yet. `resources`: what the node has in all. `functions`: what it serves."""
+    """Nothing runs yet. `resources`: what the node has in all. `functions`: what it serves. `in_cache`: where a release
+    of the registry lies."""
     folders = {Path(pipeline.model).name: pipeline.model for pipeline in config.pipelines}
     private = {pipeline.camera for pipeline in config.pipelines if pipeline.local_only}
 
@@ -54,7 +56,7 @@ def open_workloads(
     containers = ContainerRunner(config.node.id, config.workloads)
     pipelines = PipelineRunner(
         streams,
-        finder(folders, config.node.data_dir / MODELS),
+        finder(folders, config.node.data_dir / MODELS, in_cache),
         titles={pipeline.title for pipeline in config.pipelines},
         enabled={camera.id for camera in config.cameras if camera.enabled},
         private=private,
