@@ -147,3 +147,12 @@ def test_who_has_said_half_of_it_is_asked_for_the_other() -> None:
     asking.heard("b", "birth")
     asking.forget("a")
     assert asking.take(200.0) == [("b", ["reported"])]
+
+
+def test_a_node_whose_session_is_new_has_a_moment_to_say_it() -> None:
+    asking = Asking()
+    asking.want("a", ["birth"], 100.0, at_once=False)
+    assert asking.take(100.0) == []
+    asking.want("b", ["birth"], 101.0, at_once=False)
+    asking.heard("a", "birth")
+    assert asking.take(101.0 + GRACE_S) == [("b", ["birth"])]
