@@ -27,6 +27,7 @@ class Counters:
     desired_published: int = 0  # documents
     asked_again: int = 0  # nodes, for a birth or a report that is not here
     connects: int = 0
+    heartbeats: int = 0  # of all nodes
     heartbeats_unknown: int = 0  # of nodes that had not registered: they are asked for their birth
     deregistered_heard: int = 0  # messages of nodes that were taken out, and are not back
     state_changed: int = 0  # keys of platform state, by nodes
@@ -58,6 +59,7 @@ class Counters:
             "desired_published": self.desired_published,
             "asked_again": self.asked_again,
             "connects": self.connects,
+            "heartbeats": self.heartbeats,
             "heartbeats_unknown": self.heartbeats_unknown,
             "deregistered_heard": self.deregistered_heard,
             "state_changed": self.state_changed,

@@ -1,14 +1,14 @@
 """Which nodes are asked for a birth or a report that is not here, and when. Pure.
 
-At once where hardly anybody is asked; with a fleet that comes back all at once only so many a second, and who has
-waited for a place is asked only if it has not said it by then: a heartbeat (QoS 0) overtakes the birth before it.
+A node whose session is new has a moment to say it: its heartbeat (QoS 0) overtakes the birth before it. Others are
+asked at once where hardly anybody is, and only so many a second, whatever happens.
 """
 
 from dataclasses import dataclass
 
 PER_S = 50.0
 AT_ONCE_MAX = 20  # after a rest
-GRACE_S = 5.0  # of one that found no place at once
+GRACE_S = 5.0  # of one that found no place at once, or whose session is new
 
 
 @dataclass(slots=True)
@@ -28,14 +28,15 @@ class Asking:
     def __len__(self) -> int:
         return len(self._wanted)
 
-    def want(self, node: str, names: list[str], now_s: float) -> None:
-        """These documents of the node are to be asked for; they replace what was wanted of it."""
+    def want(self, node: str, names: list[str], now_s: float, *, at_once: bool = True) -> None:
+        """These documents of the node are to be asked for; they replace what was wanted of it. Not `at_once`: they
+        may well be on their way."""
         known = self._wanted.get(node)
         if known is not None:
             known.names = names
             return
         self._fill(now_s)
-        crowded = self._wanted or self._tokens < 1
+        crowded = self._wanted or self._tokens < 1 or not at_once
         self._wanted[node] = _Wanted(names, now_s + GRACE_S if crowded else now_s)
 
     def heard(self, node: str, name: str) -> None:

@@ -79,6 +79,7 @@ class Documents:
         self._space = space
         self._desired, self._reported = (dict(hashes) for hashes in store.document_hashes)
         self._births: dict[str, str] = {}
+        self._sessions: dict[str, tuple[int, int]] = {}  # (boot, session) of the births
         self._named: dict[str, str] = {}  # the report that a node's newest heartbeat names
         self._told: dict[str, _Told] = {}
         self._due: list[dict[str, None]] = [{} for _ in range(brokers)]  # nodes to be told, by broker, oldest first
@@ -144,6 +145,7 @@ class Documents:
         """It was taken out of the fleet: nothing of it is published or asked for any more."""
         for known in (self._desired, self._reported, self._births, self._named):
             known.pop(node, None)
+        self._sessions.pop(node, None)
         self._told.pop(node, None)
         self._asking.forget(node)
         for due in self._due:
@@ -165,8 +167,9 @@ class Documents:
             self._make_due(node, document.hash)
         for one, payload in news:
             match one.document:
-                case Birth():
+                case Birth() as birth:
                     self._births[one.node] = document_hash(payload)
+                    self._sessions[one.node] = birth.boot, birth.session
                     self._asking.heard(one.node, Kind.BIRTH.value)
                 case Heartbeat() as beat:
                     self._compare(one.node, beat, self._now_s())
@@ -192,7 +195,8 @@ class Documents:
         if stale:
             self._make_due(node, self._desired[node])
         if unknown:
-            self._asking.want(node, unknown, now_s)
+            known = self._sessions.get(node, (-1, -1))
+            self._asking.want(node, unknown, now_s, at_once=(beat.boot, beat.session) <= known)
             self._ask_whose_turn_it_is(now_s)
             self._wake.set()
 

@@ -61,7 +61,8 @@ class Guard:
         self._away: Counter[str] = Counter()  # of the missing
         self._freezes: dict[str, Freeze] = {}
         self._last_loss_ms: dict[str, int] = {}
-        self._forced: set[str] = set()  # freezes that ended by their length: not begun anew by the same losses
+        self._forced: set[str] = set()  # freezes that ended by their length: begun anew by a further loss
+        self._settled: Counter[str] = Counter()  # of the recent losses, those of a freeze that ended in calm
         self._probes_lost: set[str] = set()  # scopes of which the coordinator does not hear itself
 
     @property
@@ -106,6 +107,8 @@ class Guard:
         while self._losses and self._losses[0][0] <= now_ms - self.rules.window_ms:
             _, _, site = self._losses.popleft()
             self._count(self._recent, site, -1)
+            for scope in (site, FLEET):
+                self._settled[scope] = max(0, self._settled[scope] - 1)  # the oldest go first
         turns = []
         for scope in {*self._recent, *self._freezes, *self._probes_lost, FLEET}:
             frozen = self._freezes.get(scope)
@@ -115,13 +118,15 @@ class Guard:
                     turns.append(Turn(scope, True, reason))
             elif why := self._ends(frozen, sizes, now_ms):
                 del self._freezes[scope]
+                if scope not in self._forced:
+                    self._settled[scope] = self._recent[scope]  # they do not begin another one
                 turns.append(Turn(scope, False, why, now_ms - frozen.since_ms))
         return turns
 
     def _reason(self, scope: str, sizes: Mapping[str, int]) -> str:
         if scope in self._probes_lost:
             return "the coordinator's own messages do not come back through the broker"
-        lost, size = self._recent[scope], sizes.get(scope, 0)
+        lost, size = self._recent[scope] - self._settled[scope], sizes.get(scope, 0)
         share_max, count_min = self._bounds(scope)
         if lost < count_min or lost <= share_max * size:
             return ""

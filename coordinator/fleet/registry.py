@@ -186,6 +186,9 @@ class Fleet:
             self.windows_looked_utc_ms = draft.windows_looked_utc_ms
             self.windows_due_utc_ms = next_change_ms(self.windows.values(), draft.windows_looked_utc_ms)
         self.nodes.update(draft.touched)
+        for name in self._parked & draft.touched.keys():  # it may be at a broker that is heard now
+            self._parked.discard(name)
+            self._remind(self.nodes[name])
         for node in draft.changed.values():
             self._change(node)
 

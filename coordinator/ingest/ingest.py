@@ -250,6 +250,7 @@ class Ingest:
                     if not (is_wanted := draft.birth(news.node, birth, moment, live=live, broker=broker)):
                         work.stale.append((Kind.BIRTH, news.node))
                 case Heartbeat() as heartbeat:
+                    self._counters.heartbeats += 1
                     is_wanted = draft.heartbeat(news.node, heartbeat, moment, broker)
                 case Reported() as reported:
                     if draft.is_buried(news.node):

@@ -58,6 +58,11 @@ class Fleet:
         self._stops = 0
         self._begin_s = 0.0
 
+    @property
+    def begin_s(self) -> float:
+        """The monotonic time of the first connection, from which faults are counted; 0 before the start."""
+        return self._begin_s
+
     def stop(self) -> None:
         """Also from a signal."""
         self._stops += 1

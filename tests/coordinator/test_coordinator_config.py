@@ -54,6 +54,34 @@ def test_all_mistakes_come_in_one_report(tmp_path: Path) -> None:
         assert said in str(caught.value)
 
 
+def test_several_brokers_are_tables_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(
+        '[broker]\ntopic_root = "edge/v2"\n'
+        '[[brokers]]\nname = "north"\nport = 1\n[[brokers]]\nname = "south"\nport = 2\n'
+    )
+    config = load_config(file)
+    assert [(place, one.name, one.port) for place, one in config.named_brokers()] == [
+        ("brokers[0]", "north", 1),
+        ("brokers[1]", "south", 2),
+    ]
+    assert (config.topic_root, config.address().port) == ("edge/v2", 1)
+
+
+def test_brokers_that_are_mixed_up_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    one = '[[brokers]]\nname = "north"\nport = 1\n'
+    file.write_text(f'[broker]\nhost = "elsewhere"\n{one}{one}[[brokers]]\nname = "s"\ncert_file = "/nowhere/c"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    for said in (
+        "5 mistakes", "broker: with [[brokers]] only its topic_root counts", "brokers[1]: has the name of brokers[0]",
+        "brokers[1]: has the address of brokers[0]", "brokers[2]: cert_file and key_file belong together",
+        "brokers[2].cert_file: /nowhere/c does not exist",
+    ):  # fmt: skip
+        assert said in str(caught.value)
+
+
 def test_what_the_shape_does_not_show_is_reported_too(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     (tmp_path / "data").touch()

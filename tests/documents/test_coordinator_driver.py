@@ -82,6 +82,7 @@ def test_a_node_is_told_and_asked_less_and_less_often_where_that_does_not_help(t
         await desk.set_desired({"node": "gw-1", "set": {"heartbeat_s": 5}})
         await until(lambda: desk.versions() == [(1, 1)])
         assert (desk.sent[0].retain, desk.sent[0].qos) == (True, 1)
+        desk.hear(Birth(), BIRTH)
         for _ in range(240):  # an hour of heartbeats that never match
             desk.now_s += 15
             desk.hear(Heartbeat(birth_hash="0" * 16, reported_hash="1" * 32, desired_hash="2" * 32))

@@ -111,3 +111,25 @@ def test_a_node_lost_again_and_again_counts_as_one_that_is_away() -> None:
         guard.back("n-1")
     assert guard.tick(SIZES, 11), "ten losses within a minute are an outage"
     assert guard.tick(SIZES, 31_000), "and it is over: nobody is away"
+
+
+def test_a_freeze_that_ended_is_not_begun_anew_by_the_same_losses() -> None:
+    guard, sizes = Guard(GuardRules(window_ms=60_000, calm_ms=10_000)), {FLEET: 100, "north": 100}
+    for n in range(50):
+        guard.lost(f"n-{n}", "north", 0)
+    assert sorted(turn.scope for turn in guard.tick(sizes, 1)) == ["", "north"]
+    for n in range(50):
+        guard.back(f"n-{n}")
+    assert {turn.frozen for turn in guard.tick(sizes, 20_000)} == {False}
+    assert guard.tick(sizes, 20_500) == guard.tick(sizes, 30_000) == []
+    guard.lost("n-1", "north", 30_000)
+    assert guard.tick(sizes, 30_001) == []
+    for n in range(40):
+        guard.lost(f"n-{n}", "north", 40_000)
+    assert {turn.frozen for turn in guard.tick(sizes, 40_001)} == {True}
+    for n in range(50):
+        guard.back(f"n-{n}")
+    assert {turn.frozen for turn in guard.tick(sizes, 200_000)} == {False}
+    for n in range(40):
+        guard.lost(f"n-{n}", "north", 300_000)
+    assert {turn.frozen for turn in guard.tick(sizes, 300_001)} == {True}
