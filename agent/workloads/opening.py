@@ -45,8 +45,8 @@ def open_workloads(
     functions: Callable[[], list[str]],
     in_cache: Callable[[str], str | None],
 ) -> Workloads:
-    """Nothing runs yet. `resources`: what the node has in all. `functions`: what it serves. `in_cache`: where a release
-    of the registry lies."""
+    """Nothing runs yet. `resources`: what the node has in all. `functions`: what it serves. `in_cache`: where a
+    release of the registry lies."""
     folders = {Path(pipeline.model).name: pipeline.model for pipeline in config.pipelines}
     private = {pipeline.camera for pipeline in config.pipelines if pipeline.local_only}
 
