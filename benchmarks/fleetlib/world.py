@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runtime.sqlite import Connection, connect
 from scripts.stack import ROOT, Stack, StackError, free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -109,8 +110,8 @@ class World:
         return self.query(sql + " AND time_utc_ms >= ? ORDER BY id", *types, since_utc_ms)
 
     @contextlib.contextmanager
-    def store(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(f"file:{self.data_dir / 'coordinator.db'}?mode=ro", uri=True, timeout=30)
+    def store(self) -> Iterator[Connection]:
+        db = connect(self.data_dir / "coordinator.db", read_only=True)
         try:
             yield db
         finally:

@@ -407,7 +407,8 @@ def test_p27_p29_what_was_given_up_is_told_until_it_is_answered(tmp_path: Path, 
         peer.answer(Ack(closed=[Closed(gap.stream, gap.lane, gap.first, gap.last, [(gap.last, gap.last)])]))
         until(lambda: agent.account()["lifecycle"]["shed"] == gap.last - gap.first)
         account = agent.account()["lifecycle"]
-        assert (account["stored"], account["unconfirmed"]) == (1, 0)
+        assert account["stored"] == 1
+        assert account["unconfirmed"] <= account["produced"] - gap.last  # given up since
     finally:
         agent.end(signal.SIGKILL)
 
