@@ -25,6 +25,7 @@ from coordinator.link.subscriber import PROBE, Subscriber
 from coordinator.lock import FolderLock
 from coordinator.models.mirror import open_blobs
 from coordinator.models.registry import Registry, open_http
+from coordinator.retention import Retention
 from coordinator.rollout.rollouts import Rollouts
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
@@ -100,6 +101,7 @@ class Coordinator:
             space=space,
         )
 
+        self._retention = Retention(store, config.store.keep)
         self._receiver: Receiver | None = None
         if config.evidence.enabled:
             spool, backend = Spool(table.data_dir / SPOOL_NAME), open_backend(config.evidence, table.data_dir)
@@ -135,6 +137,7 @@ class Coordinator:
         supervisor.supervise("platforms", self._start_platforms, stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("rollouts", self._rollouts.run, for_ever, stage=1)
+        supervisor.supervise("retention", self._retention.run, for_ever, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         supervisor.supervise(
             "link", self._subscriber.run, for_ever, stage=2, stop=self._subscriber.stop, stop_timeout_s=GOODBYE_S
@@ -196,6 +199,7 @@ class Coordinator:
             **self._counters.snapshot(),
             **self._ingest.figures(),
             **(self._receiver.report() if self._receiver else {}),
+            **self._retention.figures(),
             **(self._models_http.figures() if self._models_http else {}),
             "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
