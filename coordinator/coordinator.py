@@ -25,6 +25,7 @@ from coordinator.link.links import BrokerName, Links
 from coordinator.lock import FolderLock
 from coordinator.models.mirror import open_blobs
 from coordinator.models.registry import Registry, open_http
+from coordinator.retention import Retention
 from coordinator.rollout.deploy_model import Deploying
 from coordinator.rollout.rollouts import Rollouts
 from coordinator.state.judge import Judge
@@ -100,6 +101,7 @@ class Coordinator:
             brokers, self._inbox, self._calls, self._counters, store, client_id=table.client_id, space=space
         )
 
+        self._retention = Retention(store, config.store.keep)
         self._receiver: Receiver | None = None
         if config.evidence.enabled:
             spool, backend = Spool(table.data_dir / SPOOL_NAME), open_backend(config.evidence, table.data_dir)
@@ -136,6 +138,7 @@ class Coordinator:
         supervisor.supervise("platforms", self._start_platforms, stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("rollouts", self._rollouts.run, for_ever, stage=1)
+        supervisor.supervise("retention", self._retention.run, for_ever, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         for name, link, stop in self._links.tasks():
             supervisor.supervise(name, link, for_ever, stage=2, stop=stop, stop_timeout_s=GOODBYE_S)
@@ -198,6 +201,7 @@ class Coordinator:
             **self._counters.snapshot(),
             **self._ingest.figures(),
             **(self._receiver.report() if self._receiver else {}),
+            **self._retention.figures(),
             **(self._models_http.figures() if self._models_http else {}),
             **self._models.reader.figures(),
             "calls_refused": self._calls.refused_total,

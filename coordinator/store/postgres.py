@@ -5,12 +5,13 @@ import time
 from concurrent.futures import Future
 from typing import TypeVar
 
+from coordinator.store import partitions
 from coordinator.store.migrations import check_schema
 from coordinator.store.place import DEFAULT_LIMITS, PostgresPlace
 from coordinator.store.postgres_schema import POSTGRES_MIGRATIONS
 from coordinator.store.sql import SqlStore, StoreLimits
 from coordinator.store.store import ForeignStoreError
-from runtime.database import Database, Job
+from runtime.database import Database, Job, transaction
 from runtime.errors import PermanentError
 from runtime.postgres import PostgresDatabase, connect
 from runtime.postgres_writer import PostgresWriter, migrate
@@ -26,6 +27,8 @@ _TABLES = "SELECT count(*) FROM pg_tables WHERE tablename = 'migrations' AND sch
 class PostgresStore(SqlStore):
     """A database that one coordinator writes, or several that do not mind one another."""
 
+    has_parts = True
+
     def __init__(self, place: PostgresPlace, limits: StoreLimits = DEFAULT_LIMITS, *, alone: bool = True) -> None:
         """Brings the schema up to date. `alone`: raises ForeignStoreError where another such one is connected."""
         super().__init__(limits, readers=place.readers, shared=True)
@@ -34,6 +37,8 @@ class PostgresStore(SqlStore):
         db = self._open_first()
         try:
             migrate(db, POSTGRES_MIGRATIONS)
+            with transaction(db):
+                partitions.make_ahead(db, time.time_ns() // 1_000_000)
         finally:
             db.close()
         writer = PostgresWriter(self._open_first, name="store")

@@ -47,6 +47,7 @@ CREATE TABLE samples (
     data TEXT NOT NULL,
     UNIQUE (node, stream, lane, seq, received_utc_ms)
 ) PARTITION BY RANGE (received_utc_ms);
+CREATE INDEX samples_by_id ON samples (id);
 CREATE INDEX samples_by_time ON samples (received_utc_ms);
 CREATE INDEX samples_by_node ON samples (node, received_utc_ms);
 CREATE INDEX samples_by_type ON samples (type, received_utc_ms);

@@ -5,10 +5,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+from coordinator.store.keep import Keep
 from coordinator.store.place import Place, PostgresPlace, need_postgres
 from runtime.config import secret
 from runtime.errors import ConfigError
 from schemas.shape import Limit
+
+DAY_S = 86_400
 
 
 class StoreBackend(StrEnum):
@@ -27,6 +30,21 @@ class StoreTable:
     dsn_file: Path | None = None  # a file that holds it and nothing else
     statement_timeout_s: Annotated[float, Limit(ge=1, le=3600)] = 30.0
     readers: Annotated[int, Limit(ge=1, le=32)] = 2  # connections beside the one that writes
+
+    samples_keep_days: Annotated[float, Limit(ge=0, le=36_500)] = 90.0  # 0: for ever
+    samples_rows_max: Annotated[int, Limit(ge=0, le=2**50)] = 0  # 0: no limit
+    samples_bytes_max: Annotated[int, Limit(ge=0, le=2**60)] = 0
+    events_keep_days: Annotated[float, Limit(ge=0, le=36_500)] = 0.0
+    events_rows_max: Annotated[int, Limit(ge=0, le=2**50)] = 0
+    events_bytes_max: Annotated[int, Limit(ge=0, le=2**60)] = 0
+
+    @property
+    def keep(self) -> dict[str, Keep]:
+        """By table."""
+        return {
+            "samples": Keep(self.samples_keep_days * DAY_S, self.samples_rows_max, self.samples_bytes_max),
+            "events": Keep(self.events_keep_days * DAY_S, self.events_rows_max, self.events_bytes_max),
+        }
 
     def mistakes(self) -> list[str]:
         """What the shape alone does not show."""

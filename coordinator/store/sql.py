@@ -52,6 +52,8 @@ class StoreLimits:
 class SqlStore(ABC):
     """See `Store`. What it remembers in memory changes only after the commit that it belongs to."""
 
+    has_parts = False  # `samples` is cut into parts: `partitions`
+
     def __init__(self, limits: StoreLimits, *, readers: int, shared: bool) -> None:
         """`readers`: connections beside the writer's. `shared`: other processes may write the same database.
 
