@@ -96,8 +96,13 @@ def read_what_can_be(cls: type[T], raw: object) -> tuple[T | None, list[str]]:
 
 def fields_of(value: object) -> Any:
     """A dataclass as plain dicts, lists, strings and numbers. Empty tuples and None stay: the wire shows them."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: fields_of(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if type(value) in _PLAIN:
+        return value
+    if type(value) is dict:
+        return {key: item if type(item) in _PLAIN else fields_of(item) for key, item in value.items()}
+    kind: Any = type(value)
+    if (names := _names_of(kind)) is not None:
+        return {name: fields_of(getattr(value, name)) for name in names}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -107,6 +112,12 @@ def fields_of(value: object) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+@functools.cache
+def _names_of(cls: Any) -> tuple[str, ...] | None:
+    """The fields of a dataclass; None for any other type."""
+    return tuple(f.name for f in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else None
 
 
 def _fail(where: str, mistakes: list[str], text: str) -> None:
@@ -138,6 +149,7 @@ def _reader(annotation: Any) -> Reader:
     raise TypeError(f"shape.read cannot read {annotation!r}")
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _SCALARS: dict[Any, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
     int: ((int,), "a whole number"),

@@ -22,7 +22,7 @@ from runtime.calls.served import Served, plain
 from runtime.errors import EdgewrightError
 from runtime.mqtt import Message
 from schemas.codec import document_hash, encode_command
-from schemas.documents import Desired, encode
+from schemas.documents import Desired, encode_sealed
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.messages import Birth, Command, Count, Heartbeat
 from schemas.shape import Limit, fields_of
@@ -107,7 +107,7 @@ class Documents:
         if document.revision:
             self._desired[node] = document.hash
             self._counters.desired_published += 1
-            self.publish(Message(self._space.text(Topic(Kind.DESIRED, node)), encode(document), retain=True))
+            self.publish(Message(self._space.text(Topic(Kind.DESIRED, node)), encode_sealed(document), retain=True))
 
     def connected(self) -> None:
         """The broker may have forgotten everything."""

@@ -18,7 +18,7 @@ from coordinator.documents.changes import Change, Changed
 from coordinator.fleet.news import fleet_news
 from coordinator.fleet.registry import FleetEvent, Memory, Node
 from coordinator.ingest.dedupe import Addition, Received
-from coordinator.store import calls, documents, fleet, gaps, state
+from coordinator.store import calls, documents, fleet, gaps, model_figures, state
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from coordinator.store.store import (
     Batch,
@@ -194,6 +194,7 @@ class SqliteStore:
             committed.new += len(fresh)
             if table == "events":
                 committed.drafts += [news for row in fresh if (news := fleet_news(row)) is not None]
+                model_figures.take(db, fresh)
             else:
                 committed.state = state.take(db, fresh, self.state_rows_max)
         touched = 0
