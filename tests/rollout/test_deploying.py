@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from coordinator.store.rollouts import RolloutView
 from schemas.bundles import Requires, Target
 from tests.agent_process.agents import wait_until
 from tests.broker import start_broker
-from tests.coordinator.process import Process, edgectl
+from tests.coordinator.process import ROOT, Process, edgectl
 from tests.models.making import make_folder, model_bytes, release
 from tests.rollout.nodes import LightNode, light_nodes
 from tests.rollout.test_end_to_end import System, reasons
@@ -27,6 +28,7 @@ ARM: Facts = {"hardware.arch": "arm64", "hardware.accelerators": ()}
 OLD = {"model": "finder@1.0.0", "digest": ""}
 RUNS = {"pipelines.door.model": OLD, "pipelines.yard.model": {"model": "counter@1.0.0", "digest": ""}}
 DIGEST = "ab" * 32
+PAGE = (ROOT / "docs" / "rollouts.md").read_text(encoding="utf-8")
 
 
 # ---- what it means for a node -------------------------------------------------------------------
@@ -207,18 +209,14 @@ def test_a_node_that_joins_later_gets_it_once_it_has_said_what_it_runs(system: S
 
 
 @pytest.mark.skipif(shutil.which("mosquitto_pub") is None, reason="mosquitto_pub is not here")
-def test_deploy_model_over_mqtt_answers_with_the_deployment(system: System) -> None:
+def test_deploy_model_over_mqtt_as_the_page_has_it(system: System) -> None:
     with fleet(system, 3) as nodes:
         reported(system, 3)
-        call = {
-            "model": {"model_id": "finder", "version": "canary"},
-            "target_nodes": {"ids": ["n00"], "labels": {"site": "b"}},
-        }
-        topic = "edge/v1/coordinator/cmd/deployModel"
-        words = ["mosquitto_pub", "-p", str(system.broker.port), "-q", "1", "-t", topic]
-        subprocess.run([*words, "-m", json.dumps(call)], check=True, timeout=30)
+        line = next(line for line in PAGE.splitlines() if line.startswith("mosquitto_pub") and "deployModel" in line)
+        words = shlex.split(line.replace("gw-1", "n00"))
+        subprocess.run([*words, "-p", str(system.broker.port), "-q", "1"], check=True, timeout=30)
         wait_until(lambda: system.events("ModelDeployed"))
         (done,) = system.events("ModelDeployed")
-        assert (done["model_id"], done["version"], done["node_count"]) == ("finder", "2.0.0", 1)
+        assert (done["model_id"], done["version"], done["node_count"]) == ("finder", "1.4.0", 1)
         assert [bool(node.seen) for node in nodes] == [True, False, False]
         assert system.show(done["deployment"])["plan"]["source"] == "deployModel"
