@@ -8,11 +8,23 @@ from typing import Any
 from coordinator.fleet.facts import LazyFacts
 from coordinator.fleet.selector import Selector, Verdict
 from coordinator.models.release import Release
-from coordinator.store import documents, evidence, fleet, gaps, models, rollouts, simulated, state, state_views
+from coordinator.store import (
+    documents,
+    evidence,
+    fleet,
+    gaps,
+    model_figures,
+    models,
+    rollouts,
+    simulated,
+    state,
+    state_views,
+)
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
+from coordinator.store.model_figures import FiguresView
 from coordinator.store.models import MeasuredView, ModelView, StepView
 from coordinator.store.place import Place, open_reading
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
@@ -259,6 +271,10 @@ class Reader:
     def model_measured(self, name: str, version: str) -> list[MeasuredView]:
         """What nodes measured of the variants of a version."""
         return models.measured(self._db, name, version)
+
+    def model_figures(self, name: str, version: str) -> list[FiguresView]:
+        """The same by hardware, and by what it was measured on."""
+        return model_figures.figures(self._db, name, version)
 
     def model_children(self, name: str, version: str) -> list[str]:
         """What was made from a version, as NAME@VERSION."""
