@@ -55,6 +55,7 @@ class Dialect(Protocol):
 
     name: str
     begin: str  # a transaction that will write
+    begin_reading: str  # one that sees a single moment
     has_arrays: bool  # a parameter may be a list, a column of many rows
 
     def glob(self, column: str, pattern: str) -> tuple[str, Any]:
@@ -110,6 +111,7 @@ class SqliteDialect:
 
     name = "sqlite"
     begin = "BEGIN IMMEDIATE"
+    begin_reading = "BEGIN"
     has_arrays = False
 
     def glob(self, column: str, pattern: str) -> tuple[str, Any]:

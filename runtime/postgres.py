@@ -39,6 +39,7 @@ class PostgresDialect:
 
     name = "postgres"
     begin = "BEGIN"
+    begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     has_arrays = True
 
     def glob(self, column: str, pattern: str) -> tuple[str, Any]:
