@@ -29,6 +29,7 @@ PAGES = [
     "docs/desired-state.md",
     "docs/rollouts.md",
     "docs/state.md",
+    "docs/store.md",
     "docs/store-and-forward.md",
     "docs/your-own-platform.md",
     "docs/calling-functions.md",
