@@ -8,11 +8,23 @@ from typing import Any
 from coordinator.fleet.facts import LazyFacts
 from coordinator.fleet.selector import Selector, Verdict
 from coordinator.models.release import Release
-from coordinator.store import documents, evidence, fleet, gaps, models, rollouts, simulated, state, state_views
+from coordinator.store import (
+    documents,
+    evidence,
+    fleet,
+    gaps,
+    leases,
+    models,
+    rollouts,
+    simulated,
+    state,
+    state_views,
+)
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
+from coordinator.store.leases import LeaseView
 from coordinator.store.models import MeasuredView, ModelView, StepView
 from coordinator.store.place import Place, open_reading
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
@@ -271,6 +283,10 @@ class Reader:
     def model_files(self) -> dict[str, tuple[int | None, str]]:
         """(bytes, a release that needs it) of each file by its hash; of documents the bytes are not known."""
         return models.named_files(self._db)
+
+    def leases(self) -> list[LeaseView]:
+        """Who has which duty."""
+        return leases.views(self._db)
 
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.__main__ import main
+from coordinator.lease.duty import Duty
 from coordinator.retention import Retention
 from coordinator.store.place import open_store
 from coordinator.store.settings import StoreTable
@@ -45,6 +46,6 @@ def test_the_keys_and_their_defaults_are_the_programs() -> None:
 
 def test_the_counters_are_there(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    figures = Retention(store, StoreTable().keep).figures()
+    figures = Retention(store, Duty(store, "retention", "test"), StoreTable().keep).figures()
     store.close()
     assert [name for name in figures if f"`{name}`" not in PAGE] == []
