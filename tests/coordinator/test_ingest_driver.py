@@ -156,7 +156,7 @@ def test_what_no_database_takes_is_refused_alone(
 def test_a_gap_too_many_is_refused_and_the_rest_stored(
     tmp_path: Path, wire: ListWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coordinator.store.sqlite.Received", lambda ranges: Received(ranges, ranges_max=2))
+    monkeypatch.setattr("coordinator.store.lanes.Received", lambda ranges: Received(ranges, ranges_max=2))
 
     async def scene() -> None:
         async with running(SqliteStore(tmp_path)) as bench:

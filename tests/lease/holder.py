@@ -1,7 +1,7 @@
 """A process that does a duty: `python -m tests.lease.holder DSN NAME LASTS_S`.
 
 It writes a row in `results` as often as it can, under whatever lease it last had: it never looks at its clock, so
-that after a stop it goes on where it was, as a holder does that has not noticed. Each refusal is a line on its output.
+that after a stop it goes on where it was, as a holder does that has not noticed. Each refusal is a line of output.
 """
 
 import asyncio
