@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from coordinator.hosting.host import coordinator_host
 from coordinator.ingest.decode import News
 from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
+from coordinator.lease.duty import Duty
 from coordinator.link.links import BrokerName, Links
 from coordinator.lock import FolderLock
 from coordinator.models.mirror import open_blobs
@@ -101,7 +103,8 @@ class Coordinator:
             brokers, self._inbox, self._calls, self._counters, store, client_id=table.client_id, space=space
         )
 
-        self._retention = Retention(store, config.store.keep)
+        self._retention_duty = Duty(store, "retention", f"{table.client_id} {secrets.token_hex(4)}")
+        self._retention = Retention(store, self._retention_duty, config.store.keep)
         self._receiver: Receiver | None = None
         if config.evidence.enabled:
             spool, backend = Spool(table.data_dir / SPOOL_NAME), open_backend(config.evidence, table.data_dir)
@@ -138,6 +141,7 @@ class Coordinator:
         supervisor.supervise("platforms", self._start_platforms, stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("rollouts", self._rollouts.run, for_ever, stage=1)
+        supervisor.supervise("retention-duty", self._retention_duty.run, for_ever, stage=1)
         supervisor.supervise("retention", self._retention.run, for_ever, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         for name, link, stop in self._links.tasks():

@@ -113,6 +113,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
         model_commands.add_commands(models, Opener(_reader, _config))
     add("status", "what the coordinator has done", _status)
+    add("leases", "duties that one coordinator has at a time, and who", _leases)
     calling.add_commands(commands, _broker)
     simulate.add_commands(commands, _config, _reader)
     return parser
@@ -180,6 +181,11 @@ def _streams(parsed: Arguments) -> int:
 def _refused(parsed: Arguments) -> int:
     found = _reader(parsed).refused(parsed.limit)
     return _print(parsed, lambda: show.refused(found, _now_ms()), show.refused_json(found))
+
+
+def _leases(parsed: Arguments) -> int:
+    found = _reader(parsed).leases()
+    return _print(parsed, lambda: show.leases(found, _now_ms()), [asdict(one) for one in found])
 
 
 def _gaps(parsed: Arguments) -> int:

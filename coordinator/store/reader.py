@@ -13,6 +13,7 @@ from coordinator.store import (
     evidence,
     fleet,
     gaps,
+    leases,
     model_figures,
     models,
     rollouts,
@@ -24,6 +25,7 @@ from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
+from coordinator.store.leases import LeaseView
 from coordinator.store.model_figures import FiguresView
 from coordinator.store.models import MeasuredView, ModelView, StepView
 from coordinator.store.place import Place, open_reading
@@ -287,6 +289,10 @@ class Reader:
     def model_files(self) -> dict[str, tuple[int | None, str]]:
         """(bytes, a release that needs it) of each file by its hash; of documents the bytes are not known."""
         return models.named_files(self._db)
+
+    def leases(self) -> list[LeaseView]:
+        """Who has which duty."""
+        return leases.views(self._db)
 
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""

@@ -1,8 +1,6 @@
 """Backups of either database, put back in either; and what `check` finds."""
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import Coroutine
 from contextlib import closing
@@ -11,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from coordinator.__main__ import main
 from coordinator.documents.changes import Change
 from coordinator.fleet.registry import FleetEvent, Node
 from coordinator.lock import FolderLock, FolderLockedError
@@ -28,7 +27,6 @@ from schemas.messages import Birth
 from schemas.topics import FLEET
 
 T = TypeVar("T")
-ROOT = Path(__file__).resolve().parents[2]
 TEXT = "nul \0, \ufdd0 and ß"
 
 
@@ -213,7 +211,7 @@ def test_what_does_not_fit_together_is_found(place: Place, damage: str, said: st
     assert [problem for problem in found if said in problem] != [], found
 
 
-def test_the_commands(tmp_path: Path) -> None:
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "data").mkdir()
     store = open_store(tmp_path / "data")
     fill(store)
@@ -221,11 +219,9 @@ def test_the_commands(tmp_path: Path) -> None:
     config.write_text('[coordinator]\ndata_dir = "data"\n')
 
     def command(*words: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "coordinator", words[0], "--config", str(config), *words[1:]],
-            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
+        status = main([words[0], "--config", str(config), *words[1:]])
+        said = capsys.readouterr()
+        return status, said.out + said.err
 
     backup = str(tmp_path / "backup.db")
     status, said = command("backup", backup)
