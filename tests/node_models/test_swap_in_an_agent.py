@@ -1,5 +1,6 @@
 """A model swapped in a running agent: the project's weld model on the rendered line, from a real HTTP server."""
 
+import functools
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -122,11 +123,8 @@ def test_killed_at_any_moment_it_comes_back_with_its_model_and_without_a_network
         wishes = Wishes(peer)
         wishes.want(**{MODEL: model_of(new)})
         agent.start()
-        for _ in range(2):
-            before = count(peer, "ModelPrefetched"), count(peer, "ModelMeasured")
-            peer.wait(
-                lambda before=before: (count(peer, "ModelPrefetched"), count(peer, "ModelMeasured")) != before, agent
-            )
+        for kind in ("ModelPrefetched", "ModelMeasured"):  # killed while it is loaded, and while it is swapped in
+            peer.wait(functools.partial(peer.events, kind), agent)
             agent.kill()
             agent.start()
         wishes.wait_held(MODEL, model_of(new), agent)
