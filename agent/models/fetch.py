@@ -293,7 +293,7 @@ class Fetcher:
             begun_at = part.bytes
             try:
                 if part.bytes < ask.item.size:
-                    taken.progress = lambda at: self._progress(job, fetching, at)
+                    taken.progress = lambda at: self._progress(job, fetching, taken, at)
                     await source.blob(ask.item.key, ask.item.size, part.bytes, taken.take)
             finally:
                 came = part.bytes - begun_at
@@ -310,8 +310,9 @@ class Fetcher:
         finally:
             await asyncio.to_thread(part.close)
 
-    def _progress(self, job: Job, fetching: Fetching, at: int) -> None:
-        """From the loop: so much of the file in hand is here."""
+    def _progress(self, job: Job, fetching: Fetching, taken: "_Taken", at: int) -> None:
+        """On the loop: so much of the file in hand is here."""
+        taken.halt = self._held_back()
         fetching.begin_at(at)
         self._tell(job, fetching)
 
@@ -367,9 +368,12 @@ class _Taken:
         self._unchecked = 0
         self._told_mono_s = 0.0
         self.progress: Callable[[int], None] = lambda at: None
+        self.halt = ""  # why no more is to come now
 
     def take(self, data: bytes) -> None:
-        """In a thread. Raises StorageError."""
+        """In a thread. Raises StorageError, or CutError where there is to be a pause."""
+        if self.halt:
+            raise CutError(self.halt)
         self._unchecked += len(data)
         if self._unchecked >= FREE_EVERY_BYTES:
             self._unchecked = 0

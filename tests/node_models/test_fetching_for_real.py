@@ -161,7 +161,7 @@ def test_what_was_cut_goes_on_where_it_was(tmp_path: Path, shop: Faulty, made: F
 
 
 def test_a_source_that_stalls_is_left_for_the_next(tmp_path: Path, shop: Faulty, made: FolderRelease) -> None:
-    with Faulty(dict(shop.files), ["stall"] * 20).open() as slow:
+    with Faulty(dict(shop.files), ["stall"]).open() as slow:
         held(Node(tmp_path / "n", [slow.url, shop.url]), made)
 
 
@@ -333,3 +333,11 @@ def test_a_sweep_leaves_what_releases_have(tmp_path: Path, shop: Faulty, made: F
     assert node.cache.damaged(made.digest) == []
     node.cache.drop(made.digest)
     assert node.cache.sweep() == sum(file.bytes for file in made.release.files)
+
+
+def test_nothing_is_fetched_while_the_link_is_metered(tmp_path: Path, shop: Faulty, made: FolderRelease) -> None:
+    node = Node(tmp_path / "n", [shop.url])
+    metered = ["the link is metered"]
+    node.fetcher._held_back = lambda: metered[0]
+    node.runner.run(node.until(ref_of(made), State.PENDING, "waiting: the link is metered"))
+    assert shop.asked == []

@@ -3,16 +3,19 @@
 import functools
 from pathlib import Path
 
+import pytest
+
 from coordinator.models.settings import ModelsTable
 from tests.agent_process.agents import AgentProcess, Peer, wait_until
 from tests.broker import start_broker
 from tests.models.making import make_folder, model_bytes
 from tests.node_models.world import Shop, Wishes, release_of
 
-SIZE = 4_000_000
+SIZE = 2_000_000
 PATH = "models.finder.release"
 
 
+@pytest.mark.slow
 def test_what_was_killed_in_the_middle_goes_on_there(tmp_path: Path) -> None:
     broker = start_broker(tmp_path)
     (tmp_path / "a").mkdir()
@@ -30,7 +33,7 @@ def test_what_was_killed_in_the_middle_goes_on_there(tmp_path: Path) -> None:
                 def has(least: int) -> bool:
                     return part.exists() and part.stat().st_size > least
 
-                for least in (600_000, 1_200_000):
+                for least in (300_000, 900_000):
                     agent.start()
                     wait_until(functools.partial(has, least), lambda: agent.log[-2000:])
                     agent.kill()

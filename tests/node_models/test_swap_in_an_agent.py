@@ -79,6 +79,7 @@ def test_a_release_is_fetched_proved_and_run_while_frames_go_on(tmp_path: Path, 
         agent.terminate()
 
 
+@pytest.mark.slow
 def test_what_is_worse_or_broken_is_refused_and_the_old_one_goes_on(
     tmp_path: Path, broker: Broker, shop: Shop
 ) -> None:
@@ -138,6 +139,7 @@ def test_killed_at_any_moment_it_comes_back_with_its_model_and_without_a_network
         agent.terminate()
 
 
+@pytest.mark.slow
 def test_what_is_damaged_here_gives_way_to_the_configured_model_and_comes_again(
     tmp_path: Path, broker: Broker, shop: Shop
 ) -> None:
