@@ -117,6 +117,7 @@ class Coordinator:
         self._watch.publish = lambda payload: self._subscriber.publish(Message(space.text(PROBE), payload))
         self._subscriber.on_probe = self._watch.came_back
         self._rollouts.on_events = self._subscriber.announce
+        self._rollouts.backlog = lambda: self._documents.due
         self._documents.publish = self._subscriber.publish
         self._documents.is_registered = self._fleet.nodes.__contains__
         self._documents.is_connected = lambda: self._subscriber.is_connected

@@ -42,7 +42,12 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "numpy": ["agent/*", "platforms/*", "coordinator/quantize/convert.py"],
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],
     "cv2": [],
-    "ai_edge_litert": ["agent/infer/litert.py", "agent/infer/compiled.py", "platforms/*/training/*.py"],
+    "ai_edge_litert": [
+        "agent/infer/litert.py",
+        "agent/infer/compiled.py",
+        "platforms/*/training/*.py",
+        "coordinator/quantize/convert.py",
+    ],
     "tflite_runtime": ["agent/infer/litert.py"],
     "tensorflow": ["platforms/*/training/*.py", "coordinator/quantize/convert.py"],
     "minio": ["coordinator/evidence/s3.py"],

@@ -1,8 +1,9 @@
 """Converts a model to int8 and compares both: the one file of this folder with TensorFlow.
 
 It is run as a script by the Python of the training environment, which need not have Edgewright, so it imports nothing
-of it. A job comes as JSON on stdin, the outcome goes as one line of JSON to stdout: `{"error": …}` or what
-`coordinator/quantize/report.py` reads.
+of it. A job comes as JSON on stdin, the outcome goes as lines of JSON to stdout: `{"error": …}` or what
+`coordinator/quantize/report.py` reads, together. The last is about a file that somebody else made: reading it may end
+the process, and nothing is lost then.
 """
 
 import json
@@ -26,19 +27,22 @@ def main() -> int:
         found = convert(job)
     except Exception as error:  # noqa: BLE001 - boundary of a process: whatever it is, the caller says it
         found = {"error": f"{type(error).__name__}: {error}"[:2000]}
-    print(json.dumps(found))  # noqa: T201
-    return 1 if "error" in found else 0
+    print(json.dumps(found), flush=True)  # noqa: T201
+    if "error" in found:
+        return 1
+    print(json.dumps({"outputs_wanted": output_names(job["reference"])}))  # noqa: T201
+    return 0
 
 
 def convert(job: dict[str, Any]) -> dict[str, Any]:
-    """Of a job: `source`, a SavedModel's folder or a .keras file; `pictures`; `rule`, as bundle.toml's [input]; and
-    `int8` and `float`, the files to write."""
+    """Of a job: `source`, a SavedModel's folder or a .keras file; `pictures`; `rule`, as bundle.toml's [input];
+    `reference`, the model that the bundle has; `int8` and `float`, the files to write."""
     import tensorflow as tf
 
     source = Path(job["source"])
     whole = _converter(tf, source).convert()
     Path(job["float"]).write_bytes(whole)
-    before = tf.lite.Interpreter(model_content=whole, num_threads=1)
+    before = _interpreter()(model_content=whole, num_threads=1)
     shape = [int(size) for size in before.get_input_details()[0]["shape"]]
     tensors = [_tensor(tf, path, job["rule"], shape) for path in job["pictures"]]
     converter = _converter(tf, source)
@@ -48,7 +52,7 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
     converter.inference_input_type = tf.uint8
     small = converter.convert()
     Path(job["int8"]).write_bytes(small)
-    after = tf.lite.Interpreter(model_content=small, num_threads=1)
+    after = _interpreter()(model_content=small, num_threads=1)
     first, first_ms = _answers(before, tensors)
     second, second_ms = _answers(after, tensors)
     names = [str(one["name"]) for one in after.get_output_details()]
@@ -59,6 +63,25 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
         "after": {"bytes": len(small), **second_ms},
         "outputs": [_agreement(name, [a[i] for a in first], [b[i] for b in second]) for i, name in enumerate(names)],
     }
+
+
+def output_names(path: str) -> list[str]:
+    """Of the model that the bundle has: its decoder may go by them. None where that cannot be read here."""
+    try:
+        return [str(one["name"]) for one in _interpreter()(model_path=path).get_output_details()]
+    except (ValueError, RuntimeError):  # made for an accelerator, or for another runtime
+        return []
+
+
+def _interpreter() -> Any:
+    """LiteRT's own where it is installed; TensorFlow is to lose its one."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError:
+        import tensorflow as tf
+
+        return tf.lite.Interpreter
+    return Interpreter
 
 
 def _converter(tf: Any, source: Path) -> Any:

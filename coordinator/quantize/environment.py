@@ -46,12 +46,16 @@ def run(python: Path, job: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> d
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise PermanentError(f"the conversion took longer than {timeout_s:g} s", hint="fewer pictures") from error
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    found: dict[str, Any] = {}
     try:
-        found: dict[str, Any] = json.loads(lines[-1])
-    except (ValueError, IndexError):
+        for line in done.stdout.splitlines():
+            if line.startswith("{"):
+                found |= json.loads(line)
+    except ValueError:
+        found = {}
+    if not found:
         said = done.stderr.strip()[-OUTPUT_CHARS_SHOWN:] or "nothing"
-        raise PermanentError(f"the conversion ended with status {done.returncode} and said: {said}") from None
+        raise PermanentError(f"the conversion ended with status {done.returncode} and said: {said}")
     if "error" in found:
         raise PermanentError(f"the model cannot be converted: {found['error']}")
     return found

@@ -43,6 +43,12 @@ def warnings(found: Mapping[str, Any], pictures: int, few: int) -> list[str]:
         for one in found["outputs"]
         if one["cosine_min"] < COSINE_LOW
     ]
+    names, wanted = [str(one["name"]) for one in found["outputs"]], found.get("outputs_wanted") or []
+    if wanted and set(wanted) != set(names):
+        said.append(
+            f"outputs are called {', '.join(names)}, and {', '.join(wanted)} in the bundle's model: where its"
+            " [output] goes by names, correct them"
+        )
     if pictures < few:
         said.append(f"{pictures} calibration pictures are few: {few} or more of what the cameras see are better")
     return said

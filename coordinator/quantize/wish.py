@@ -33,10 +33,13 @@ class Wish:
 
     def job(self, folder: Path) -> dict[str, Any]:
         """For `convert.py`, with files in a temporary folder."""
+        variants = self.release.variants
+        reference = next((one for one in variants if one.target is Target.CPU), variants[0])
         return {
             "source": str(self.source.resolve()),
             "pictures": [str(path.resolve()) for path in self.pictures],
             "rule": input_rule(self.table.get("input", {})),
+            "reference": str((self.bundle / reference.file).resolve()),
             "int8": str(folder / "int8.tflite"),
             "float": str(folder / "float.tflite"),
         }
@@ -107,7 +110,7 @@ def _fill(wish: Wish, folder: Path, int8: Path, note: str) -> None:
     }  # fmt: skip
     if needs is not None:
         requires = {"arch": list(needs.arch), "memory_mb": needs.memory_mb, "cores": needs.cores}
-        variant["requires"] = {key: value for key, value in requires.items() if value}
+        variant |= {"requires": found} if (found := {key: value for key, value in requires.items() if value}) else {}
     table = {key: value for key, value in wish.table.items() if key not in ("declared", "variants", "lineage")}
     table |= {
         "version": wish.version,

@@ -113,6 +113,8 @@ def test_what_came_of_it_is_told_with_what_to_mind() -> None:
     assert "0.25" in text and "0.40" in text and "90.0%" in text and "0.9700" in text
     said = report.warnings(FOUND, 7, 50)
     assert len(said) == 2 and "cosine 0.970" in said[0] and "7 calibration pictures are few" in said[1]
+    assert "are called scores, and boxes in the" in report.warnings(FOUND | {"outputs_wanted": ["boxes"]}, 7, 1)[1]
+    assert report.warnings(FOUND | {"outputs_wanted": ["scores"]}, 50, 50) == said[:1]
 
 
 # ---- the environment ----------------------------------------------------------------------------

@@ -428,6 +428,21 @@ def test_a_continuous_one_takes_in_who_comes_to_be_selected_by_any_change(tmp_pa
     play(tmp_path, scene, "a", "b", "c")
 
 
+def test_nobody_is_told_while_documents_wait_to_be_published(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.driver.backlog = lambda: waiting
+        waiting = driver.BACKLOG_MAX + 1
+        key = (await desk.driver.start(Plan("all", {"heartbeat_s": 5})))["id"]
+        await asyncio.sleep(0.2)
+        assert desk.published == []
+        await desk.driver.pause(OfRollout(key))  # an order does not wait
+        await desk.driver.resume(OfRollout(key))
+        waiting = 0
+        await until(lambda: told(desk, 2))
+
+    play(tmp_path, scene, "a", "b")
+
+
 def test_a_node_in_maintenance_is_told_when_that_is_over(tmp_path: Path) -> None:
     async def scene(desk: Desk) -> None:
         desk.fleet.nodes["a"] = replace(desk.fleet.nodes["a"], window="m-1")
