@@ -14,6 +14,7 @@ from coordinator.fleet.registry import Fleet, LivenessRules, Moment, Node, NodeS
 from coordinator.ingest.decode import News
 from coordinator.rollout import rollouts as driver
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
+from coordinator.rollout.beginning import Own
 from coordinator.rollout.plan import Plan
 from coordinator.rollout.rollouts import Rollouts
 from coordinator.rollout.state import NodeState as State
@@ -374,7 +375,7 @@ def test_nodes_may_have_fields_of_their_own_and_get_back_what_they_had(tmp_path:
     async def scene(desk: Desk) -> None:
         before = Change({"log.level": "INFO"})
         await desk.store.change_desired("b", before)
-        own = {"a": {"labels.line": "x"}, "b": {"log.level": None}, "nobody": {"labels.line": "z"}}
+        own: Own = {"a": {"labels.line": "x"}, "b": {"log.level": None}, "nobody": {"labels.line": "z"}}
         begun = await desk.driver.start(Plan("two by name", {"heartbeat_s": 5}), own=own)
         assert begun["nodes"] == 2
         await until(lambda: told(desk, 2))
