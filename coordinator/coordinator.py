@@ -77,6 +77,7 @@ class Coordinator:
         self._models = Registry(store, blobs, config.models)
         self._models_http = open_http(config.models, blobs, self._models)
         self._rollouts = Rollouts(store, self._fleet, self._documents.changed, find=self._models.find)
+        self._rollouts.backlog = lambda: self._documents.due
         self._deploying = Deploying(self._rollouts, self._fleet)
         self._host = coordinator_host(
             store,
@@ -117,7 +118,6 @@ class Coordinator:
         self._watch.publish = lambda payload: self._subscriber.publish(Message(space.text(PROBE), payload))
         self._subscriber.on_probe = self._watch.came_back
         self._rollouts.on_events = self._subscriber.announce
-        self._rollouts.backlog = lambda: self._documents.due
         self._documents.publish = self._subscriber.publish
         self._documents.is_registered = self._fleet.nodes.__contains__
         self._documents.is_connected = lambda: self._subscriber.is_connected

@@ -109,11 +109,6 @@ class Documents:
             self._counters.desired_published += 1
             self.publish(Message(self._space.text(Topic(Kind.DESIRED, node)), encode_sealed(document), retain=True))
 
-    @property
-    def due(self) -> int:
-        """How many desired documents are still to be published."""
-        return len(self._due)
-
     def connected(self) -> None:
         """The broker may have forgotten everything."""
         self._due.update(dict.fromkeys(self._desired))
@@ -189,6 +184,11 @@ class Documents:
         self._wake.set()
 
     # ---- what operators want --------------------------------------------------------------------
+
+    @property
+    def due(self) -> int:
+        """How many desired documents are still to be published."""
+        return len(self._due)
 
     def function(self) -> Served:
         """The command `setDesired`."""
