@@ -84,6 +84,7 @@ class Coordinator:
         self._models = Registry(store, blobs, config.models)
         self._models_http = open_http(config.models, blobs, self._models)
         self._rollouts = Rollouts(store, self._fleet, self._documents.changed, find=self._models.find)
+        self._rollouts.backlog = lambda: self._documents.due
         self._deploying = Deploying(self._rollouts, self._fleet)
         self._host = coordinator_host(
             store,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig
-from coordinator.ctl import calling, model_signing, models_show
+from coordinator.ctl import calling, model_quantize, model_signing, models_show
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.evidence import Opener
 from coordinator.fleet.facts import facts_of_birth
@@ -84,6 +84,7 @@ def add_commands(parser: argparse.ArgumentParser, open_: Opener) -> None:
     )
     for command in model_signing.add_commands(add, _said, _keep_signature):
         timeout(command, 30.0)
+    model_quantize.add_command(add, _said)
     why = add("why", "which variant a node gets and why not another; without NODE how many can run it", _why)
     why.add_argument("model", metavar=reference, help="without VERSION what the channel gives out")
     why.add_argument("node", nargs="?", default="", metavar="NODE")

@@ -233,6 +233,11 @@ class Documents:
 
     # ---- what operators want --------------------------------------------------------------------
 
+    @property
+    def due(self) -> int:
+        """How many desired documents are still to be published."""
+        return len(self._due)
+
     def function(self) -> Served:
         """The command `setDesired`."""
         return plain("setDesired", SetDesired, self.set_desired)

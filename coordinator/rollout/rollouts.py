@@ -57,6 +57,8 @@ T = TypeVar("T")
 UNDER_CONTROL_MAX = 20  # at a time
 COMPLETED_MAX = 5  # that go on, each with all its nodes in memory
 JOINED_AT_ONCE = 500
+BACKLOG_MAX = 5000  # documents: beyond it they would have to be read from the disk again, one by one
+BACKLOG_EVERY_S = 0.05
 UNANSWERED = UNDER_WAY | FETCHES | {NodeState.SILENT, NodeState.UNSTEADY}
 RETRY = Backoff(first_s=0.2, max_s=5.0)
 
@@ -114,6 +116,7 @@ class Rollouts:
         self._loaded = asyncio.Event()
         self._starting = asyncio.Lock()
         self.on_events: Callable[[], None] = lambda: None
+        self.backlog: Callable[[], int] = lambda: 0  # documents that are still to be published
 
     async def run(self) -> None:
         """Until cancelled. Begins with what the store has, also where an earlier run of it failed."""
@@ -167,8 +170,10 @@ class Rollouts:
         self._fleet.selections.remove(_selection(key))
 
     async def _advance(self, live: _Live) -> None:
-        """Steps it until it has nothing more to do just now."""
+        """Steps it until it has nothing more to do just now, and no faster than documents are published."""
         while True:
+            while self.backlog() > BACKLOG_MAX and not live.asked:
+                await asyncio.sleep(BACKLOG_EVERY_S)
             joined = await self._patiently(lambda: self._join(live)) if live.joining else []
             news = [*live.outcomes, *live.news.values(), *joined]
             asked, live.outcomes, live.asked = live.asked, [], []

@@ -58,6 +58,8 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     said = []
     for words in (one for one in commands("edgectl") if one[0] == "model"):
+        if words[1] == "quantize":  # it needs TensorFlow: tests/models/test_quantize.py
+            continue
         words = [str(tmp_path / word) if word.startswith(("bundles/", "keys/")) else word for word in words]
         done = edgectl(["--data-dir", str(data), *words])
         assert done.returncode == 0, (words, done.stderr)
