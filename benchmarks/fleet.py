@@ -51,16 +51,18 @@ TARGETS: dict[str, float] = {
 class Times:
     """How long the parts take that have a length of their own."""
 
+    settle_s: float = 20.0
     idle_s: float = 30.0
     calm_s: float = 60.0
     cut_s: float = 30.0
     messages: int = 40_000
 
 
+TINY = Times(settle_s=1.0, idle_s=2.0, calm_s=4.0, cut_s=3.0, messages=2000)
 FULL = Times(idle_s=120.0, calm_s=600.0, cut_s=300.0, messages=100_000)
 Part = Callable[[World, int, Times], Coroutine[Any, Any, dict[str, Any]]]
 PARTS: dict[str, Part] = {
-    "register": lambda world, nodes, times: idle.measure(world, nodes, times.idle_s),
+    "register": lambda world, nodes, times: idle.measure(world, nodes, times.idle_s, times.settle_s),
     "killed": lambda world, nodes, times: detection.killed(world, nodes),
     "half_open": lambda world, nodes, times: detection.half_open(world, nodes),
     "restart": lambda world, nodes, times: storm.broker_restart(world, nodes, times.calm_s),
@@ -113,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="so short that the figures mean nothing: for the tests")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
-    times = FULL if arguments.full else Times(2.0, 4.0, 3.0, 2000) if arguments.tiny else Times()
+    times = FULL if arguments.full else TINY if arguments.tiny else Times()
     found = measure(
         arguments.nodes, tuple(arguments.only), times, lambda text: print(text, file=sys.stderr, flush=True)
     )
