@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import importlib
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -115,6 +116,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="so short that the figures mean nothing: for the tests")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # what was started is stopped, also from a background
     times = FULL if arguments.full else TINY if arguments.tiny else Times()
     found = measure(
         arguments.nodes, tuple(arguments.only), times, lambda text: print(text, file=sys.stderr, flush=True)
