@@ -70,8 +70,8 @@ PARTS: dict[str, Part] = {
     "storm": lambda world, nodes, times: storm.storm(world, nodes, times.cut_s),
     "rollout": lambda world, nodes, times: rollout.measure(world, nodes),
 }
-# Parts with a process or a store of their own: `measure(nodes)` of a module that may not be there yet.
-OTHERS = {"catalogue": "benchmarks.fleetlib.catalogue", "schedule": "benchmarks.fleetlib.scheduling"}
+# Parts with a store of their own: a module, and its function that gives the keys. One may not be there yet.
+OTHERS = {"catalogue": ("catalogue", "catalogue"), "schedule": ("scheduling", "scheduling")}
 INGEST = "ingest"
 NAMES = (INGEST, *PARTS, *OTHERS)
 
@@ -88,12 +88,14 @@ def measure(nodes: int, only: tuple[str, ...], times: Times, say: Callable[[str]
                 found |= _timed(name, PARTS[name](world, nodes, times), say)
     left_out = []
     for name in [one for one in OTHERS if one in only]:
+        module, function = OTHERS[name]
         try:
-            part = importlib.import_module(OTHERS[name])
-        except ModuleNotFoundError:
+            part = getattr(importlib.import_module(f"benchmarks.fleetlib.{module}"), function)
+        except (ModuleNotFoundError, AttributeError):
             left_out.append(name)
         else:
-            found |= part.measure(nodes)
+            say(f"{name} …")
+            found |= part()
     found["targets"] = {key: value for key, value in TARGETS.items() if key in found}
     found["left_out"] = left_out
     return found
