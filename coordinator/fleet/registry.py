@@ -32,6 +32,7 @@ from coordinator.fleet.node import (
     Shown,
     Signal,
     Word,
+    changed,
 )
 from coordinator.fleet.selection import Selections
 from coordinator.fleet.tombstones import TOMBSTONES_MAX, Tombstone
@@ -90,7 +91,7 @@ class Deadlines:
 
 def _as_of_now(node: Node, now_ms: int) -> Node:
     flap = replace(node.flap, at_ms=now_ms) if node.flap.penalty else node.flap
-    return replace(node, heard_ms=now_ms, since_ms=now_ms, flap=flap)
+    return changed(node, heard_ms=now_ms, since_ms=now_ms, flap=flap)
 
 
 class Fleet:
