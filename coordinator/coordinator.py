@@ -26,6 +26,7 @@ from coordinator.lock import FolderLock
 from coordinator.models.mirror import open_blobs
 from coordinator.models.registry import Registry, open_http
 from coordinator.rollout.rollouts import Rollouts
+from coordinator.schedule.schedules import Schedules
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
 from coordinator.store.sqlite import SqliteStore
@@ -76,6 +77,7 @@ class Coordinator:
         self._models = Registry(store, blobs)
         self._models_http = open_http(config.models, blobs, self._models)
         self._rollouts = Rollouts(store, self._fleet, self._documents.changed)
+        self._schedules = Schedules(store, self._fleet, self._rollouts, self._documents.changed)
         self._host = coordinator_host(
             store,
             table.data_dir,
@@ -114,7 +116,7 @@ class Coordinator:
         self._ingest.names_report = self._documents.names_report
         self._watch.publish = lambda payload: self._subscriber.publish(Message(space.text(PROBE), payload))
         self._subscriber.on_probe = self._watch.came_back
-        self._rollouts.on_events = self._subscriber.announce
+        self._rollouts.on_events = self._schedules.on_events = self._subscriber.announce
         self._documents.publish = self._subscriber.publish
         self._documents.is_registered = self._fleet.nodes.__contains__
         self._documents.is_connected = lambda: self._subscriber.is_connected
@@ -135,6 +137,7 @@ class Coordinator:
         supervisor.supervise("platforms", self._start_platforms, stage=1)
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("rollouts", self._rollouts.run, for_ever, stage=1)
+        supervisor.supervise("schedules", self._schedules.run, for_ever, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         supervisor.supervise(
             "link", self._subscriber.run, for_ever, stage=2, stop=self._subscriber.stop, stop_timeout_s=GOODBYE_S
@@ -160,6 +163,7 @@ class Coordinator:
             *self._fleet_functions.served(),
             *self._models.functions(),
             *self._rollouts.functions(),
+            *self._schedules.functions(),
         ]
 
     async def _start_platforms(self) -> None:
@@ -197,6 +201,7 @@ class Coordinator:
             **self._ingest.figures(),
             **(self._receiver.report() if self._receiver else {}),
             **(self._models_http.figures() if self._models_http else {}),
+            **self._schedules.figures(),
             "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
             "broker_connected": float(self._subscriber.is_connected),
@@ -208,6 +213,7 @@ class Coordinator:
     def _link_changed(self, connected: bool) -> None:
         self._watch.link(up=connected)
         self._rollouts.broker(heard=connected)
+        self._schedules.broker(heard=connected)
         if connected:
             self._documents.connected()
             self._clear([(Kind.DESIRED, name) for name in self._fleet.tombstones])  # the others are seen, and cleared
@@ -226,6 +232,7 @@ class Coordinator:
     def _heard(self, news: list[tuple[News, bytes]], committed: Committed) -> None:
         self._documents.heard(news, committed)
         self._rollouts.heard(news, committed)
+        self._schedules.heard(news, committed)
 
     def _problem_changed(self) -> None:
         self._notifier.status(self._summary())

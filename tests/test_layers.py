@@ -39,7 +39,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "coordinator/store/*.py",
     ],
     "sqlite_utils": [],
-    "numpy": ["agent/*", "platforms/*"],
+    "numpy": ["agent/*", "platforms/*", "coordinator/schedule/*"],
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],
     "cv2": [],
     "ai_edge_litert": ["agent/infer/litert.py", "agent/infer/compiled.py", "platforms/*/training/*.py"],

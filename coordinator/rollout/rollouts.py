@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from coordinator.fleet.facts import facts_of
@@ -17,7 +17,7 @@ from coordinator.fleet.registry import NodeState as Alive
 from coordinator.fleet.selector import Selector
 from coordinator.fleet.selector_text import parse
 from coordinator.ingest.decode import News as Heard
-from coordinator.rollout import follow
+from coordinator.rollout import follow, starting
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
 from coordinator.rollout.engine import Engine, OrderRefusedError
 from coordinator.rollout.plan import REASON_CHARS_MAX, Plan, plan_mistakes
@@ -95,6 +95,7 @@ class Rollouts:
         self._loaded = asyncio.Event()
         self._starting = asyncio.Lock()
         self.on_events: Callable[[], None] = lambda: None
+        self.on_state: Callable[[str, State], None] = lambda key, state: None  # of a roll-out; it is durable
 
     async def run(self) -> None:
         """Until cancelled. Begins with what the store has, also where an earlier run of it failed."""
@@ -117,7 +118,8 @@ class Rollouts:
             if not live.engine.is_idle:
                 self._live[kept.id] = live
                 silent = [name for name, node in live.engine.nodes.items() if node.state in UNANSWERED]
-                live.outcomes += await self._last_words(silent)
+                for said in await self._last_words(silent):
+                    self._tell_report(live, said)
         self._let_go()
         self._wake.set()
 
@@ -146,6 +148,8 @@ class Rollouts:
                     self._publish(node, document)
                 if step.events:
                     self.on_events()
+                if step.run is not None:
+                    self.on_state(live.kept.id, step.run.state)
             for one in asked:
                 if not one.done():
                     one.set_result(None)
@@ -220,13 +224,20 @@ class Rollouts:
             live.tell(Back(name))
         match one.document:
             case wire.Reported() as said if engine.wants(name) and committed.reported.get(name) == said.hash:
-                live.tell(Reported(name, said.epoch, said.revision, said.fields, said.refused))
+                self._tell_report(live, Reported(name, said.epoch, said.revision, said.fields, said.refused))
             case Heartbeat() as beat if engine.wants(name):
                 live.tell(Beat(name, beat.desired_hash, follow.illness(beat)))
             case Birth() if live.kept.plan.continuous and name not in engine.nodes:
                 node = self._fleet.nodes.get(name)
                 if node is not None and live.selector.matches(facts_of(node)):
                     live.tell(Joined(name))
+
+    @staticmethod
+    def _tell_report(live: _Live, said: Reported) -> None:
+        """A workload that is on its way is waited for; one that has failed is refused."""
+        plan = live.kept.plan
+        if not starting.is_starting(plan, said.holds, said.refused):
+            live.tell(replace(said, refused={**said.refused, **starting.failed_to_start(plan, said.holds)}))
 
     def _look(self, name: str) -> Presence:
         node = self._fleet.nodes.get(name)
@@ -248,13 +259,14 @@ class Rollouts:
             plain("rolloutStatus", StatusOf, self.status),
         ]
 
-    async def start(self, asked: Plan) -> dict[str, Any]:
-        """Begins a roll-out. Raises CallRejectedError with every reason why it cannot be."""
+    async def start(self, asked: Plan, names: list[str] | None = None) -> dict[str, Any]:
+        """Begins a roll-out, to these nodes where they are given, whatever it selects. Raises CallRejectedError with
+        every reason why it cannot be."""
         if wrong := plan_mistakes(asked):
             raise CallRejectedError("bad_arguments", "; ".join(wrong))
         await self._loaded.wait()
         async with self._starting:
-            names = await self._selected(asked.select)
+            names = await self._selected(asked.select) if names is None else names
             if not names and not asked.continuous:
                 raise CallRejectedError(
                     "nobody", f"no node is selected by {asked.select!r}; edgectl nodes lists them"

@@ -44,6 +44,7 @@ ON CONFLICT DO UPDATE SET state = excluded.state, boot = excluded.boot, session 
 _SEEN = "UPDATE nodes SET last_seen_utc_ms = ?, heartbeat_seq = ? WHERE node = ?"
 _OF_A_NODE = (
     *("node_labels", "heartbeats_latest", "stream_reports", "desired", "desired_history", "reported", "conflicts"),
+    *("placements", "drains", "avoided"),
     "nodes",
 )
 _BIRTH_FIELDS = frozenset(one.name for one in fields(Birth))

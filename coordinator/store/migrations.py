@@ -1,6 +1,6 @@
 """The schema of the coordinator's SQLite file, step by step. Steps that were released are never changed."""
 
-from coordinator.store import calls, models_tables, rollouts
+from coordinator.store import calls, models_tables, rollouts, schedule
 from runtime.sqlite import Migration
 
 FILE_NAME = "coordinator.db"
@@ -261,4 +261,5 @@ CREATE TABLE freezes (scope TEXT PRIMARY KEY, since_utc_ms INTEGER NOT NULL, rea
     ),
     ("0010-models", models_tables.SCHEMA),
     ("0011-rollouts", rollouts.SCHEMA),
+    ("0016-schedule", schedule.SCHEMA),
 )

@@ -173,6 +173,9 @@ def _tell(db: sqlite3.Connection, kept: Kept, node: str, now: MachineTime, now_m
         return
     try:
         before, said = documents.desired(db, node), documents.reported(db, node)
+        if elsewhere := _not_placed(plan, before):
+            done.news.append(NotTold(node, f"{elsewhere} is not there any more", excluded=True))
+            return
         change = Change(plan.set, plan.unset, before.revision, f"roll-out {kept.id}")
         changed = documents.change(db, node, change, now)
     except (ChangeRefusedError, LocalWireError, RemoteWireError) as error:
@@ -217,6 +220,12 @@ def _restore(db: sqlite3.Connection, kept: Kept, node: str, now: MachineTime, no
     values = (state, why, now_ms, kept.number, node)
     db.execute("UPDATE rollout_nodes SET state = ?, reason = ?, at_utc_ms = ? WHERE rollout = ? AND node = ?", values)
     done.news.append(Restored(node, why))
+
+
+def _not_placed(plan: Plan, before: Desired) -> str:
+    """A workload of the plan that the node does not have: a roll-out changes workloads, it places none."""
+    specs = [path for path in plan.set if path.startswith("workloads.")]
+    return next((path.split(".", 1)[1].removesuffix(".spec") for path in specs if not before.fields.get(path)), "")
 
 
 def _former(path: str, value: Any, held: dict[str, Any]) -> Any:

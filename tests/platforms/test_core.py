@@ -24,7 +24,10 @@ from coordinator.fleet.node import Shown
 from coordinator.rollout import state as rollout_state
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
 from coordinator.rollout.plan import OnFailure, Plan
+from coordinator.schedule.arguments import DrainNode, OfWorkload, ScaleTo, UndrainNode, WhyOf, WorkloadStatusOf
+from coordinator.schedule.workload import Metric, Scale, Spread, UpdateRules, Workload
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
+from coordinator.store.schedule_views import PlacementView, WorkloadView
 from platforms.catalogue import open_catalogue
 from schemas import blobs, documents, fields, messages, sync, workloads
 from schemas.language.schema import (
@@ -55,6 +58,7 @@ NOT_ON_THE_WIRE = {messages.Event, messages.Command, documents.Write}
 RENAMED: dict[type, str] = {
     rollout_state.State: "Rollout_State", rollout_state.NodeState: "Rollout_Node_State",
     messages.Severity: "Alert_Level", AlertState: "Alert_State", State: "Evidence_State", Do: "Action_Kind",
+    Spread: "Workload_Spread", Scale: "Workload_Scale", UpdateRules: "Workload_Update",
     CameraState: "Camera_State", blobs.Reason: "Reason", fields.Rule: "Rule",
 }  # fmt: skip
 
@@ -149,6 +153,7 @@ def test_a_record_is_its_dataclass(cls: type) -> None:
         OnFailure,
         rollout_state.State,
         rollout_state.NodeState,
+        Metric,
     ],
     ids=lambda cls: cls.__name__,
 )
@@ -158,7 +163,18 @@ def test_an_enum_has_the_same_values(cls: type[enum.Enum]) -> None:
     assert [one.wire for one in declared.choices] == [one.value for one in cls]
 
 
-@pytest.mark.parametrize("cls", [RolloutView, RolloutNodeView], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [Spread, Scale, UpdateRules], ids=lambda cls: cls.__name__)
+def test_a_rule_of_a_workload_is_its_dataclass(cls: type) -> None:
+    record = CORE.types[name_of(cls)]
+    assert isinstance(record, RecordType)
+    assert [one.name for one in record.fields] == [one.name for one in dataclasses.fields(cls)]
+    for declared, one in zip(record.fields, dataclasses.fields(cls), strict=True):
+        assert declared.required == (one.default is one.default_factory), one.name
+
+
+@pytest.mark.parametrize(
+    "cls", [RolloutView, RolloutNodeView, WorkloadView, PlacementView], ids=lambda cls: cls.__name__
+)
 def test_what_is_shown_of_a_rollout_is_declared(cls: type) -> None:
     record = CORE.types[name_of(cls)]
     assert isinstance(record, RecordType)
@@ -178,7 +194,9 @@ CALLS = {
     "syncDataToCloud": SyncCall, "listEvidence": ListEvidence, "uploadEvidence": UploadEvidence,
     "setDesired": SetDesired, "deregisterNode": Deregister, "admitNode": Admit, "addMaintenance": AddMaintenance,
     "endMaintenance": EndMaintenance, "startRollout": Plan, "pauseRollout": OfRollout, "resumeRollout": OfRollout,
-    "abortRollout": AbortOf, "rolloutStatus": StatusOf,
+    "abortRollout": AbortOf, "rolloutStatus": StatusOf, "applyWorkload": Workload, "scaleWorkload": ScaleTo,
+    "removeWorkload": OfWorkload, "workloadStatus": WorkloadStatusOf, "whyWorkload": WhyOf, "drainNode": DrainNode,
+    "undrainNode": UndrainNode,
 }  # fmt: skip
 SOON = {"deployModel", "updateFirmware", "triggerAlert"}
 
@@ -191,7 +209,8 @@ def test_a_function_takes_the_arguments_it_is_called_with(name: str) -> None:
     for parameter, one in zip(parameters, ours, strict=True):
         assert parameter.required == (one.default is one.default_factory), one.name
     required = {one.name for one in parameters if one.required}
-    found = VALIDATORS.arguments(name)({one: 60.0 if one == "for_s" else "gw-1" for one in required})
+    examples = {"for_s": 60.0, "replicas": 2, "type": "container"}
+    found = VALIDATORS.arguments(name)({one: examples.get(one, "gw-1") for one in required})
     for one in ours:
         if one.name not in required and name != "syncDataToCloud":
             assert found[one.name] == fields_of(default_of(one))
@@ -204,6 +223,8 @@ def test_documents_of_a_report_and_placements() -> None:
     assert {name for name, one in CORE.functions.items() if one.placement is Placement.CLOUD} == {
         "setDesired", "deployModel", "updateFirmware", "deregisterNode", "admitNode", "addMaintenance",
         "endMaintenance", "startRollout", "pauseRollout", "resumeRollout", "abortRollout", "rolloutStatus",
+        "applyWorkload", "scaleWorkload", "removeWorkload", "workloadStatus", "whyWorkload", "drainNode",
+        "undrainNode",
     }  # fmt: skip
     assert set(CORE.functions) == {*CALLS, *SOON, "status", "cancel"}
     assert all("nothing is bound to it yet" in CORE.functions[name].doc for name in SOON)
