@@ -10,7 +10,18 @@ from typing import Any
 from coordinator.fleet.facts import LazyFacts
 from coordinator.fleet.selector import Selector, Verdict
 from coordinator.models.release import Release
-from coordinator.store import documents, evidence, fleet, gaps, models, rollouts, simulated, state, state_views
+from coordinator.store import (
+    documents,
+    evidence,
+    fleet,
+    gaps,
+    models,
+    rollouts,
+    schedule_views,
+    simulated,
+    state,
+    state_views,
+)
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.fleet import FreezeView, WindowView
@@ -18,6 +29,7 @@ from coordinator.store.gaps import GapView
 from coordinator.store.migrations import FILE_NAME, MIGRATIONS
 from coordinator.store.models import MeasuredView, ModelView, StepView
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
+from coordinator.store.schedule_views import DrainView, PlacementView, WorkloadView
 from coordinator.store.simulated import StoredRows
 from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
 from runtime.errors import PermanentError
@@ -258,6 +270,18 @@ class Reader:
     def rollout_nodes(self, key: str, state: str, limit: int) -> list[RolloutNodeView]:
         """The nodes of a roll-out by name; those in this state where one is given."""
         return rollouts.node_views(self._db, key, state, limit)
+
+    def workloads(self, name: str = "") -> list[WorkloadView]:
+        """All workloads by name, or the one of this name."""
+        return schedule_views.views(self._db, name)
+
+    def placements(self, name: str, limit: int) -> list[PlacementView]:
+        """The replicas of a workload, by node."""
+        return schedule_views.placement_views(self._db, name, limit)
+
+    def drains(self) -> list[DrainView]:
+        """Nodes that are drained."""
+        return schedule_views.drain_views(self._db)
 
     def state(self, wanted: Wanted, limit: int) -> list[KeyView]:
         """Keys of platform state with what holds, in order."""
