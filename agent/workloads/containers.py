@@ -129,7 +129,7 @@ class ContainerRunner:
         if there.running:
             try:
                 limit_s = grace_s + STOP_MARGIN_S
-                await self._engine.call("stop", f"--time={round(grace_s)}", full, timeout_s=limit_s)
+                await self._engine.call("stop", "-t", str(round(grace_s)), full, timeout_s=limit_s)
             except EngineError as error:
                 log.warning("workload %s: %s: killed", name, error)
         await self._remove(full)

@@ -9,18 +9,19 @@ from agent.config import AgentConfig
 from agent.health import host
 from agent.stream import Stream
 from agent.workloads.calls import CallHere, CallRunner
-from agent.workloads.containers import STOP_MARGIN_S, ContainerRunner
+from agent.workloads.containers import ContainerRunner
 from agent.workloads.fit import Room
 from agent.workloads.models import finder
 from agent.workloads.pipelines import PipelineRunner
+from agent.workloads.record import Announce
 from agent.workloads.store import WorkloadsFile
-from agent.workloads.workloads import LAST_GRACE_S, Announce, Workloads
+from agent.workloads.workloads import LAST_GRACE_S, Workloads
 from runtime.calls.errors import CallRejectedError
 from runtime.calls.served import Served, plain
 from schemas.shape import Limit
 from schemas.workloads import WorkloadState, WorkloadType
 
-STOP_S = LAST_GRACE_S + STOP_MARGIN_S + 5.0  # until everything has stopped, all at a time
+STOP_S = LAST_GRACE_S + 10.0  # until everything has stopped, all at a time; an engine that hangs is not waited for
 MODELS = "models"  # in the data folder: bundles that workloads may name
 LINES_MAX = 1000
 LINE_CHARS_MAX = 2000

@@ -14,7 +14,8 @@ from typing import Any
 from agent.workloads.command_line import mark_of
 from agent.workloads.containers import ContainerRunner
 from agent.workloads.fit import Room, allocated, too_much
-from agent.workloads.machine import Do, Ended, Machine, Now, Pace, Phase, Standing
+from agent.workloads.machine import Do, Ended, Machine, Now, Pace, Phase, Standing, Told
+from agent.workloads.record import Announce, Record
 from agent.workloads.runner import Runner
 from agent.workloads.settings import OnStop, WorkloadSettings
 from agent.workloads.store import WorkloadsFile
@@ -28,7 +29,6 @@ STARTS_MAX = 2  # begin at a time: a node that comes up does not load everything
 SWEEP_RETRY_S = 60.0
 STOP_RETRY_S = 5.0  # an engine that does not stop a container is asked again
 LAST_GRACE_S = 10.0  # of everything, when the agent itself stops
-Announce = Callable[[str, str, dict[str, Any]], None]
 
 
 @dataclass(slots=True)
@@ -57,25 +57,23 @@ class Workloads:
         announce: Announce,
     ) -> None:
         self._settings = settings
-        self._store = store
+        self._record = Record(store, announce)
         self._runners = runners
         self._containers = containers
         self._room = room
-        self._announce = announce
         self._pace = Pace(
             settings.restart_first_s, settings.restart_max_s, settings.stable_s, settings.crash_loop_max
         )
         self._wanted: dict[str, WorkloadSpec] = {}
-        self._refused: dict[str, WorkloadReport] = {}
+        self._refused: dict[str, Standing] = {}
         self._ones: dict[str, _One] = {}
-        self._standings = {name: self._remembered(one) for name, one in store.standings().items()}
-        self._kept: dict[str, Standing] = {}  # as in the file
-        self._notes: list[tuple[str, int, str]] = []
+        self._standings = {
+            name: self._remembered(one) for name, one in self._record.kept.items()
+        }  # of what is not begun
         self._starts = asyncio.Semaphore(STARTS_MAX)
         self._wake = asyncio.Event()
         self._stopping = False
         self._defect: BaseException | None = None
-        self._complaint = ""
         self.changed: Callable[[], None] = lambda: None
         self.on_allocated: Callable[[], None] = lambda: None
 
@@ -114,7 +112,7 @@ class Workloads:
             name: known[name].report if name in known else WorkloadReport(WorkloadState.STARTING, spec.generation)
             for name, spec in self._wanted.items()
         }
-        return dict(sorted((found | self._refused).items()))
+        return dict(sorted((found | {name: one.report for name, one in self._refused.items()}).items()))
 
     def facts(self) -> dict[str, Any]:
         """For the reported document."""
@@ -135,14 +133,13 @@ class Workloads:
             return None
         spec = spec or (one.last if one else None)
         said = await self._runner(spec).logs(name, lines) if spec else None
-        return said if said is not None else await asyncio.to_thread(self._store.notes, name, lines)
+        return said if said is not None else await self._record.notes(name, lines)
 
     # ---- the loop ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Until `stop`. Raises what a defect in a keeper raised."""
         sweeping = asyncio.create_task(self._sweep(), name="workloads.sweep")
-        seen = -1
         try:
             while not self._stopping:
                 self._reconcile()
@@ -155,7 +152,7 @@ class Workloads:
                 self._wake.clear()
                 if self._defect is not None:
                     raise self._defect
-                seen = await self._look_for_orders(seen)
+                await self._follow_orders()
         finally:
             sweeping.cancel()
             await asyncio.gather(sweeping, return_exceptions=True)
@@ -175,6 +172,7 @@ class Workloads:
             else:
                 one.machine.want(spec, mark, now)
                 one.wake.set()
+        self._standings.clear()
         for name, one in self._ones.items():
             if name not in self._wanted:
                 one.machine.want(None, "", now)
@@ -182,43 +180,21 @@ class Workloads:
 
     async def _flush(self) -> None:
         """What has changed is told, kept and reported."""
-        for one in self._ones.values():
-            for told in one.machine.told:
-                self._announce(told.kind, one.name, {"workload": one.name, **told.data})
-            one.machine.told.clear()
-        now = {name: one.machine.standing for name, one in self._ones.items()}
-        news: dict[str, Standing | None] = {n: one for n, one in now.items() if self._kept.get(n) != one}
-        for name, standing in news.items():
-            before = self._kept.get(name)
-            if standing and (before is None or (before.state, before.reason) != (standing.state, standing.reason)):
-                text = f"{standing.state}, generation {standing.generation}: {standing.reason}".rstrip(": ")
-                self._notes.append((name, _now().utc_ms, text))
-        news |= dict.fromkeys(self._kept.keys() - now.keys() - self._wanted.keys())
-        if not news and not self._notes:
-            return
-        self.changed()
-        try:
-            await asyncio.to_thread(self._store.keep, news, self._notes)
-        except EdgewrightError as error:
-            self._complain(f"workloads: {error}")
-        else:
-            self._complaint, self._notes, self._kept = "", [], now
+        for name, one in self._ones.items():
+            self._record.tell(name, one.machine)
+        now = {name: one.machine.standing for name, one in self._ones.items()} | self._refused
+        if news := self._record.news(now, self._wanted):
+            self.changed()
+            await self._record.keep(news)
 
-    async def _look_for_orders(self, seen: int) -> int:
-        try:
-            changes = await asyncio.to_thread(self._store.changes)
-            orders = await asyncio.to_thread(self._store.take_orders) if changes != seen else []
-        except EdgewrightError as error:
-            self._complain(f"workloads: {error}")
-            return seen
-        for name, order in orders:
+    async def _follow_orders(self) -> None:
+        for name, order in await self._record.orders():
             if (one := self._ones.get(name)) is None:
                 log.warning("workloads: %s of %s: there is no such workload here", order, name)
                 continue
             log.info("workload %s: %s, by an operator at the node", name, order)
             one.machine.order(order, _now())
             one.wake.set()
-        return changes
 
     async def _sweep(self) -> None:
         """Containers of ours that nobody wants are removed, once after the start."""
@@ -311,15 +287,11 @@ class Workloads:
     def _keeper_ended(self, keeper: "asyncio.Task[None]") -> None:
         for name, one in list(self._ones.items()):
             if one.keeper is keeper and not keeper.cancelled() and keeper.exception() is None:
-                self._flush_last(one)
+                self._record.tell(name, one.machine)
                 del self._ones[name]
         if not keeper.cancelled() and keeper.exception() is not None:
             self._defect = keeper.exception()
         self._wake.set()
-
-    def _flush_last(self, one: _One) -> None:
-        for told in one.machine.told:
-            self._announce(told.kind, one.name, {"workload": one.name, **told.data})
 
     # ---- the end ----------------------------------------------------------------------------------
 
@@ -330,15 +302,14 @@ class Workloads:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
         await asyncio.gather(*(self._shut_one(one) for one in ones.values()))
+        for name, one in ones.items():
+            self._record.tell(name, one.machine)
         self._standings |= {name: one.machine.standing for name, one in ones.items()}
-        try:
-            await asyncio.to_thread(self._store.keep, dict(self._standings), self._notes)
-        except EdgewrightError as error:
-            log.error("workloads: what they were is not kept: %s", error)
+        await self._record.keep(self._record.news(self._standings | self._refused, self._wanted))
 
     async def _shut_one(self, one: _One) -> None:
         await self._cancel(one)
-        spec = one.machine.active or one.last
+        spec = one.machine.active
         if spec is None:
             return
         runner = self._runner(spec)
@@ -369,16 +340,11 @@ class Workloads:
             if known is not None and (known.generation, known.reason) == (spec.generation, why[:500]):
                 self._refused[name] = known
                 continue
-            report = WorkloadReport(WorkloadState.FAILED, spec.generation, 0, why[:500], _now().utc_ms)
-            self._refused[name] = report
-            self._notes.append((name, report.since_utc_ms, f"refused, generation {spec.generation}: {why}"))
-            data = {"workload": name, "generation": spec.generation, "reason": report.reason, "restarts": 0}
-            self._announce("WorkloadFailed", name, data)
-
-    def _complain(self, text: str) -> None:
-        """Once, until it works again."""
-        log.log(logging.DEBUG if self._complaint else logging.ERROR, "%s", text)
-        self._complaint = text
+            one = Standing(
+                spec.type, WorkloadState.FAILED, spec.generation, reason=why[:500], since_utc_ms=_now().utc_ms
+            )
+            self._refused[name] = one
+            self._record.event(name, Told("WorkloadFailed", one))
 
 
 def _now() -> Now:

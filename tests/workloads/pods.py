@@ -44,7 +44,7 @@ class Pods:
 
     def settings(self, **more: Any) -> WorkloadSettings:
         """Quick where the product is patient."""
-        quick = {"restart_first_s": 0.1, "restart_max_s": 0.4, "stable_s": 30.0, "crash_loop_max": 3}
+        quick = {"restart_first_s": 0.1, "restart_max_s": 0.4, "stable_s": 30.0, "crash_loop_max": 2}
         networks = (Network.NONE, Network.HOST)
         return WorkloadSettings(
             containers=True, engine_args=self.args, run_args=self.run_args, limits=self.limits, networks=networks,

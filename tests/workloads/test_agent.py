@@ -23,7 +23,7 @@ from tests.agent_process.agents import (
 from tests.broker import Broker, free_port, start_broker
 from tests.workloads.pods import IMAGE, Pods, wait_for
 
-FRAMES = 2500
+FRAMES = 2000
 QUICK = "restart_first_s = 0.1\nrestart_max_s = 0.3\ncrash_loop_max = 3\n"
 UP = ["/bin/sh", "-c", "trap 'exit 0' TERM; echo up; while true; do sleep 0.1; done"]
 
@@ -167,6 +167,36 @@ def test_containers_outlive_a_killed_agent_and_come_back_without_a_network(
         agent.wait_for_log(r"\d: connected", 2)
         assert agent.terminate() == 0
         assert pods.ids("gw-1") == []
+
+
+def test_a_pipeline_waits_for_its_model_and_for_its_camera(tmp_path: Path, broker: Broker) -> None:
+    body = camera("cam1", clip(tmp_path / "a.mp4", range(CELLS)), "loop = true") + f"[workloads]\n{QUICK}"
+    spec = {
+        "type": "ai_inference",
+        "pipeline": {"camera": "cam1", "model": "later"},
+        "env": {"CONFIDENCE_MIN": "0.3"},
+    }
+    with Peer(broker, answers=True) as peer, AgentProcess(tmp_path, broker.port, body) as agent:
+        agent.start()
+        peer.wait_online(agent)
+        want(peer, 1, watch=spec)
+        peer.wait(lambda: state(peer, "watch")[0] == "failed", agent)
+        assert "model later is not on this node" in reason(peer, "watch")
+        (agent.data_dir / "models").mkdir()
+        bundle(agent.data_dir / "models" / "made").rename(agent.data_dir / "models" / "later")
+        peer.wait(lambda: state(peer, "watch")[0] == "running", agent)
+        peer.wait(lambda: peer.events("ObjectSeen"), agent)
+        mosquitto_pub(broker, "stopStream", '{"camera_id":"cam1"}')
+        peer.wait(lambda: (state(peer, "watch")[0], reason(peer, "watch")) == ("starting", "camera cam1 is stopped"))
+        mosquitto_pub(broker, "startStream", '{"camera_id":"cam1"}')
+        peer.wait(lambda: state(peer, "watch")[0] == "running", agent)
+        peer.wait(
+            lambda: len({one.data["object_id"].rsplit("-", 1)[0] for one in peer.events("ObjectSeen")}) == 2, agent
+        )
+        want(peer, 2)
+        peer.wait(lambda: [event.subject for event in peer.events("WorkloadStopped")] == ["watch"], agent)
+        assert agent.terminate() == 0
+        assert "Traceback" not in agent.log
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:

@@ -272,4 +272,4 @@ class Workload(RuleBasedStateMachine):
 
 
 TestWorkload = Workload.TestCase
-TestWorkload.settings = settings(max_examples=120, stateful_step_count=40)
+TestWorkload.settings = settings(max_examples=80, stateful_step_count=30)
