@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import importlib
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -51,24 +52,26 @@ TARGETS: dict[str, float] = {
 class Times:
     """How long the parts take that have a length of their own."""
 
+    settle_s: float = 20.0
     idle_s: float = 30.0
     calm_s: float = 60.0
     cut_s: float = 30.0
     messages: int = 40_000
 
 
+TINY = Times(settle_s=1.0, idle_s=2.0, calm_s=4.0, cut_s=3.0, messages=2000)
 FULL = Times(idle_s=120.0, calm_s=600.0, cut_s=300.0, messages=100_000)
 Part = Callable[[World, int, Times], Coroutine[Any, Any, dict[str, Any]]]
 PARTS: dict[str, Part] = {
-    "register": lambda world, nodes, times: idle.measure(world, nodes, times.idle_s),
+    "register": lambda world, nodes, times: idle.measure(world, nodes, times.idle_s, times.settle_s),
     "killed": lambda world, nodes, times: detection.killed(world, nodes),
     "half_open": lambda world, nodes, times: detection.half_open(world, nodes),
     "restart": lambda world, nodes, times: storm.broker_restart(world, nodes, times.calm_s),
     "storm": lambda world, nodes, times: storm.storm(world, nodes, times.cut_s),
     "rollout": lambda world, nodes, times: rollout.measure(world, nodes),
 }
-# Parts with a process or a store of their own: `measure(nodes)` of a module that may not be there yet.
-OTHERS = {"catalogue": "benchmarks.fleetlib.catalogue", "schedule": "benchmarks.fleetlib.scheduling"}
+# Parts with a store of their own: a module, and its function that gives the keys. One may not be there yet.
+OTHERS = {"catalogue": ("catalogue", "catalogue"), "schedule": ("scheduling", "scheduling")}
 INGEST = "ingest"
 NAMES = (INGEST, *PARTS, *OTHERS)
 
@@ -85,12 +88,14 @@ def measure(nodes: int, only: tuple[str, ...], times: Times, say: Callable[[str]
                 found |= _timed(name, PARTS[name](world, nodes, times), say)
     left_out = []
     for name in [one for one in OTHERS if one in only]:
+        module, function = OTHERS[name]
         try:
-            part = importlib.import_module(OTHERS[name])
-        except ModuleNotFoundError:
+            part = getattr(importlib.import_module(f"benchmarks.fleetlib.{module}"), function)
+        except (ModuleNotFoundError, AttributeError):
             left_out.append(name)
         else:
-            found |= part.measure(nodes)
+            say(f"{name} …")
+            found |= part()
     found["targets"] = {key: value for key, value in TARGETS.items() if key in found}
     found["left_out"] = left_out
     return found
@@ -113,7 +118,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="so short that the figures mean nothing: for the tests")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
-    times = FULL if arguments.full else Times(2.0, 4.0, 3.0, 2000) if arguments.tiny else Times()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # what was started is stopped, also from a background
+    times = FULL if arguments.full else TINY if arguments.tiny else Times()
     found = measure(
         arguments.nodes, tuple(arguments.only), times, lambda text: print(text, file=sys.stderr, flush=True)
     )

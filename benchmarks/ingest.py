@@ -1,7 +1,9 @@
 """What the coordinator's side alone can take: decode, dedupe, commit to disk, answer. No broker, one process.
 
 Messages as an agent with a backlog sends them: batches of 500 samples, and events one by one (`--events` percent of
-the rows). Every row is committed with the store's own durability. usage: python -m benchmarks.ingest [--json]
+the rows). Every row is committed with the store's own durability.
+
+usage: python -m benchmarks.ingest [--json] [--dsn DSN]
 
 `ingest_rows_s`: from the first message in the inbox to the answer of the last row. `commit_ms_p99`: one transaction.
 """
@@ -21,7 +23,7 @@ from coordinator.ingest.batch import BatchLimits
 from coordinator.ingest.inbox import Inbox, Item
 from coordinator.ingest.ingest import Ingest
 from coordinator.link.outgoing import Outgoing
-from coordinator.store.sqlite import SqliteStore
+from coordinator.store.place import PostgresPlace, open_store
 from platforms.catalogue import open_catalogue
 from runtime.mqtt import Delivery, Message
 from schemas.codec import encode_event, encode_packed
@@ -85,11 +87,11 @@ def _delivery(below: str, payload: bytes) -> Delivery:
     return Delivery(f"edge/v1/gw-1/{below}", payload, 1, False, 1)
 
 
-async def measure(rows: int = 200_000, events_percent: int = 10) -> dict[str, Any]:
+async def measure(rows: int = 200_000, events_percent: int = 10, dsn: str = "") -> dict[str, Any]:
     """The keys of the benchmark."""
     messages = deliveries(rows, events_percent)
     with tempfile.TemporaryDirectory(prefix="edgewright-ingest-") as folder:
-        store, counters, wire = SqliteStore(Path(folder)), Counters(), _Wire()
+        store, counters, wire = open_store(PostgresPlace(dsn) if dsn else Path(folder)), Counters(), _Wire()
         inbox = Inbox(counters)
         fleet = Fleet([], LivenessRules(), 0)
         ingest = Ingest(store, fleet, inbox, counters, TopicSpace(), BatchLimits(), open_catalogue())
@@ -122,9 +124,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.ingest", description=__doc__)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--events", type=int, default=10, metavar="PERCENT")
+    parser.add_argument("--dsn", default="", help="a PostgreSQL database to ingest into, instead of a file")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
-    found = asyncio.run(measure(arguments.rows, arguments.events))
+    found = asyncio.run(measure(arguments.rows, arguments.events, arguments.dsn))
     if arguments.json:
         print(json.dumps(found))
     else:

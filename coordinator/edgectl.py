@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, calling, documents, evidence, rollouts, show, simulate, state
+from coordinator.ctl import (
+    arguments,
+    calling,
+    deploy,
+    documents,
+    evidence,
+    rollouts,
+    show,
+    simulate,
+    state,
+    workloads,
+)
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
 from coordinator.ctl.calling import seconds
@@ -93,6 +104,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     state.add_commands(commands.add_parser("state", help=text, description=text), _reader)
     _add_documents(commands)
     rollouts.add_commands(commands, _broker, _reader)
+    deploy.add_command(commands, _broker, _reader)
+    workloads.add_commands(commands, _broker, _reader)
     text = "the schemas of platforms: check, format, compare, show and export them"
     schemas = commands.add_parser("schema", help=text, description=text)
     text = "platforms of your own: docs/your-own-platform.md"
@@ -112,6 +125,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
         model_commands.add_commands(models, Opener(_reader, _config))
     add("status", "what the coordinator has done", _status)
+    add("leases", "duties that one coordinator has at a time, and who", _leases)
     calling.add_commands(commands, _broker)
     simulate.add_commands(commands, _config, _reader)
     return parser
@@ -179,6 +193,11 @@ def _streams(parsed: Arguments) -> int:
 def _refused(parsed: Arguments) -> int:
     found = _reader(parsed).refused(parsed.limit)
     return _print(parsed, lambda: show.refused(found, _now_ms()), show.refused_json(found))
+
+
+def _leases(parsed: Arguments) -> int:
+    found = _reader(parsed).leases()
+    return _print(parsed, lambda: show.leases(found, _now_ms()), [asdict(one) for one in found])
 
 
 def _gaps(parsed: Arguments) -> int:

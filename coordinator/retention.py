@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 
+from coordinator.lease.duty import Duty
 from coordinator.store import partitions, retention
 from coordinator.store.keep import Keep, excess, parts_over
 from coordinator.store.sql import SqlStore
@@ -20,9 +21,10 @@ AT_ONCE_MAX = 500  # deletions of one round
 class Retention:
     """The task that does it."""
 
-    def __init__(self, store: SqlStore, keep: dict[str, Keep]) -> None:
-        """`keep`: by table."""
+    def __init__(self, store: SqlStore, duty: Duty, keep: dict[str, Keep]) -> None:
+        """`keep`: by table. `duty`: one of all coordinators does it."""
         self._store = store
+        self._duty = duty
         self._keep = keep
         self._dropped = dict.fromkeys(retention.TABLES, 0)
         self._parts = 0
@@ -37,6 +39,7 @@ class Retention:
     async def run(self) -> None:
         """For ever."""
         while True:
+            await self._duty.held()
             try:
                 await self.one_round(time.time_ns() // 1_000_000)
             except TemporaryError as error:  # ingest says so, and loudly
@@ -46,7 +49,7 @@ class Retention:
     async def one_round(self, now_utc_ms: int) -> None:
         """Everything that is over goes, or as much as a round may take."""
         if self._store.has_parts:
-            await self._store.run(lambda db: partitions.make_ahead(db, now_utc_ms))
+            await self._duty.write(lambda db: partitions.make_ahead(db, now_utc_ms))
             await self._drop_parts(now_utc_ms)
         for table, keep in self._keep.items():
             in_parts = self._store.has_parts and table == "samples"
@@ -58,7 +61,7 @@ class Retention:
     async def _drop_parts(self, now_utc_ms: int) -> None:
         found = await self._store.read(partitions.parts)
         for part in parts_over(self._keep["samples"], found, now_utc_ms):
-            count = await self._store.run(lambda db, p=part: partitions.drop(db, p))  # type: ignore[misc]
+            count = await self._duty.write(lambda db, p=part: partitions.drop(db, p))  # type: ignore[misc]
             self._dropped["samples"] += count
             self._parts += 1
             log.info("samples: the part %s went with %d rows", part.name, count)
@@ -68,7 +71,7 @@ class Retention:
         total = 0
         while total < rows:
             limit = min(ROWS_AT_ONCE, rows - total)
-            gone = await self._store.run(lambda db, n=limit: retention.delete(db, table, before_utc_ms, n))  # type: ignore[misc]
+            gone = await self._duty.write(lambda db, n=limit: retention.delete(db, table, before_utc_ms, n))  # type: ignore[misc]
             total += gone
             self._dropped[table] += gone
             if gone < limit:

@@ -55,6 +55,8 @@ class Dialect(Protocol):
 
     name: str
     begin: str  # a transaction that will write
+    now_ms: str  # the database's clock: UTC
+    begin_reading: str  # one that sees a single moment
     has_arrays: bool  # a parameter may be a list, a column of many rows
 
     def glob(self, column: str, pattern: str) -> tuple[str, Any]:
@@ -110,6 +112,8 @@ class SqliteDialect:
 
     name = "sqlite"
     begin = "BEGIN IMMEDIATE"
+    begin_reading = "BEGIN"
+    now_ms = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
     has_arrays = False
 
     def glob(self, column: str, pattern: str) -> tuple[str, Any]:

@@ -39,6 +39,8 @@ class PostgresDialect:
 
     name = "postgres"
     begin = "BEGIN"
+    now_ms = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+    begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     has_arrays = True
 
     def glob(self, column: str, pattern: str) -> tuple[str, Any]:
@@ -120,7 +122,7 @@ def connect(dsn: str, *, name: str, statement_timeout_s: float = 0.0, read_only:
     settings = [
         f"-c statement_timeout={round(statement_timeout_s * 1000)}",
         "-c timezone=UTC -c client_min_messages=warning -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=3"
-        " -c tcp_keepalives_count=3 -c idle_in_transaction_session_timeout=60000",
+        " -c tcp_keepalives_count=3 -c idle_in_transaction_session_timeout=15000",
     ]
     if read_only:
         settings.append("-c default_transaction_read_only=on")

@@ -157,10 +157,19 @@ def _content(document: Desired | Reported) -> dict[str, Any]:
 
 def encode(document: Desired | Reported) -> bytes:
     """Canonical JSON with the right hash. Raises LocalWireError for what is too large or no JSON."""
+    return _encoded(document, hash_again=True)
+
+
+def encode_sealed(document: Desired | Reported) -> bytes:
+    """The same for a document that has its hash, as `sealed` and the decoders give it: that is not made again."""
+    return _encoded(document, hash_again=False)
+
+
+def _encoded(document: Desired | Reported, *, hash_again: bool) -> bytes:
     kind = Kind.DESIRED if isinstance(document, Desired) else Kind.REPORTED
     try:
         fields = _content(document)
-        payload = _canonical({**fields, "hash": content_hash(fields)}).encode()
+        payload = _canonical({**fields, "hash": content_hash(fields)} if hash_again else fields).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise LocalWireError(f"{kind.value}: not JSON: {error}") from error
     limit = RULES[kind].payload_bytes_max

@@ -4,6 +4,7 @@ A field's name is a path such as `log.level` or `pipelines.door.enabled`; `<name
 pipeline, an alert rule, a label or a workload.
 """
 
+import functools
 import json
 import math
 import re
@@ -150,6 +151,7 @@ FIELDS: tuple[Field, ...] = (
 _PATTERNS = [(field, re.compile(re.escape(field.path).replace("<name>", f"({NAME})"))) for field in FIELDS]
 
 
+@functools.lru_cache(maxsize=4096)
 def find_field(path: str) -> tuple[Field, str] | None:
     """The line of the table for `path`, and what stands for `<name>` in it; None for an unknown one."""
     for field, pattern in _PATTERNS:

@@ -40,18 +40,23 @@ TECHNOLOGIES: dict[str, list[str]] = {
     ],
     "psycopg": ["runtime/postgres.py"],
     "sqlite_utils": [],
-    "numpy": ["agent/*", "platforms/*"],
+    "numpy": ["agent/*", "platforms/*", "coordinator/quantize/convert.py", "coordinator/schedule/*"],
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],
     "cv2": [],
-    "ai_edge_litert": ["agent/infer/litert.py", "agent/infer/compiled.py", "platforms/*/training/*.py"],
+    "ai_edge_litert": [
+        "agent/infer/litert.py",
+        "agent/infer/compiled.py",
+        "platforms/*/training/*.py",
+        "coordinator/quantize/convert.py",
+    ],
     "tflite_runtime": ["agent/infer/litert.py"],
-    "tensorflow": ["platforms/*/training/*.py"],
+    "tensorflow": ["platforms/*/training/*.py", "coordinator/quantize/convert.py"],
     "minio": ["coordinator/evidence/s3.py"],
     "urllib3": ["coordinator/evidence/s3.py"],
     "cryptography": ["runtime/ed25519.py"],
     "h11": ["coordinator/models/http.py"],
     "gpiod": ["agent/actions/gpio.py"],
-    "subprocess": ["agent/capture/ffmpeg.py", "agent/infer/child.py"],
+    "subprocess": ["agent/capture/ffmpeg.py", "agent/infer/child.py", "coordinator/quantize/environment.py"],
 }
 
 

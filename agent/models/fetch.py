@@ -143,12 +143,15 @@ class Fetcher:
 
     async def _advance(self, job: Job) -> None:
         """Until it is held, has to rest, or is refused."""
-        while self._jobs.get(job.ref.digest) is job:
-            if job.release is None and not await self._known(job):
-                return
-            if self._trust.asks and not job.signature and not await self._signed(job):
-                return
-            assert job.release is not None
+        while self._jobs.get(job.ref.digest) is job and not job.final:
+            if job.release is None:
+                if not await self._known(job):
+                    return
+                continue
+            if self._trust.asks and not job.signature:
+                if not await self._signed(job):
+                    return
+                continue
             if job.needed is None:
                 job.needed = needed(job.release, self._facts())
             if job.needed.variant is None:
@@ -247,14 +250,17 @@ class Fetcher:
         except CutError as error:
             why = str(error)
             fetching.cut(ask, why, time.monotonic(), self._random.random(), at_least_s=error.at_least_s)
-            log.info("models: %s: %s: %s", job.ref.model, source.name, why)
+            self._say(job, source.name, why)
         except MissingError as error:
             why = "it is not signed" if ask.item.key == SIGNATURE else str(error)
             fetching.missing(ask, why, time.monotonic(), self._random.random())
+            self._say(job, source.name, why)
         except WrongError as error:
             fetching.wrong(ask, str(error), time.monotonic(), self._random.random())
-            log.warning("models: %s: %s: %s", job.ref.model, source.name, error)
-        self._tell(job, fetching)
+            self._say(job, source.name, str(error))
+        else:
+            job.complaints.clear()
+            self._tell(job, fetching)
         return True
 
     async def _get(self, job: Job, fetching: Fetching, ask: Ask, source: Source) -> None:
@@ -287,7 +293,7 @@ class Fetcher:
             begun_at = part.bytes
             try:
                 if part.bytes < ask.item.size:
-                    taken.progress = lambda at: self._progress(job, fetching, at)
+                    taken.progress = lambda at: self._progress(job, fetching, taken, at)
                     await source.blob(ask.item.key, ask.item.size, part.bytes, taken.take)
             finally:
                 came = part.bytes - begun_at
@@ -304,8 +310,9 @@ class Fetcher:
         finally:
             await asyncio.to_thread(part.close)
 
-    def _progress(self, job: Job, fetching: Fetching, at: int) -> None:
-        """From the loop: so much of the file in hand is here."""
+    def _progress(self, job: Job, fetching: Fetching, taken: "_Taken", at: int) -> None:
+        """On the loop: so much of the file in hand is here."""
+        taken.halt = self._held_back()
         fetching.begin_at(at)
         self._tell(job, fetching)
 
@@ -331,9 +338,20 @@ class Fetcher:
 
     def _tell(self, job: Job, fetching: Fetching) -> None:
         text = f"prefetching {self._percent(fetching)} %"
-        if not fetching.trouble(time.monotonic()) and (job.state, job.text) != (State.PENDING, text):
+        if (
+            not job.final
+            and not fetching.trouble(time.monotonic())
+            and (job.state, job.text) != (State.PENDING, text)
+        ):
             job.state, job.text = State.PENDING, text
             self.on_change()
+
+    @staticmethod
+    def _say(job: Job, source: str, why: str) -> None:
+        """Of a source, once until something comes."""
+        news = job.complaints.get(source) != why
+        job.complaints[source] = why
+        log.log(logging.INFO if news else logging.DEBUG, "models: %s: %s: %s", job.ref.model, source, why)
 
     @staticmethod
     def _percent(fetching: Fetching) -> int:
@@ -350,9 +368,12 @@ class _Taken:
         self._unchecked = 0
         self._told_mono_s = 0.0
         self.progress: Callable[[int], None] = lambda at: None
+        self.halt = ""  # why no more is to come now
 
     def take(self, data: bytes) -> None:
-        """In a thread. Raises StorageError."""
+        """In a thread. Raises StorageError, or CutError where there is to be a pause."""
+        if self.halt:
+            raise CutError(self.halt)
         self._unchecked += len(data)
         if self._unchecked >= FREE_EVERY_BYTES:
             self._unchecked = 0

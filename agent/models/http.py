@@ -96,10 +96,10 @@ class _Transfer:
             if offset:
                 headers["Range"] = f"bytes={offset}-"
             connection.request("GET", self._path, headers=headers)
-            response = connection.getresponse()
-            skip = self._check(response, offset, size, bytes_max)
-            want = response.length if size is None else size - offset + skip
-            self._read(response, skip, want, bytes_max, sink)
+            with connection.getresponse() as response:
+                skip = self._check(response, offset, size, bytes_max)
+                want = response.length if size is None else size - offset + skip
+                self._read(response, skip, want, bytes_max, sink)
         except (OSError, http.client.HTTPException) as error:
             raise CutError(str(error) or type(error).__name__) from error
         finally:

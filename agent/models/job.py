@@ -34,6 +34,7 @@ class Job:
     needed: Needed | None = None
     final: bool = False  # refused for good: nothing but another wish changes that
     bytes_by: Counter[str] = field(default_factory=Counter)
+    complaints: dict[str, str] = field(default_factory=dict)  # by source, as last said
 
     @property
     def name(self) -> str:

@@ -162,6 +162,8 @@ class Models:
             path, job = f"models.{name}.release", self.fetcher.job(release.digest)
             if job is None or job.state is State.PENDING:
                 pending[path] = job.text if job else "waiting to be fetched"
+            elif job.ref.model != f"{name}@{release.version}":
+                refused[path] = f"its digest is wanted as {job.ref.model} too: one of the two is wrong"
             elif job.state is State.REFUSED:
                 refused[path] = job.text
             else:
@@ -195,6 +197,8 @@ class Models:
             refused[path] = job.text
         elif job is None or job.state is State.PENDING:
             pending[path] = job.text if job else "waiting to be fetched"
+        elif job.ref != ref:
+            refused[path] = f"its digest is wanted as {job.ref.model} too: one of the two is wrong"
         else:
             pending[path] = seat.doing or "waiting to be loaded"
 
@@ -261,7 +265,7 @@ class Models:
             await switching.look(seat)
         elif ref.digest in record.refused:
             await switching.go_back(seat)
-        elif (job := self.fetcher.job(ref.digest)) is not None and job.state is State.HELD:
+        elif (job := self.fetcher.job(ref.digest)) is not None and job.state is State.HELD and job.ref == ref:
             self.cache.touch(ref.digest)
             await switching.activate(seat, ref)
 

@@ -16,7 +16,8 @@ PIECE_BYTES_MAX = 256 * 1024
 PIECE_BYTES_MIN = 1024
 BESIDE_BYTES = 2048  # of an answer, beside its bytes
 ANSWER_S = 30.0
-BUSY_S = 5.0
+BUSY_S = 5.0  # where it is not said how long
+BUSY_S_MAX = 600.0
 NOT_NOW = frozenset({"busy", "not_now", "interrupted", "timeout", "deadline", "result_too_large", "defect"})
 
 
@@ -85,7 +86,9 @@ class MqttSource:
             return result.result
         code, text = (result.error.code, result.error.message) if result.error else ("", result.state.value)
         if code in NOT_NOW or result.state is CommandState.EXPIRED:
-            raise CutError(text, at_least_s=BUSY_S)
+            later = result.result.get("retry_after_s") if isinstance(result.result, dict) else None
+            sound = isinstance(later, int | float) and 0 <= later <= BUSY_S_MAX
+            raise CutError(text, at_least_s=later if sound and later is not None else BUSY_S)
         raise MissingError(text)
 
 

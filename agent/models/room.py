@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from agent.models.cache import Cache
 from agent.models.fetching import Item
-from agent.models.garbage import to_drop
+from agent.models.garbage import HeldRelease, bytes_of, to_drop
 from agent.models.needs import Needed
 from runtime.sqlite import DiskFullError
 
@@ -38,7 +38,7 @@ class Room:
         held, bytes_wanted = self._cache.releases(), sum(wanted.sizes.values())
         dropped = to_drop(held, set(self._keep()), bytes_max=self._bytes_max, more_bytes=bytes_wanted)
         left = [one for one in held if one not in dropped]
-        if to_drop(left, (), bytes_max=self._bytes_max, more_bytes=bytes_wanted):
+        if bytes_of([*left, HeldRelease("", "", wanted.sizes)]) > self._bytes_max:
             raise DiskFullError(
                 f"no room: {bytes_wanted} bytes more than models.bytes_max, {self._bytes_max}, allows",
                 hint="raise models.bytes_max",

@@ -144,7 +144,7 @@ class Switching:
                 return
             host = await self._opened(seat, bundle)
             self._say(seat, "being proved")
-            verdict = await self._prove(seat, bundle, host)
+            verdict = await self._prove(seat, ref, bundle, host)
             if verdict is not None:
                 seat.variant = _variant(host)
                 self._tell_measured(seat, ref, verdict.new, host.stats().rung, "golden", verdict.agreement)
@@ -247,11 +247,11 @@ class Switching:
 
     # ---- proving --------------------------------------------------------------------------------
 
-    async def _prove(self, seat: Seat, bundle: Bundle, host: EngineHost) -> Verdict | None:
+    async def _prove(self, seat: Seat, ref: Ref, bundle: Bundle, host: EngineHost) -> Verdict | None:
         """None: nothing is asked for. Raises ModelError, EngineError, or StoppedError."""
-        gate = self._table.gate
-        if gate.golden is GoldenRule.OFF:
-            return None
+        gate, record = self._table.gate, self.record(seat.title)
+        if gate.golden is GoldenRule.OFF or ref in (record.running, record.before):
+            return None  # what ran here before has proved itself: a roll-back is no comparison
         golden = await asyncio.to_thread(load_golden, bundle.variants[0].path.parent)
         if golden is None and gate.golden is GoldenRule.REQUIRED:
             raise ModelError("it has no golden frames, and models.gate asks for them")
@@ -279,14 +279,16 @@ class Switching:
         """The model that runs, opened once more on the same kind of engine; None where it does not, or cannot be."""
         if at_work is None:
             return None
-        host = seat.stream.new_host(seat.title, at_work.bundle, quiet=True)
+        host: EngineHost | None = None
         try:
+            host = seat.stream.new_host(seat.title, at_work.bundle, quiet=True)
             await asyncio.to_thread(host.open)
             if host.stats().rung == at_work.engine.rung:
                 return Candidate(at_work.bundle, host)
         except EdgewrightError as error:
             log.info("models: pipeline %s: what runs is not opened a second time: %s", seat.title, error)
-        await asyncio.to_thread(host.close)
+        if host is not None:
+            await asyncio.to_thread(host.close)
         return None
 
     def _tell_measured(

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.fleetlib.runs import Run, simulated
+from benchmarks.fleetlib.runs import Run, settle_s, simulated
 from benchmarks.fleetlib.world import World, percentile
 from coordinator.simulate.faults import plan
 
@@ -27,13 +27,13 @@ async def half_open(world: World, nodes: int) -> dict[str, Any]:
 
 
 async def _measure(world: World, nodes: int, kind: str, key: str, *, lasts_s: float, step_s: float) -> dict[str, Any]:
-    settle_s = 25.0 + nodes / 1000
-    faults = tuple(f"{kind}:{100 * PER_STEP:g}%@{settle_s + n * step_s:g}s+{lasts_s:g}s" for n in range(STEPS))
+    calm_s = settle_s(nodes)
+    faults = tuple(f"{kind}:{100 * PER_STEP:g}%@{calm_s + n * step_s:g}s+{lasts_s:g}s" for n in range(STEPS))
     async with simulated(world, nodes, prefix=kind.replace("-", ""), faults=faults) as run:
         await run.until_online()
         struck = _struck(run)
         suspect: dict[str, int] = {}
-        while run.since_s < settle_s + STEPS * step_s + MISSED_AFTER_S and not struck.keys() <= suspect.keys():
+        while run.since_s < calm_s + STEPS * step_s + MISSED_AFTER_S and not struck.keys() <= suspect.keys():
             world.stack.check()
             for name, at_utc_ms in _suspects(world, run.prefix):
                 suspect.setdefault(name, at_utc_ms)

@@ -15,17 +15,17 @@ from typing import Any
 from benchmarks.fleetlib.runs import simulated
 from benchmarks.fleetlib.world import World, percentile, utc_ms
 
-SETTLE_S = 20.0  # the first heartbeats come early
-TURN_NODES, TURN_S = 4000, 2.0  # so many newest heartbeats are written at a time, so often
+TURN_NODES, TURN_S, TURN_S_MIN = 1000, 0.5, 2.0  # so many newest heartbeats are written at a time, so often
 PREFIX = "idle"
 
 
-async def measure(world: World, nodes: int, window_s: float) -> dict[str, Any]:
+async def measure(world: World, nodes: int, window_s: float, settle_s: float) -> dict[str, Any]:
+    """`settle_s`: the first heartbeats come early."""
     async with simulated(world, nodes, prefix=PREFIX) as run:
         register_s = await run.until_online()
-        await asyncio.sleep(SETTLE_S)
-        turn_s = 2 * TURN_S * max(1, -(-nodes // TURN_NODES))
-        window_s = max(window_s, turn_s + TURN_S)
+        await asyncio.sleep(settle_s)
+        turn_s = 2 * max(TURN_S_MIN, TURN_S * -(-nodes // TURN_NODES))
+        window_s = max(window_s, turn_s)
         before, cpu_s, began_s = await _counted(world), world.cpu_s(), time.monotonic()
         await asyncio.sleep(window_s)
         after, cpu_s = await _counted(world), world.cpu_s() - cpu_s

@@ -8,7 +8,7 @@ import asyncio
 import time
 from typing import Any
 
-from benchmarks.fleetlib.runs import simulated
+from benchmarks.fleetlib.runs import settle_s, simulated
 from benchmarks.fleetlib.world import World
 from coordinator.simulate.scenario import DesiredTable
 from runtime.calls.client import Client
@@ -28,12 +28,12 @@ WHERE rollout = (SELECT number FROM rollouts WHERE id = ?) AND node LIKE 'roll-%
 
 
 async def measure(world: World, nodes: int) -> dict[str, Any]:
-    settle_s = 25.0 + nodes / 1000
-    faults = (f"flap:{100 * FLAPPING:g}%@{settle_s:g}s+120s",)
+    calm_s = settle_s(nodes)
+    faults = (f"flap:{100 * FLAPPING:g}%@{calm_s:g}s+120s",)
     desired = DesiredTable(delay_s=1.0, failing=FAILING, silent=SILENT)
     async with simulated(world, nodes, prefix="roll", faults=faults, desired=desired) as run:
         await run.until_online()
-        await run.until(lambda: run.since_s > settle_s + 5.0, "some flap", settle_s + 60.0)
+        await run.until(lambda: run.since_s > calm_s + 5.0, "some flap", calm_s + 60.0)
         began_s = time.monotonic()
         name = await _start(world)
         answering = nodes * (1 - SILENT - FLAPPING)

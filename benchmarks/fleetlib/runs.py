@@ -18,6 +18,11 @@ SITE_NODES = 50
 LOOK_S = 0.25
 
 
+def settle_s(nodes: int) -> float:
+    """From the first connection until every node is registered, with time to spare: faults strike at set times."""
+    return 25.0 + nodes / 300
+
+
 class Run:
     """One run under way: what it looks like, and its report once it has ended."""
 

@@ -8,7 +8,7 @@ offline meanwhile. `lost`, `duplicates`: rows that were answered and are not in 
 import asyncio
 from typing import Any
 
-from benchmarks.fleetlib.runs import Run, simulated
+from benchmarks.fleetlib.runs import Run, settle_s, simulated
 from benchmarks.fleetlib.world import World
 from coordinator.store.simulated import stored_rows
 
@@ -38,18 +38,18 @@ async def broker_restart(world: World, nodes: int, window_s: float) -> dict[str,
 
 
 async def storm(world: World, nodes: int, cut_s: float) -> dict[str, Any]:
-    settle_s = 25.0 + nodes / 1000
-    faults = (f"cut:100%@{settle_s:g}s+{cut_s:g}s",)
+    calm_s = settle_s(nodes)
+    faults = (f"cut:100%@{calm_s:g}s+{cut_s:g}s",)
     async with simulated(world, nodes, prefix="storm", events_per_node=EVENTS_PER_NODE, faults=faults) as run:
         await run.until_online()
-        await run.until(lambda: run.since_s > settle_s + cut_s, "the cut ends", settle_s + cut_s + 60.0)
+        await run.until(lambda: run.since_s > calm_s + cut_s, "the cut ends", calm_s + cut_s + 60.0)
 
         def waits() -> int:
             return run.look.figures.waiting_now if run.look else nodes
 
         fresh = max(20.0, FRESH_S * EVENTS_PER_NODE * nodes)
         await run.until(lambda: run.online() == nodes and waits() <= fresh, "all are back and answered", 900.0)
-        converged_s = run.since_s - settle_s - cut_s
+        converged_s = run.since_s - calm_s - cut_s
         asked = world.counters().get("asked_again", 0)
         told = world.told("NodeOffline", since_utc_ms=run.began_utc_ms)
         frozen = world.told("FailoverFrozen", since_utc_ms=run.began_utc_ms)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig
-from coordinator.ctl import calling, models_show
+from coordinator.ctl import calling, model_quantize, model_signing, models_show
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.evidence import Opener
 from coordinator.fleet.facts import facts_of_birth
@@ -25,8 +25,9 @@ from coordinator.models.channels import STABLE, ModelState
 from coordinator.models.choosing import choose, who_can
 from coordinator.models.folder import read_folder, store_files
 from coordinator.models.mirror import open_blobs
-from coordinator.models.release import Release
+from coordinator.models.release import ModelRefusedError, Release
 from coordinator.models.settings import ModelsTable
+from coordinator.models.trust import Trust
 from coordinator.models.versions import VersionError, parse_reference
 from coordinator.store import models
 from coordinator.store.migrations import FILE_NAME
@@ -81,6 +82,9 @@ def add_commands(parser: argparse.ArgumentParser, open_: Opener) -> None:
     verify.add_argument(
         "--sweep", action="store_true", help="remove files that no model needs, left by additions cut off"
     )
+    for command in model_signing.add_commands(add, _said, _keep_signature):
+        timeout(command, 30.0)
+    model_quantize.add_command(add, _said)
     why = add("why", "which variant a node gets and why not another; without NODE how many can run it", _why)
     why.add_argument("model", metavar=reference, help="without VERSION what the channel gives out")
     why.add_argument("node", nargs="?", default="", metavar="NODE")
@@ -92,6 +96,9 @@ def add_commands(parser: argparse.ArgumentParser, open_: Opener) -> None:
 
 def _add(parsed: argparse.Namespace, open_: Opener) -> int:
     found = read_folder(parsed.folder)
+    config = open_.config(parsed)
+    if config is not None:
+        Trust(config.models).check(found.release.reference, found.digest, found.signature)
     data_dir = _own_data_dir(parsed, open_)
     blobs = _blobs(parsed, open_, data_dir)
     release, source = found.release, _source()
@@ -143,6 +150,18 @@ def _retire(parsed: argparse.Namespace, open_: Opener) -> int:
     )
     said = "retired" if done["changed"] else "was retired already"
     return _said(parsed, done, f"{name}@{version}: {said}")
+
+
+def _keep_signature(
+    parsed: argparse.Namespace, open_: Opener, name: str, version: str, digest: str, signature: str
+) -> dict[str, Any]:
+    asked = {"name": name, "version": version, "digest": digest, "signature": signature, "source": _source()}
+    return _change(
+        parsed,
+        open_,
+        Command("signModel", asked),
+        lambda db: models.sign(db, name, version, digest, signature, source=_source(), now_ms=_now_ms()),
+    )
 
 
 def _change(parsed: argparse.Namespace, open_: Opener, command: Command, job: Job[Done]) -> dict[str, Any]:
@@ -197,16 +216,35 @@ def _show(parsed: argparse.Namespace, open_: Opener) -> int:
     view = _view(reader, name, version)
     release = _release(reader, view)
     measured = reader.model_measured(name, view.version)
+    figures = reader.model_figures(name, view.version)
     history = reader.model_history(name, HISTORY_SHOWN)
     children = reader.model_children(name, view.version)
     document = {
         **asdict(view),
         "release": fields_of(release),
         "measured": [asdict(one) for one in measured],
+        "figures": [asdict(one) for one in figures],
         "children": children,
         "history": [asdict(step) for step in history],
     }
-    return _said(parsed, document, models_show.whole(view, release, measured, children, history))
+    signed = _signed(parsed, open_, view)
+    document["signed"] = signed
+    text = models_show.whole(view, release, signed, measured, figures, children, history)
+    return _said(parsed, document, text)
+
+
+def _signed(parsed: argparse.Namespace, open_: Opener, view: ModelView) -> str:
+    """Who signed it, and whether that is so."""
+    if not view.signature:
+        return "no"
+    config = open_.config(parsed)
+    if config is None or not config.models.trusted_keys:
+        return f"by {view.signature.split()[0]}, not checked: there are no trusted_keys here"
+    try:
+        Trust(config.models).check(view.reference, view.digest, view.signature)
+    except ModelRefusedError as error:
+        return f"wrongly: {error}"
+    return f"by {view.signature.split()[0]}, verified"
 
 
 def _why(parsed: argparse.Namespace, open_: Opener) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from coordinator.ctl.tables import age, local_time, pairs, printable, table
 from coordinator.models.choosing import Choice
 from coordinator.models.release import Release
+from coordinator.store.model_figures import FiguresView
 from coordinator.store.models import MeasuredView, ModelView, StepView
 
 
@@ -31,12 +32,13 @@ def listed(found: Sequence[ModelView], now_ms: int) -> str:
 def whole(
     view: ModelView,
     release: Release,
+    signed: str,
     measured: Sequence[MeasuredView],
+    figures: Sequence[FiguresView],
     children: Sequence[str],
     history: Sequence[StepView],
 ) -> str:
     """One version, and the history of its model."""
-    signed = f"by {view.signature.split()[0]}, not checked" if view.signature else "no"
     head = pairs(
         [
             ("model", view.reference),
@@ -80,7 +82,29 @@ def whole(
             for one in history
         ],
     )
-    return "\n\n".join((head, variants, files, steps))
+    parts = [head, variants, by_hardware(figures), files, steps]
+    return "\n\n".join(part for part in parts if part)
+
+
+def by_hardware(figures: Sequence[FiguresView]) -> str:
+    """What nodes measured; nothing where they have not."""
+    titles = ("TARGET", "HARDWARE", "ON", "TIMES", "FRAMES", "ACCURACY", "LEAST", "P50 MS", "P95 MS", "P95 MOST")
+    rows = [
+        (
+            one.target,
+            one.hardware,
+            one.basis,
+            str(one.count),
+            str(one.frames),
+            "-" if one.accuracy is None else f"{one.accuracy:.3f}",
+            "-" if one.accuracy_min is None else f"{one.accuracy_min:.3f}",
+            f"{one.latency_ms_p50:.1f}",
+            f"{one.latency_ms_p95:.1f}",
+            f"{one.latency_ms_p95_max:.1f}",
+        )
+        for one in figures
+    ]
+    return table(titles, rows) if rows else ""
 
 
 def why(release: Release, node: str, choice: Choice) -> str:
@@ -117,11 +141,11 @@ def _declared(accuracy: Mapping[str, float], latency_ms: Mapping[str, float]) ->
 def _measured(found: MeasuredView | None) -> str:
     if found is None or not found.nodes:
         return "not yet"
-    parts = [f"{found.nodes} nodes"]
+    parts = [f"{found.nodes} times"]
     for name, value in (
         ("p50 ms", found.latency_ms_p50), ("p95 ms", found.latency_ms_p95), ("accuracy", found.accuracy)
     ):  # fmt: skip
-        parts += [f"{name} {value:g}"] if value is not None else []
+        parts += [f"{name} {value:.4g}"] if value is not None else []
     return ", ".join(parts)
 
 

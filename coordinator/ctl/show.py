@@ -9,6 +9,7 @@ from coordinator.ctl.tables import age, local_time, pairs, printable, table
 from coordinator.fleet.selector import Verdict
 from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
+from coordinator.store.leases import LeaseView
 from coordinator.store.reader import EventView, NodeView, RefusedView, StreamView
 
 RAW_SHOWN = 60
@@ -114,6 +115,20 @@ def _brokers(counters: dict[str, float]) -> list[tuple[str, bool]]:
 
 def freezes(found: Sequence[FreezeView], now_utc_ms: int) -> str:
     return "\n".join(_frozen(one, now_utc_ms) for one in found)
+
+
+def leases(found: Sequence[LeaseView], now_utc_ms: int) -> str:
+    """A line for each duty; one more for writes that were refused because another had it by then."""
+    rows = []
+    for one in found:
+        held = f"{one.left_ms / 1000:.0f} s more" if one.left_ms > 0 else "free"
+        rows.append((one.duty, one.holder, str(one.token), age(one.since_utc_ms, now_utc_ms), held, str(one.writes)))
+    lines = [table(("DUTY", "HOLDER", "TOKEN", "SINCE", "HELD", "WRITES"), rows)]
+    for one in found:
+        if one.refused:
+            last = f"the last {age(one.refused_utc_ms, now_utc_ms)} ago, of {printable(one.refused_holder)}"
+            lines.append(f"{one.duty}: {one.refused} writes of former holders were refused, {last}")
+    return "\n".join(lines)
 
 
 def why(verdict: Verdict, depth: int = 0) -> str:

@@ -69,7 +69,8 @@ def apply_change(change: Change, current: Desired, reported: Reported, clock: Cl
     values, stamps = dict(current.fields), dict(current.stamps)
     changed: dict[str, list[Any]] = {}
     local = reported.writes()
-    holds = resolve(Known(current, local)).values
+    is_shared = any(rule_of(path) is not None for path in asked)
+    holds = resolve(Known(current, local)).values if is_shared else {}
     for path, value in asked.items():
         before = values.get(path)
         if rule_of(path) is None:

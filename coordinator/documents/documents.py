@@ -28,7 +28,7 @@ from runtime.calls.served import Served, plain
 from runtime.errors import EdgewrightError
 from runtime.mqtt import Message
 from schemas.codec import document_hash, encode_command
-from schemas.documents import Desired, encode
+from schemas.documents import Desired, encode_sealed
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.messages import Birth, Command, Count, Heartbeat
 from schemas.shape import Limit, fields_of
@@ -134,7 +134,7 @@ class Documents:
             self._desired[node] = document.hash
             self._counters.desired_published += 1
             topic = self._space.text(Topic(Kind.DESIRED, node))
-            self.publish(broker, Message(topic, encode(document), retain=True))
+            self.publish(broker, Message(topic, encode_sealed(document), retain=True))
 
     def connected(self, broker: int = 0) -> None:
         """This broker may have forgotten everything."""
@@ -232,6 +232,11 @@ class Documents:
         self._wake.set()
 
     # ---- what operators want --------------------------------------------------------------------
+
+    @property
+    def due(self) -> int:
+        """How many desired documents are still to be published."""
+        return len(self._due)
 
     def function(self) -> Served:
         """The command `setDesired`."""

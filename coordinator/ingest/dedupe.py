@@ -16,7 +16,10 @@ Range = tuple[int, int]
 
 @dataclass(slots=True)
 class Addition:
-    """What `Received.add` found. `deleted` (by first number) and `written` bring a stored copy up to date."""
+    """What `Received.add` found. `deleted` (by first number), then `written` bring a stored copy up to date.
+
+    It may be carried through several changes: what it says is then of all of them together.
+    """
 
     new: list[int] = field(default_factory=list)
     duplicates: list[int] = field(default_factory=list)
@@ -62,12 +65,6 @@ class Received:
                 for begin, end in ranges:
                     found += range(begin, end + 1)
         return done
-
-    def close(self, first: int, last: int) -> tuple[list[Range], list[Range], Addition] | None:
-        """Takes a whole range in that will never come: (what was here of it, what was not, the changes)."""
-        done = Addition()
-        taken = self.take(first, last, done)
-        return None if taken is None else (*taken, done)
 
     def take(self, first: int, last: int, done: Addition) -> tuple[list[Range], list[Range]] | None:
         """Takes an inclusive range in: (what was here of it, what was not), both ascending; `done` gets the changes.

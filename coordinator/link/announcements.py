@@ -12,20 +12,45 @@ from schemas.topics import FLEET, Kind, Topic, TopicSpace
 log = logging.getLogger(__name__)
 
 UNDER_WAY_MAX = 100
+ENCODED_MAX = 1000
 EVENT_CONTENT_TYPE = "application/cloudevents+json"
+
+
+class Encoded:
+    """The newest events as messages: several brokers are told the same, at about the same time."""
+
+    def __init__(self, space: TopicSpace) -> None:
+        self._space = space
+        self._messages: dict[int, Message] = {}
+
+    def message(self, event: Event) -> Message:
+        """Raises LocalWireError for one that cannot be said."""
+        seq = event.identity.seq
+        found = self._messages.get(seq)
+        if found is None:
+            topic = self._space.text(Topic(Kind.EVENT, FLEET, event.type))
+            found = self._messages[seq] = Message(topic, encode_event(event), content_type=EVENT_CONTENT_TYPE)
+            if len(self._messages) > ENCODED_MAX:
+                del self._messages[next(iter(self._messages))]
+        return found
 
 
 class Announcements:
     """In the order of their numbers. One that cannot travel is passed over: `edgectl` shows it still."""
 
-    def __init__(self, store: Store, space: TopicSpace) -> None:
+    def __init__(self, store: Store, encoded: Encoded) -> None:
         self._store = store
-        self._space = space
+        self._encoded = encoded
         self._under_way: set[int] = set()
         self._highest = 0  # the number of the last one looked at on this connection
         self.announced_seq = 0  # every fleet event up to here is with the broker, or passed over
         self.passed_over_total = 0
         self.missed_total = 0  # by a broker that was away for so long that they are not kept for it any more
+
+    @property
+    def wants_more(self) -> bool:
+        """True when so many may be published that it is worth looking: each alone costs as much as some dozen."""
+        return len(self._under_way) <= UNDER_WAY_MAX // 2
 
     def connected(self) -> None:
         """What is not known to be there is said once more."""
@@ -56,8 +81,7 @@ class Announcements:
 
     def _message(self, event: Event, packet_bytes_max: int) -> Message | None:
         try:
-            topic = self._space.text(Topic(Kind.EVENT, FLEET, event.type))
-            message = Message(topic, encode_event(event), content_type=EVENT_CONTENT_TYPE)
+            message = self._encoded.message(event)
             if message.packet_bytes_max <= packet_bytes_max:
                 return message
             reason = f"{len(message.payload)} bytes, and the broker takes {packet_bytes_max} in a packet"

@@ -11,6 +11,7 @@ from typing import Any
 
 from coordinator.counters import Counters
 from coordinator.ingest.inbox import Inbox
+from coordinator.link.announcements import Encoded
 from coordinator.link.channel import Channel
 from coordinator.link.outgoing import Rank
 from coordinator.link.subscriber import PROBE, Subscriber
@@ -50,10 +51,14 @@ class Links:
         self._space = space
         self._dispatcher = dispatcher
         self._numbers = 0  # of what was said of calls
+        encoded = Encoded(space)
         self._links = [
-            Subscriber(one.address, inbox, dispatcher, counters, store, client_id=client_id, space=space, index=index)
+            Subscriber(
+                one.address, inbox, dispatcher, counters, store,
+                client_id=client_id, space=space, index=index, encoded=encoded,
+            )
             for index, one in enumerate(brokers)
-        ]
+        ]  # fmt: skip
         self.on_link: Callable[[int, bool], None] = lambda index, connected: None
         self.on_probe: Callable[[int, bytes], None] = lambda index, payload: None
         self.where: Callable[[str], int] = lambda node: NOWHERE

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from coordinator.counters import Counters
 from coordinator.ingest.inbox import Inbox, Item
-from coordinator.link.announcements import Announcements
+from coordinator.link.announcements import Announcements, Encoded
 from coordinator.link.channel import Channel
 from coordinator.link.outgoing import Rank
 from coordinator.store.store import Store
@@ -53,8 +53,9 @@ class Subscriber:
         client_id: str,
         space: TopicSpace,
         index: int = 0,
+        encoded: Encoded | None = None,
     ) -> None:
-        """`index`: which of the coordinator's brokers this is."""
+        """`index`: which of the coordinator's brokers this is. `encoded` is shared by all of them."""
         self._index = index
         self._address = address
         self._inbox = inbox
@@ -72,7 +73,7 @@ class Subscriber:
         self._complained = False
         self._random = random.Random()
         self._late: asyncio.Task[None] | None = None
-        self._announcements = Announcements(store, space)
+        self._announcements = Announcements(store, encoded or Encoded(space))
         self.problem = ""
         self.on_link: Callable[[bool], None] = lambda connected: None
         self.on_file: Callable[[Delivery, Channel], None] | None = None  # pieces of files, which are no rows
@@ -304,7 +305,8 @@ class Subscriber:
             self.on_answered(-seq)
             return
         self._announcements.confirmed(seq)
-        self.announce()
+        if self._announcements.wants_more:
+            self.announce()
 
     # ---- small things ---------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ _UPSERT_FREEZE = upsert("freezes", ("scope",), ("since_utc_ms", "reason"))
 _SEEN = "UPDATE nodes SET last_seen_utc_ms = ?, heartbeat_seq = ? WHERE node = ?"
 _OF_A_NODE = (
     *("node_labels", "heartbeats_latest", "stream_reports", "desired", "desired_history", "reported", "conflicts"),
+    *("placements", "drains", "avoided"),
     "nodes",
 )
 _BIRTH_FIELDS = frozenset(one.name for one in fields(Birth))
@@ -184,8 +185,7 @@ def write(db: Database, batch: Batch) -> None:
     for stone in batch.tombstones:
         _bury(db, stone)
     db.executemany("DELETE FROM tombstones WHERE node = ?", [(name,) for name in batch.lifted])
-    for node in batch.nodes:
-        _write_node(db, node)
+    _write_nodes(db, batch.nodes)
     db.executemany(_SEEN, [(one.last_seen_utc_ms, one.heartbeat_seq, one.name) for one in batch.seen])
     _write_heartbeats(db, batch.heartbeats.items())
     db.executemany(
@@ -197,23 +197,31 @@ def write(db: Database, batch: Batch) -> None:
         _turn(db, turn)
 
 
-def _write_node(db: Database, node: Node) -> None:
+def _write_nodes(db: Database, nodes: Sequence[Node]) -> None:
+    """However many: a server is asked a few times in all."""
+    if not nodes:
+        return
+    db.executemany(_UPSERT_NODE, [_row(node) for node in nodes])
+    labels = {node.name: node.birth.labels for node in nodes if node.birth is not None}
+    clause, names = db.dialect.one_of("node", list(labels))
+    before: dict[str, dict[str, str]] = {name: {} for name in labels}
+    for name, key, value in db.execute(f"SELECT node, key, value FROM node_labels WHERE {clause}", (names,)):
+        before[name][key] = value
+    changed = [name for name in labels if labels[name] != before[name]]
+    db.executemany("DELETE FROM node_labels WHERE node = ?", [(name,) for name in changed])
+    rows = [(name, key, value) for name in changed for key, value in labels[name].items()]
+    db.executemany("INSERT INTO node_labels (node, key, value) VALUES (?, ?, ?)", rows)
+
+
+def _row(node: Node) -> tuple[Any, ...]:
     birth = None if node.birth is None else json.dumps(fields_of(node.birth), ensure_ascii=False)
     conflict = None if node.conflict is None else json.dumps(asdict(node.conflict), ensure_ascii=False)
-    db.execute(
-        _UPSERT_NODE,
-        (node.name, node.state.value, node.boot, node.session, node.word.value, node.reason, node.heartbeat_seq,
-         node.first_seen_utc_ms, node.last_seen_utc_ms, node.since_utc_ms, birth, node.shown.value,
-         node.condition.value, node.problem, node.window, node.lost, node.flap.penalty, node.flap.flaps,
-         node.flap.losses, conflict),
+    return (
+        node.name, node.state.value, node.boot, node.session, node.word.value, node.reason, node.heartbeat_seq,
+        node.first_seen_utc_ms, node.last_seen_utc_ms, node.since_utc_ms, birth, node.shown.value,
+        node.condition.value, node.problem, node.window, node.lost, node.flap.penalty, node.flap.flaps,
+        node.flap.losses, conflict,
     )  # fmt: skip
-    if node.birth is None:
-        return
-    labels = dict(db.execute("SELECT key, value FROM node_labels WHERE node = ?", (node.name,)))
-    if labels != node.birth.labels:
-        db.execute("DELETE FROM node_labels WHERE node = ?", (node.name,))
-        rows = [(node.name, key, value) for key, value in node.birth.labels.items()]
-        db.executemany("INSERT INTO node_labels (node, key, value) VALUES (?, ?, ?)", rows)
 
 
 def _write_heartbeats(db: Database, beats: Iterable[tuple[str, HeartbeatRow]]) -> None:

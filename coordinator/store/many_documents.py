@@ -8,7 +8,7 @@ from coordinator.documents.changes import Change, Changed, apply_change, shorten
 from coordinator.store.documents import HISTORY_MAX, clock_of, keep_clock, utc_ms
 from runtime.database import Database
 from runtime.timeline import MachineTime
-from schemas.documents import Desired, Reported, decode_desired, decode_reported, encode
+from schemas.documents import Desired, Reported, decode_desired, decode_reported, encode_sealed
 
 AT_ONCE = 500  # names in one question
 
@@ -57,7 +57,7 @@ class ManyDocuments:
         if not changed.fields:
             return changed
         after, self._clock = changed.desired, changed.clock
-        text = encode(after).decode()
+        text = encode_sealed(after).decode()
         self._desired[node] = after
         self._written.append((node, after.epoch, after.revision, after.hash, self.now_ms, text))
         steps = {path: [shortened(a), shortened(b)] for path, (a, b) in changed.fields.items()}

@@ -1,6 +1,7 @@
 """The parts of `samples` in PostgreSQL: one a day in UTC, by when the rows came, and one for all others."""
 
 import time
+from collections.abc import Iterable
 
 from coordinator.store.keep import Extent, Part
 from runtime.database import Database
@@ -18,13 +19,18 @@ _IN_OTHERS = f"SELECT 1 FROM {OTHERS} WHERE received_utc_ms >= ? AND received_ut
 
 
 def make_ahead(db: Database, now_utc_ms: int) -> list[str]:
-    """Makes the parts of today and the next days where they are missing; answers with their names.
+    """Makes the parts of today and the next days."""
+    return make(db, range(now_utc_ms // DAY_MS, now_utc_ms // DAY_MS + AHEAD))
+
+
+def make(db: Database, days: Iterable[int]) -> list[str]:
+    """Makes the parts of days, counted from 1970, where they are missing; answers with their names.
 
     A day of which rows are in the part for others already stays there.
     """
     known = {name for name, _ in db.execute(_NAMES)}
     made = []
-    for day in range(now_utc_ms // DAY_MS, now_utc_ms // DAY_MS + AHEAD):
+    for day in days:
         name, begin, end = name_of(day), day * DAY_MS, (day + 1) * DAY_MS
         if name in known or db.execute(_IN_OTHERS, (begin, end)).fetchone():
             continue

@@ -22,6 +22,14 @@ class PostgresPlace:
     statement_timeout_s: float = 30.0
     readers: int = 2  # connections beside the writer's
 
+    @property
+    def described(self) -> str:
+        """Where it is, without the password."""
+        need_postgres()
+        from runtime.postgres import described
+
+        return described(self.dsn)
+
 
 Place = Path | PostgresPlace
 """A folder, or a database."""

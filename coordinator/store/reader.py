@@ -8,14 +8,30 @@ from typing import Any
 from coordinator.fleet.facts import LazyFacts
 from coordinator.fleet.selector import Selector, Verdict
 from coordinator.models.release import Release
-from coordinator.store import documents, evidence, fleet, gaps, models, rollouts, simulated, state, state_views
+from coordinator.store import (
+    documents,
+    evidence,
+    fleet,
+    gaps,
+    leases,
+    model_figures,
+    models,
+    rollouts,
+    schedule_views,
+    simulated,
+    state,
+    state_views,
+)
 from coordinator.store.documents import ConflictView, DesiredView, RevisionView
 from coordinator.store.evidence import EvidenceFilter, EvidenceRow
 from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
+from coordinator.store.leases import LeaseView
+from coordinator.store.model_figures import FiguresView
 from coordinator.store.models import MeasuredView, ModelView, StepView
 from coordinator.store.place import Place, open_reading
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
+from coordinator.store.schedule_views import DrainView, PlacementView, WorkloadView
 from coordinator.store.simulated import StoredRows
 from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
 
@@ -232,6 +248,18 @@ class Reader:
         """The nodes of a roll-out by name; those in this state where one is given."""
         return rollouts.node_views(self._db, key, state, limit)
 
+    def workloads(self, name: str = "") -> list[WorkloadView]:
+        """All workloads by name, or the one of this name."""
+        return schedule_views.views(self._db, name)
+
+    def placements(self, name: str, limit: int) -> list[PlacementView]:
+        """The replicas of a workload, by node."""
+        return schedule_views.placement_views(self._db, name, limit)
+
+    def drains(self) -> list[DrainView]:
+        """Nodes that are drained."""
+        return schedule_views.drain_views(self._db)
+
     def state(self, wanted: Wanted, limit: int) -> list[KeyView]:
         """Keys of platform state with what holds, in order."""
         return state_views.keys(self._db, wanted, limit)
@@ -260,6 +288,10 @@ class Reader:
         """What nodes measured of the variants of a version."""
         return models.measured(self._db, name, version)
 
+    def model_figures(self, name: str, version: str) -> list[FiguresView]:
+        """The same by hardware, and by what it was measured on."""
+        return model_figures.figures(self._db, name, version)
+
     def model_children(self, name: str, version: str) -> list[str]:
         """What was made from a version, as NAME@VERSION."""
         return models.children(self._db, name, version)
@@ -271,6 +303,10 @@ class Reader:
     def model_files(self) -> dict[str, tuple[int | None, str]]:
         """(bytes, a release that needs it) of each file by its hash; of documents the bytes are not known."""
         return models.named_files(self._db)
+
+    def leases(self) -> list[LeaseView]:
+        """Who has which duty."""
+        return leases.views(self._db)
 
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""

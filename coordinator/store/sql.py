@@ -19,7 +19,7 @@ from coordinator.documents.changes import Change, Changed
 from coordinator.fleet.news import fleet_news
 from coordinator.fleet.registry import FleetEvent, Memory, Node
 from coordinator.state.judge import is_state
-from coordinator.store import calls, documents, fleet, gaps, meta, rows, state
+from coordinator.store import calls, documents, fleet, gaps, meta, model_figures, rows, state
 from coordinator.store.lanes import Lanes, Opened
 from coordinator.store.store import Batch, Committed, GapRow, LaneKey, RefusedMessage, Row, Run, runs
 from runtime.calls.journal import cut_off
@@ -197,6 +197,7 @@ class SqlStore(ABC):
         fresh = _fresh(db, batch.events, events, lanes, committed)
         rows.insert(db, "events", fresh)
         committed.drafts += [news for row in fresh if (news := fleet_news(row)) is not None]
+        model_figures.take(db, fresh)
         committed.new += len(fresh)
         fresh = _fresh(db, batch.samples, samples, lanes, committed)
         rows.insert(db, "samples", fresh)

@@ -211,6 +211,8 @@ class Peer:
     def events(self, kind: str = "") -> list[Event]:
         found = []
         for heard in list(self.heard):
+            if "/result/" in heard.topic:  # a response topic has a level more
+                continue
             topic = SPACE.parse(heard.topic)
             if topic.kind in (Kind.EVENT, Kind.ALERT):
                 event = decode_event(topic.kind, topic.node, heard.payload)

@@ -51,6 +51,26 @@ def test_bandwidth_prints_its_figures() -> None:
     assert figures["missing"] == 0
 
 
+def test_fleet_prints_its_figures() -> None:
+    figures = last_line("benchmarks.fleet", "--json", "--tiny", "--nodes", "60", "--only", "ingest", "register")
+    for key in ("ingest_msg_s", "ratio_vs_paho", "register_s", "heartbeats_s", "lag_s_p99", "cpu_cores"):
+        assert isinstance(value := figures[key], float | int) and value >= 0, key
+    for key in ("coordinator_rss_mb", "idle_bytes_per_node_s", "targets"):
+        assert figures[key], key
+    assert figures["nodes"] == 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_fleet_with_faults_loses_nothing() -> None:
+    parts = ("killed", "restart", "storm", "rollout")
+    figures = last_line("benchmarks.fleet", "--json", "--tiny", "--nodes", "200", "--only", *parts)
+    for key in ("false_offline", "restart_lost", "restart_duplicates", "false_failovers", "lost", "duplicates"):
+        assert figures[key] == 0, key
+    for key in ("detect_killed_s_p50", "storm_converged_s", "rollout_accept_s", "rollout_active_s"):
+        assert isinstance(figures[key], float), key
+
+
 def test_schema_prints_its_figures() -> None:
     figures = last_line("benchmarks.schema", "--json", "--repeats", "2")
     for key in ("validate_us_p50", "check_us_p50", "ratio_vs_jsonschema", "ratio_vs_pydantic"):

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from coordinator.link.announcements import UNDER_WAY_MAX, Announcements
+from coordinator.link.announcements import UNDER_WAY_MAX, Announcements, Encoded
 from coordinator.store.store import Store
 from runtime.mqtt import Message
 from schemas.codec import decode_event
@@ -34,7 +34,7 @@ class Kept:
 
 
 def announcements(kept: Kept) -> Announcements:
-    return Announcements(cast(Store, kept), SPACE)
+    return Announcements(cast(Store, kept), Encoded(SPACE))
 
 
 def numbers(found: list[tuple[int, Message]]) -> list[int]:

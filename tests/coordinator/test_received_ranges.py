@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.ingest.dedupe import Received, merged
+from coordinator.ingest.dedupe import Addition, Received, merged
 
 SEQS = st.integers(1, 40)
 BATCHES = st.lists(st.lists(SEQS, max_size=12), max_size=12)
@@ -60,31 +60,28 @@ def test_merged_ranges_are_disjoint_and_not_adjacent(seqs: list[int]) -> None:
 
 
 @given(st.lists(st.tuples(SEQS, SEQS, st.booleans()), max_size=15))
-def test_a_closed_range_is_as_if_each_of_its_numbers_had_come(steps: list[tuple[int, int, bool]]) -> None:
-    received, seen, stored = Received(), set[int](), dict[int, int]()
-    for one, other, is_gap in steps:
+def test_a_range_is_as_if_each_of_its_numbers_had_come(steps: list[tuple[int, int, bool]]) -> None:
+    """And its changes bring a stored copy up to date, those of several steps together too."""
+    received, seen, stored, done = Received(), set[int](), dict[int, int](), Addition()
+    for one, other, writes in steps:
         first, last = min(one, other), max(one, other)
-        if is_gap:
-            closed = received.close(first, last)
-            assert closed is not None
-            held, missing, done = closed
-            whole = set(range(first, last + 1))
-            assert held == merged(seen & whole)
-            assert missing == merged(whole - seen)
-            seen |= whole
-        else:
-            done = received.add([one, other])
-            seen |= {one, other}
-        for number in done.deleted:
-            stored.pop(number, None)
-        stored.update(done.written)
+        taken = received.take(first, last, done)
+        assert taken is not None
+        whole = set(range(first, last + 1))
+        assert taken == (merged(seen & whole), merged(whole - seen))
+        seen |= whole
         assert received.ranges() == merged(seen)
-        assert sorted(stored.items()) == received.ranges()
+        if writes:
+            for number in done.deleted:
+                stored.pop(number, None)
+            stored.update(done.written)
+            assert sorted(stored.items()) == received.ranges()
+            done = Addition()
 
 
 def test_a_range_of_absurd_length_costs_nothing() -> None:
     received = Received([(5, 7), (2**40, 2**41)])
-    closed = received.close(1, 2**62)
+    closed = received.take(1, 2**62, Addition())
     assert closed is not None
     assert closed[0] == [(5, 7), (2**40, 2**41)]
     assert closed[1] == [(1, 4), (8, 2**40 - 1), (2**41 + 1, 2**62)]
@@ -93,7 +90,7 @@ def test_a_range_of_absurd_length_costs_nothing() -> None:
 
 def test_a_closed_range_that_stands_alone_is_one_range_too_many() -> None:
     received = Received([(1, 3), (10, 12)], ranges_max=2)
-    assert received.close(5, 8) is None
+    assert received.take(5, 8, Addition()) is None
     assert received.ranges() == [(1, 3), (10, 12)]
-    assert received.close(4, 9) is not None
+    assert received.take(4, 9, Addition()) is not None
     assert received.ranges() == [(1, 12)]

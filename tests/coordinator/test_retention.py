@@ -9,6 +9,7 @@ import pytest
 
 from coordinator import retention as driver
 from coordinator.fleet.registry import FleetEvent
+from coordinator.lease.duty import Duty
 from coordinator.retention import Retention
 from coordinator.store import partitions, retention
 from coordinator.store.keep import Excess, Extent, Keep, Part, excess, parts_over
@@ -73,8 +74,14 @@ def left(place: Place, table: str = "samples") -> list[int]:
 
 
 def rounds(store: SqlStore, **keep: Keep) -> Retention:
-    kept = Retention(store, {"samples": Keep(), "events": Keep()} | keep)
-    run(kept.one_round(NOW_MS))
+    duty = Duty(store, "retention", "test")
+    kept = Retention(store, duty, {"samples": Keep(), "events": Keep()} | keep)
+
+    async def scene() -> None:
+        await duty.ask()
+        await kept.one_round(NOW_MS)
+
+    run(scene())
     return kept
 
 

@@ -30,6 +30,7 @@ PAGES = [
     "docs/rollouts.md",
     "docs/workloads.md",
     "docs/state.md",
+    "docs/store.md",
     "docs/store-and-forward.md",
     "docs/your-own-platform.md",
     "docs/calling-functions.md",

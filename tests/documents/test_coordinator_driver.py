@@ -164,3 +164,16 @@ def test_what_cannot_be_is_refused(tmp_path: Path, arguments: dict[str, Any], co
         assert (await desk.store.desired("gw-1")).revision == 0
 
     play(tmp_path, scene)
+
+
+def test_how_many_are_still_to_be_published_is_known(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.room = False
+        for node in ("gw-1", "gw-2"):
+            await desk.set_desired({"node": node, "set": {"heartbeat_s": 5}})
+        assert desk.driver.due == 2
+        desk.room = True
+        await until(lambda: desk.driver.due == 0)
+        assert desk.versions() == [(1, 1), (1, 1)]
+
+    play(tmp_path, scene)

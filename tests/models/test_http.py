@@ -40,12 +40,13 @@ class Served:
         self.made: FolderRelease = found(folder / "bundle", data=DATA)
         store_files(self.made, self.blobs)
         self.http = ModelsHttp(table, self.blobs, self)
+        self.signature_text = ""
 
     async def names(self, sha256: str) -> bool:
         return sha256 in (self.made.digest, *(file.sha256 for file in self.made.release.files))
 
     async def signature(self, name: str, version: str) -> str | None:
-        return self.made.signature if (name, version) == ("finder", "1.0.0") else None
+        return self.signature_text if (name, version) == ("finder", "1.0.0") else None
 
     async def document(self, name: str, version: str) -> tuple[str, str] | None:
         known = (name, version) == ("finder", "1.0.0")
@@ -110,6 +111,22 @@ def parts(answer: bytes) -> tuple[int, dict[str, str], bytes]:
     first, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     return int(first.split()[1]), headers, body
+
+
+def test_the_signature_of_a_release_stands_beside_it_and_is_asked_for_anew(tmp_path: Path) -> None:
+    async def body(served: Served) -> None:
+        path = "/models/finder/1/signature"
+        assert parts(await served.raw(request(path)))[0] == 404
+        served.signature_text = "release AAAA"
+        status, headers, text = parts(await served.raw(request(path)))
+        assert (status, headers["cache-control"], text) == (200, "no-cache", b"release AAAA")
+        known = request(path, If_None_Match=headers["etag"])
+        assert parts(await served.raw(known))[0] == 304
+        served.signature_text = "release BBBB"
+        assert parts(await served.raw(known))[2] == b"release BBBB"
+        assert parts(await served.raw(request("/models/finder/9.0.0/signature")))[0] == 404
+
+    run(tmp_path, body)
 
 
 @needs_curl

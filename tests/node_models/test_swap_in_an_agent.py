@@ -1,9 +1,9 @@
 """A model swapped in a running agent: the project's weld model on the rendered line, from a real HTTP server."""
 
+import functools
 import itertools
 import shutil
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,6 +79,7 @@ def test_a_release_is_fetched_proved_and_run_while_frames_go_on(tmp_path: Path, 
         agent.terminate()
 
 
+@pytest.mark.slow
 def test_what_is_worse_or_broken_is_refused_and_the_old_one_goes_on(
     tmp_path: Path, broker: Broker, shop: Shop
 ) -> None:
@@ -123,10 +124,8 @@ def test_killed_at_any_moment_it_comes_back_with_its_model_and_without_a_network
         wishes = Wishes(peer)
         wishes.want(**{MODEL: model_of(new)})
         agent.start()
-        for _ in range(2):
-            told = count(peer, "ModelPrefetched") + count(peer, "ModelMeasured")
-            more = partial(lambda told: count(peer, "ModelPrefetched") + count(peer, "ModelMeasured") > told, told)
-            peer.wait(more, agent)
+        for kind in ("ModelPrefetched", "ModelMeasured"):  # killed while it is loaded, and while it is swapped in
+            peer.wait(functools.partial(peer.events, kind), agent)
             agent.kill()
             agent.start()
         wishes.wait_held(MODEL, model_of(new), agent)
@@ -140,6 +139,7 @@ def test_killed_at_any_moment_it_comes_back_with_its_model_and_without_a_network
         agent.terminate()
 
 
+@pytest.mark.slow
 def test_what_is_damaged_here_gives_way_to_the_configured_model_and_comes_again(
     tmp_path: Path, broker: Broker, shop: Shop
 ) -> None:

@@ -13,6 +13,7 @@ from coordinator.rollout.state import (
     News,
     NodeRun,
     NodeState,
+    Notified,
     NotTold,
     Presence,
     Reported,
@@ -26,6 +27,8 @@ from coordinator.rollout.state import (
 PATH = "log.level"
 WANTED = "DEBUG"
 SOUND = {PATH: WANTED}
+FETCH = "models.finder.release"
+RELEASE = {"version": "2.0.0", "digest": "ab" * 32}
 
 
 @dataclass(slots=True)
@@ -40,6 +43,7 @@ class Node:
     other_hand: bool = False  # has written since
     told: int = 0  # how often
     restored: int = 0
+    noticed: int = 0  # how often it was told what to fetch
 
 
 class Field:
@@ -52,6 +56,7 @@ class Field:
         self.hearing_since_ms: int | None = now_ms
         self.run = Run()
         self.kept = {name: NodeRun(name) for name in self.nodes}
+        self.unsteady: set[str] = set()
         self.events: list[str] = []
         self.said: list[tuple[str, dict[str, Any]]] = []  # the same with their data
         self.news: list[News] = []
@@ -60,7 +65,8 @@ class Field:
 
     def start(self) -> None:
         """A new engine from what is durable; what the nodes last said is read again."""
-        self.engine = Engine("r-1", self.plan, self.run, self.kept.values(), self.look)
+        spares = lambda name: name in self.unsteady  # noqa: E731
+        self.engine = Engine("r-1", self.plan, self.run, self.kept.values(), self.look, spares)
         self.news = []
         self.wake_ms = self.now_ms
 
@@ -87,10 +93,25 @@ class Field:
         for kind, data in step.events:
             self.events.append(kind)
             self.said.append((kind, data))
+        for name in step.fetch:
+            self.news.append(self._notify(name))
         for name in step.tell:
             self.news.append(self._tell(name))
         for name in step.restore:
             self.news.append(self._restore(name))
+
+    def _notify(self, name: str) -> News:
+        node = self.nodes[name]
+        if node.presence is Presence.GONE:
+            return NotTold(name, "gone", excluded=True, fetch=True)
+        node.noticed, node.revision, node.written = node.noticed + 1, node.revision + 1, node.revision + 1
+        node.former, node.other_hand = node.value, False
+        told = Notified(name, 1, node.revision, self.hash(name))
+        self.kept[name] = replace(
+            self.kept[name], state=NodeState.NOTIFIED, epoch=1, revision=node.revision, hash=told.hash, changed=True,
+            at_utc_ms=self.now_ms,
+        )  # fmt: skip
+        return told
 
     def _tell(self, name: str) -> News:
         node = self.nodes[name]
@@ -101,9 +122,11 @@ class Field:
         node.former, node.value = node.value, WANTED
         node.revision += changed
         node.written, node.other_hand = node.revision, False
+        changed_once = changed or self.kept[name].changed
         told = NodeRun(
-            name, NodeState.TOLD, self.run.wave, 1, node.revision, self.hash(name), changed, self.now_ms, told=True
-        )
+            name, NodeState.TOLD, self.run.wave, 1, node.revision, self.hash(name), changed_once, self.now_ms,
+            told=True,
+        )  # fmt: skip
         self.kept[name] = told
         return Told(name, 1, node.revision, told.hash, changed)
 
@@ -128,15 +151,18 @@ class Field:
 
     # ---- what nodes do --------------------------------------------------------------------------
 
-    def say(self, *names: str, holds: str = WANTED, refused: str = "") -> None:
-        """They report for the document that they have."""
+    def say(self, *names: str, holds: str = WANTED, refused: str = "", pending: str = "") -> None:
+        """They report for the document that they have; of a release to be fetched the same as of the change."""
         for name in names:
-            said = {PATH: refused} if refused else {}
-            self.news.append(Reported(name, 1, self.nodes[name].revision, {PATH: holds}, said))
+            ours = FETCH if self.plan.prefetch and not self.kept[name].told else PATH
+            said, working = ({ours: text} if text else {} for text in (refused, pending))
+            fields = {PATH: holds, FETCH: RELEASE} if self.nodes[name].noticed else {PATH: holds}
+            found = {path: value for path, value in fields.items() if path not in (*said, *working)}
+            self.news.append(Reported(name, 1, self.nodes[name].revision, found, said, working))
 
-    def beat(self, *names: str, ill: str = "") -> None:
+    def beat(self, *names: str, ill: str = "", p99_ms: float = 0.0) -> None:
         for name in names:
-            self.news.append(Beat(name, self.hash(name), ill))
+            self.news.append(Beat(name, self.hash(name), ill, {"door": p99_ms} if p99_ms else {}))
 
     def back(self, *names: str) -> None:
         for name in names:

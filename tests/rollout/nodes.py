@@ -20,16 +20,23 @@ BEAT_S = 1.0
 
 class LightNode:
     """`manner`: applies, refuses, silent (takes nothing and goes on beating), names (beats with the hash, and never
-    reports), ill (applies, then has an error), or flaps (applies, and comes and goes)."""
+    reports), ill (applies, then has an error), flaps (applies, and comes and goes), fetches (says that it still works
+    on a release, and has it with its next heartbeat), or cannot (refuses releases). `holds`: what it reports of
+    itself."""
 
-    def __init__(self, port: int, name: str, manner: str = "applies", **labels: str) -> None:
+    def __init__(
+        self, port: int, name: str, manner: str = "applies", *, holds: dict[str, Any] | None = None,
+        hardware: dict[str, Any] | None = None, **labels: str,
+    ) -> None:  # fmt: skip
         self.name = name
         self.manner = manner
         self.labels = labels
+        self.holds = holds or {}
+        self.hardware = hardware or {}
         self.desired = Desired()
         self.seen: list[Desired] = []
         self._port = port
-        self._report = sealed(Reported(1, 1))
+        self._report = sealed(Reported(1, 1, fields=self.holds))
         self._lock = threading.Lock()
         self._session = 0
         self._seq = 0
@@ -83,6 +90,8 @@ class LightNode:
                 desired_hash=has, reported_hash=self._report.hash,
             )  # fmt: skip
         self._say("heartbeat", encode_packed(beat), qos=0)
+        if self._report.pending:
+            self._report_on(self.desired)
 
     def _take(self, message: paho.MQTTMessage) -> None:
         if message.topic.endswith("/cmd/report"):
@@ -97,20 +106,30 @@ class LightNode:
             self.desired = desired
             if self.manner == "names":
                 return
-            refused = dict.fromkeys(desired.fields, "there is none here") if self.manner == "refuses" else {}
-            holds = {} if refused else {path: value for path, value in desired.fields.items() if value is not None}
+        working = self.manner == "fetches" and any(path.startswith("models.") for path in desired.fields)
+        self._report_on(desired, "prefetching 43 %" if working and not self._report.pending else "")
+        if self.manner != "flaps" and not self._report.pending:
+            self.beat()
+
+    def _report_on(self, desired: Desired, working: str = "") -> None:
+        """What it holds and refuses of the document."""
+        fields = {path: value for path, value in desired.fields.items() if value is not None}
+        releases = [path for path in fields if path.startswith("models.")]
+        refused = dict.fromkeys(fields, "there is none here") if self.manner == "refuses" else {}
+        refused |= dict.fromkeys(releases, "no space for it") if self.manner == "cannot" else {}
+        pending = {path: working for path in releases if working and self._report.fields.get(path) != fields[path]}
+        holds = {path: value for path, value in fields.items() if path not in refused and path not in pending}
+        with self._lock:
             self._report = sealed(
                 replace(
                     self._report, serial=self._report.serial + 1, epoch=desired.epoch, revision=desired.revision,
-                    desired_hash=desired.hash, fields=holds, refused=refused,
+                    desired_hash=desired.hash, fields=self.holds | holds, refused=refused, pending=pending,
                 )
             )  # fmt: skip
         self._say("reported", encode(self._report), retain=True)
-        if self.manner != "flaps":
-            self.beat()
 
     def _birth(self) -> Birth:
-        return Birth(1, self._session, labels=self.labels)
+        return Birth(1, self._session, labels=self.labels, hardware=self.hardware)
 
     def _say(self, below: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> None:
         client = self._client
@@ -120,11 +139,13 @@ class LightNode:
 
 @contextmanager
 def light_nodes(
-    port: int, count: int, manners: dict[int, str] | None = None, **labels: str
-) -> Iterator[list[LightNode]]:
+    port: int, count: int, manners: dict[int, str] | None = None, *, holds: dict[str, Any] | None = None,
+    hardware: dict[str, Any] | None = None, **labels: str,
+) -> Iterator[list[LightNode]]:  # fmt: skip
     """`n00`, `n01`, ..., connected and beating; `manners` of some of them."""
     manners = manners or {}
-    nodes = [LightNode(port, f"n{i:02}", manners.get(i, "applies"), **labels) for i in range(count)]
+    more: dict[str, Any] = {"holds": holds, "hardware": hardware, **labels}
+    nodes = [LightNode(port, f"n{i:02}", manners.get(i, "applies"), **more) for i in range(count)]
     over = threading.Event()
 
     def beat() -> None:

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from coordinator.rollout.engine import OrderRefusedError
-from coordinator.rollout.plan import OnFailure, Plan
-from coordinator.rollout.state import BAD, FOLLOWED, SETTLED, UNDER_WAY, NodeState, Presence, State
-from tests.rollout.field import SOUND, WANTED, Field
+from coordinator.rollout.plan import Ahead, OnFailure, Plan
+from coordinator.rollout.state import BAD, FETCHES, FOLLOWED, SETTLED, UNDER_WAY, NodeState, Presence, State
+from tests.rollout.field import FETCH, RELEASE, SOUND, WANTED, Field
 
 ORDERS = st.sampled_from(["pause", "resume", "resume", "resume", "pause", "resume", "resume", "abort", "roll back"])
 WAVES = [("100%",), ("1", "100%"), ("1", "25%", "100%"), ("2", "5", "50%", "100%"), ("10%", "20%", "100%")]
@@ -28,16 +28,19 @@ class RolloutMachine(RuleBasedStateMachine):
         bake_s=st.sampled_from([0.0, 5.0]),
         rate=st.sampled_from([0.5, 3.0, 1000.0]),
         on_failure=st.sampled_from(OnFailure),
-        flags=st.tuples(st.booleans(), st.booleans()),
+        flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+        ahead=st.sampled_from(Ahead),
         away=st.sets(st.integers(0, 13)),
     )
     def begin(
         self, count: int, waves: Any, budget: float, sample_min: int, bake_s: float, rate: float,
-        on_failure: OnFailure, flags: tuple[bool, bool], away: set[int],
+        on_failure: OnFailure, flags: tuple[bool, bool, bool], ahead: Ahead, away: set[int],
     ) -> None:  # fmt: skip
         plan = Plan(
             "all", SOUND, waves=waves, budget=budget, sample_min=sample_min, bake_s=bake_s, rate_per_s=rate,
             accept_s=20, verify_s=20, on_failure=on_failure, continuous=flags[0], healthy=flags[1],
+            prefetch={FETCH: RELEASE} if flags[2] else {}, ahead=ahead, fetch_s=30, fetch_rate_per_s=2 * rate,
+            fetch_at_once=4,
         )  # fmt: skip
         self.field = Field(plan, [f"n{i}" for i in range(count)])
         self.field.away(*(f"n{i}" for i in away if i < count))
@@ -65,6 +68,15 @@ class RolloutMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def nodes_have_it(self, data: Any) -> None:
         self.field.beat(*self.some(data, *FOLLOWED))
+
+    @rule(data=st.data())
+    def nodes_still_work_on_it(self, data: Any) -> None:
+        self.field.say(*self.some(data, *FOLLOWED), pending="43 %")
+        self.look_at_a_step()
+
+    @rule(data=st.data())
+    def nodes_flap(self, data: Any) -> None:
+        self.field.unsteady = set(self.some(data, *FOLLOWED))
 
     @rule(data=st.data())
     def nodes_refuse(self, data: Any) -> None:
@@ -140,13 +152,19 @@ class RolloutMachine(RuleBasedStateMachine):
             run = step.run or field.run
             assert run.state in (State.RUNNING, State.COMPLETED)
             assert field.hearing_since_ms is not None
-            bad = sum(node.state in BAD for node in kept.values()) - run.forgiven
-            settled = sum(node.state in SETTLED for node in kept.values()) - run.forgiven_of
+            bad = sum(node.state in BAD and node.told for node in kept.values()) - run.forgiven
+            settled = sum(node.state in SETTLED and node.told for node in kept.values()) - run.forgiven_of
             assert settled < field.plan.sample_min or bad <= field.plan.budget * settled, "told beyond the budget"
-            told = sum(node.state in FOLLOWED for node in kept.values()) + len(step.tell)
+            told = sum(node.told for node in kept.values()) + len(step.tell)
             assert told <= field.plan.steps[run.wave].quota(len(kept)), "told beyond the wave"
-            assert all(kept[name].state is NodeState.WAITING for name in step.tell)
+            waits = NodeState.READY if field.plan.prefetch else NodeState.WAITING
+            assert all(kept[name].state is waits for name in step.tell)
             assert all(field.nodes[name].presence is Presence.HERE for name in step.tell)
+        if step.fetch:
+            kept = {**field.kept, **step.nodes}
+            assert all(kept[name].state is NodeState.WAITING for name in step.fetch)
+            assert all(field.nodes[name].presence is Presence.HERE for name in step.fetch)
+            assert len(step.fetch) + sum(node.state in FETCHES for node in kept.values()) <= field.plan.fetch_at_once
         meanwhile()
         field.carry_out(step)
         field.wake_ms = step.wake_utc_ms
@@ -157,8 +175,8 @@ class RolloutMachine(RuleBasedStateMachine):
         if not hasattr(self, "field"):
             return
         assert self.waves == sorted(self.waves)
-        assert all(node.told <= 1 and node.restored <= 1 for node in self.field.nodes.values())
-        untold = [node for node in self.field.nodes.values() if not node.told]
+        assert all(max(node.told, node.noticed, node.restored) <= 1 for node in self.field.nodes.values())
+        untold = [node for node in self.field.nodes.values() if not node.told and not node.other_hand]
         assert all(node.value == "INFO" for node in untold)
 
     @invariant()
@@ -176,6 +194,7 @@ class RolloutMachine(RuleBasedStateMachine):
         field = self.field
         field.hearing_since_ms = field.now_ms
         field.start()
+        field.unsteady.clear()
         field.back(*field.nodes)
         for _ in range(600):
             if field.state is State.PAUSED:
@@ -183,20 +202,20 @@ class RolloutMachine(RuleBasedStateMachine):
                 field.wake_ms = field.now_ms
             if field.news or (field.wake_ms is not None and field.wake_ms <= field.now_ms):  # as the driver does
                 self.look_at_a_step()
-            names = field.of(*UNDER_WAY)
+            names = field.of(*UNDER_WAY, *FETCHES)
             field.say(*names)
             field.beat(*names)
             field.pass_s(1)
-        assert not field.of(*UNDER_WAY) or field.state in (State.ABORTED, State.ROLLED_BACK)
+        assert not field.of(*UNDER_WAY, *FETCHES) or field.state in (State.ABORTED, State.ROLLED_BACK)
         assert field.state in (State.COMPLETED, State.ABORTED, State.ROLLED_BACK)
         if field.state is State.COMPLETED:
-            assert not field.of(NodeState.WAITING)
+            assert not field.of(NodeState.WAITING, NodeState.READY, NodeState.UNSTEADY)
             assert all(n.value == WANTED for n in field.nodes.values() if n.told and not n.other_hand)
         if field.state is State.ROLLED_BACK:
             for name, node in field.nodes.items():
-                assert node.value == ("ERROR" if node.other_hand else "INFO"), name
+                assert node.value == ("ERROR" if node.other_hand else node.former or "INFO"), name
             assert set(field.of(NodeState.KEPT)) == {name for name, node in field.nodes.items() if node.other_hand}
 
 
-RolloutMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+RolloutMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
 TestRollout = RolloutMachine.TestCase

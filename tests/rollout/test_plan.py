@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.ctl.rollouts import progress, share, span
+from coordinator.ctl.rollout_options import share, span
+from coordinator.ctl.rollout_watch import progress
 from coordinator.rollout.fields import missing, refusal
 from coordinator.rollout.follow import illness
 from coordinator.rollout.plan import Plan, Wave, plan_mistakes, wave_of

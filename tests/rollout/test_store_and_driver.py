@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coordinator.documents.changes import Change
-from coordinator.fleet.registry import Fleet, LivenessRules, Node, NodeState
+from coordinator.fleet.registry import Fleet, LivenessRules, Moment, Node, NodeState
 from coordinator.ingest.decode import News
 from coordinator.rollout import rollouts as driver
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
+from coordinator.rollout.beginning import Own
 from coordinator.rollout.plan import Plan
 from coordinator.rollout.rollouts import Rollouts
 from coordinator.rollout.state import NodeState as State
@@ -365,6 +367,92 @@ def test_a_node_that_does_not_concern_a_rollout_costs_no_step(tmp_path: Path) ->
         assert live.news == {}
         desk.driver.heard([(News("a", Heartbeat()), b"")], Committed())
         assert len(live.news) == 1
+
+    play(tmp_path, scene, "a", "b")
+
+
+def test_nodes_may_have_fields_of_their_own_and_get_back_what_they_had(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        before = Change({"log.level": "INFO"})
+        await desk.store.change_desired("b", before)
+        own: Own = {"a": {"labels.line": "x"}, "b": {"log.level": None}, "nobody": {"labels.line": "z"}}
+        begun = await desk.driver.start(Plan("two by name", {"heartbeat_s": 5}), own=own)
+        assert begun["nodes"] == 2
+        await until(lambda: told(desk, 2))
+
+        async def fields(node: str) -> dict[str, Any]:
+            document = await desk.store.desired(node)
+            return {path: value for path, value in document.fields.items() if value is not None}
+
+        assert await fields("a") == {"heartbeat_s": 5, "labels.line": "x"}
+        assert await fields("b") == {"heartbeat_s": 5}
+        both = await desk.driver.start(Plan("c", {}), own={"c": {"labels.line": "y"}})  # another node: no overlap
+        with pytest.raises(CallRejectedError, match=r"writes labels\.line of a too"):
+            await desk.driver.start(Plan("all", {"labels.line": "q"}))
+        with pytest.raises(CallRejectedError, match="no field 'warp'"):
+            await desk.driver.start(Plan("a", {}), own={"a": {"warp": 9}})
+        with pytest.raises(CallRejectedError, match="those named are not registered"):
+            await desk.driver.start(Plan("a", {}), own={"nobody": {"labels.line": "q"}})
+        await desk.answer("a", "b", "c")
+        await until(lambda: is_(desk, both["id"], "completed"))
+        await until(lambda: is_(desk, begun["id"], "completed"))
+        await desk.driver.abort(AbortOf(begun["id"], roll_back=True))
+        await until(lambda: is_(desk, begun["id"], "rolled_back"))
+        assert (await fields("a"), await fields("b")) == ({}, {"log.level": "INFO"})
+
+    play(tmp_path, scene, "a", "b", "c")
+
+
+def test_a_continuous_one_takes_in_who_comes_to_be_selected_by_any_change(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        def birth(node: str, **said: Any) -> None:
+            draft = desk.fleet.draft()
+            draft.birth(node, Birth(1, 1, **said), Moment(1, 1), live=True)
+            desk.fleet.adopt(draft)
+
+        key = (await desk.driver.start(Plan("resources.cores >= 4", {"heartbeat_s": 5}, continuous=True)))["id"]
+        birth("a", resources={"cores": 2.0})
+        assert await desk.nodes(key) == {}
+        birth("a", resources={"cores": 4.0})
+        await until(lambda: told(desk, 1))
+        birth("b", resources={"cores": 8.0})
+        await until(lambda: told(desk, 2))
+        assert len(desk.fleet.selections) == 1
+        await desk.driver.abort(AbortOf(key))
+        await until(lambda: selections(desk, 0))
+        birth("c", resources={"cores": 8.0})
+        assert set(desk.published) == {"a", "b"}
+
+    async def selections(desk: Desk, count: int) -> bool:
+        return len(desk.fleet.selections) == count
+
+    play(tmp_path, scene, "a", "b", "c")
+
+
+def test_nobody_is_told_while_documents_wait_to_be_published(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.driver.backlog = lambda: waiting
+        waiting = driver.BACKLOG_MAX + 1
+        key = (await desk.driver.start(Plan("all", {"heartbeat_s": 5})))["id"]
+        await asyncio.sleep(0.2)
+        assert desk.published == []
+        await desk.driver.pause(OfRollout(key))  # an order does not wait
+        await desk.driver.resume(OfRollout(key))
+        waiting = 0
+        await until(lambda: told(desk, 2))
+
+    play(tmp_path, scene, "a", "b")
+
+
+def test_a_node_in_maintenance_is_told_when_that_is_over(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.fleet.nodes["a"] = replace(desk.fleet.nodes["a"], window="m-1")
+        await desk.driver.start(Plan("all", {"heartbeat_s": 5}))
+        await until(lambda: told(desk, 1))
+        assert desk.published == ["b"]
+        desk.fleet.nodes["a"] = replace(desk.fleet.nodes["a"], window="")
+        desk.driver.heard([(News("a", Heartbeat()), b"")], Committed())
+        await until(lambda: told(desk, 2))
 
     play(tmp_path, scene, "a", "b")
 

@@ -1,0 +1,1 @@
+"""Duties that one of several coordinators has at a time."""
