@@ -304,7 +304,8 @@ class Workloads:
         await asyncio.gather(*(self._shut_one(one) for one in ones.values()))
         for name, one in ones.items():
             self._record.tell(name, one.machine)
-        self._standings |= {name: one.machine.standing for name, one in ones.items()}
+        known = self._standings | {name: one.machine.standing for name, one in ones.items()}
+        self._standings = {name: one for name, one in known.items() if name in self._wanted}
         await self._record.keep(self._record.news(self._standings | self._refused, self._wanted))
 
     async def _shut_one(self, one: _One) -> None:
@@ -319,6 +320,8 @@ class Workloads:
             await runner.stop(one.name, spec, LAST_GRACE_S)
         except EdgewrightError as error:
             log.error("workload %s may still run: %s", one.name, error)
+        except Exception:  # supervision boundary: the others are to be stopped all the same
+            log.exception("workload %s may still run", one.name)
         else:
             one.machine.shut("the agent was stopped", _now())
 
