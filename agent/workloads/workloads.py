@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agent.documents.standing import Standing as Fields
 from agent.workloads.command_line import mark_of
 from agent.workloads.containers import ContainerRunner
 from agent.workloads.fit import Room, allocated, too_much
@@ -44,7 +45,7 @@ class _One:
 
 
 class Workloads:
-    """One node's. `changed` is called when what `facts` says is another."""
+    """One node's. `changed` is called when what `fields` says is another."""
 
     def __init__(
         self,
@@ -114,9 +115,21 @@ class Workloads:
         }
         return dict(sorted((found | {name: one.report for name, one in self._refused.items()}).items()))
 
-    def facts(self) -> dict[str, Any]:
-        """For the reported document."""
-        return {f"workloads.{name}.state": plain(report) for name, report in self.reports().items()}
+    def fields(self) -> Fields:
+        """For the reported document. A spec is pending until it runs, and refused once it was given up."""
+        holds, pending, refused = dict[str, Any](), dict[str, str](), dict[str, str]()
+        for name, report in self.reports().items():
+            holds[f"workloads.{name}.state"] = plain(report)
+            path, one = f"workloads.{name}.spec", self._ones.get(name)
+            if name in self._refused:
+                continue  # the plan says so already
+            if one is None or one.machine.standing.mark != mark_of(self._wanted[name]):
+                pending[path] = "not begun yet"
+            elif report.state is WorkloadState.FAILED and one.machine.standing.given_up:
+                refused[path] = report.reason
+            elif report.state in (WorkloadState.STARTING, WorkloadState.FAILED):
+                pending[path] = report.reason or report.state.value
+        return Fields(holds, pending, refused)
 
     def states(self) -> dict[str, str]:
         """For the heartbeat."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,11 @@ class World:
     async def logs(self, name: str, lines: int) -> list[str] | None:
         return None
 
-    def end(self, name: str) -> None:
+    def end(self, name: str, ok: bool | None = None) -> None:
         """By itself."""
         if name in self.active and not self._ends[name].done():
             del self.active[name]
-            self._ends[name].set_result(Ended(self.dice.random() < 0.5, "ended"))
+            self._ends[name].set_result(Ended(self.dice.random() < 0.5 if ok is None else ok, "ended"))
 
     async def _pause(self) -> None:
         await asyncio.sleep(self.dice.choice([0.0, 0.0, TICK_S]))
@@ -128,6 +129,37 @@ async def live(folder: Path, seed: int) -> None:
 @settings(max_examples=25)
 def test_in_the_end_runs_what_is_wanted_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     asyncio.run(live(tmp_path_factory.mktemp("w"), seed))
+
+
+@on_loop
+async def test_a_spec_is_pending_until_it_runs_and_refused_once_it_was_given_up(tmp_path: Path) -> None:
+    world, file = World(random.Random(1)), WorkloadsFile(tmp_path / FILE_NAME)
+    world.is_kind = True
+    driver = Workloads(
+        QUICK, file, dict.fromkeys(WorkloadType, world), ContainerRunner("gw-1", QUICK),
+        room=Room({}), announce=lambda kind, subject, data: None,
+    )  # fmt: skip
+    task = asyncio.create_task(driver.run())
+
+    async def until(true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not true():
+                await asyncio.sleep(0.001)
+
+    path = "workloads.a.spec"
+    for generation in (1, 2):
+        driver.follow({"a": spec(generation, Restart.NEVER)})
+        assert driver.fields().pending == {path: "not begun yet"}
+        await until(lambda: not driver.fields().pending)
+        said = driver.fields()
+        assert (said.holds["workloads.a.state"]["generation"], said.refused) == (generation, {})
+    world.end("a", ok=False)
+    await until(lambda: driver.fields().refused == {path: "ended"})
+    driver.follow({"a": spec(7)})  # refused from the start: the plan says so
+    assert (driver.fields().pending, driver.fields().refused) == ({}, {})
+    driver.stop()
+    await task
+    file.close()
 
 
 # ---- the file -------------------------------------------------------------------------------------
