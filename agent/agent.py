@@ -25,7 +25,6 @@ from agent.documents.here import here
 from agent.documents.in_force import InForce
 from agent.documents.journal import FILE_NAME as DOCUMENTS
 from agent.documents.journal import Journal
-from agent.documents.standing import Standing as DocumentStanding
 from agent.evidence import opening as evidence_opening
 from agent.evidence.functions import evidence_functions
 from agent.evidence.uploader import Uploader
@@ -264,7 +263,7 @@ class Agent:
         self.documents.publish = self._link.publish_reported
         self.documents.on_sync_policy = self.sync.follow
         self.documents.on_workloads = self.workloads.follow
-        self.documents.standings.append(lambda: DocumentStanding(holds=self.workloads.facts()))
+        self.documents.standings.append(self.workloads.fields)
         self.workloads.changed, self.workloads.on_allocated = self.documents.restate, self._link.announce
         self.documents.standings.append(self.models.standing)
         self.models.on_change = self.documents.restate

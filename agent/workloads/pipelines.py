@@ -76,6 +76,7 @@ class PipelineRunner:
         stream = self._streams[spec.pipeline.camera]
         model = self._models[stream.id] if not spec.pipeline.model else self._find_model(spec.pipeline.model)
         config, tuning = read_pipeline(name, spec, model)
+        await stream.remove(name)
         await stream.add(config, tuning)
         if not stream.is_running and await stream.start() and stream.id not in self._enabled:
             self._woken.add(stream.id)

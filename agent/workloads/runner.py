@@ -29,8 +29,9 @@ class Runner(Protocol):
         """Why this node does not run it, whatever is tried; None where it may."""
 
     async def start(self, name: str, spec: WorkloadSpec, *, resume: bool) -> Begun:
-        """Returns when it runs. `resume`: it ran when the agent ended, and may still, or have ended since.
+        """Returns when it runs; what may be left of an earlier one is ended first.
 
+        `resume`: it ran when the agent ended, and may still, or have ended since: then it is taken as it is.
         Raises NotNowError and other TemporaryErrors, and WorkloadError and other EdgewrightErrors.
         """
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agent.documents.standing import Standing as Fields
 from agent.workloads.command_line import mark_of
 from agent.workloads.containers import ContainerRunner
 from agent.workloads.fit import Room, allocated, too_much
@@ -44,7 +45,7 @@ class _One:
 
 
 class Workloads:
-    """One node's. `changed` is called when what `facts` says is another."""
+    """One node's. `changed` is called when what `fields` says is another."""
 
     def __init__(
         self,
@@ -114,9 +115,21 @@ class Workloads:
         }
         return dict(sorted((found | {name: one.report for name, one in self._refused.items()}).items()))
 
-    def facts(self) -> dict[str, Any]:
-        """For the reported document."""
-        return {f"workloads.{name}.state": plain(report) for name, report in self.reports().items()}
+    def fields(self) -> Fields:
+        """For the reported document. A spec is pending until it runs, and refused once it was given up."""
+        holds, pending, refused = dict[str, Any](), dict[str, str](), dict[str, str]()
+        for name, report in self.reports().items():
+            holds[f"workloads.{name}.state"] = plain(report)
+            path, one = f"workloads.{name}.spec", self._ones.get(name)
+            if name in self._refused:
+                continue  # the plan says so already
+            if one is None or one.machine.standing.mark != mark_of(self._wanted[name]):
+                pending[path] = "not begun yet"
+            elif report.state is WorkloadState.FAILED and one.machine.standing.given_up:
+                refused[path] = report.reason
+            elif report.state in (WorkloadState.STARTING, WorkloadState.FAILED):
+                pending[path] = report.reason or report.state.value
+        return Fields(holds, pending, refused)
 
     def states(self) -> dict[str, str]:
         """For the heartbeat."""
@@ -304,7 +317,8 @@ class Workloads:
         await asyncio.gather(*(self._shut_one(one) for one in ones.values()))
         for name, one in ones.items():
             self._record.tell(name, one.machine)
-        self._standings |= {name: one.machine.standing for name, one in ones.items()}
+        known = self._standings | {name: one.machine.standing for name, one in ones.items()}
+        self._standings = {name: one for name, one in known.items() if name in self._wanted}
         await self._record.keep(self._record.news(self._standings | self._refused, self._wanted))
 
     async def _shut_one(self, one: _One) -> None:
@@ -319,6 +333,8 @@ class Workloads:
             await runner.stop(one.name, spec, LAST_GRACE_S)
         except EdgewrightError as error:
             log.error("workload %s may still run: %s", one.name, error)
+        except Exception:  # supervision boundary: the others are to be stopped all the same
+            log.exception("workload %s may still run", one.name)
         else:
             one.machine.shut("the agent was stopped", _now())
 

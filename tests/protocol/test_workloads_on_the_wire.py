@@ -69,7 +69,10 @@ def test_p79_what_a_node_runs_and_what_it_says_of_it(agent: AgentProcess, peer: 
     vast = calls("status", resources={"memory_mb": 1e9})
     want(peer, 1, looks=spec, vast=vast, absent=calls("fly"), both={**spec, "container": {"image": "x"}})
     peer.wait(lambda: state(peer, "looks").get("state") == "running", agent)
+    reports = [decode_reported(one.payload) for one in peer.on("reported")]
+    assert any("workloads.looks.spec" in report.pending for report in reports)
     report = said(peer)
+    assert report.pending == {}
     assert report.fields["workloads.looks.spec"] == spec
     assert state(peer, "looks").keys() == {"state", "generation", "restarts", "reason", "since_utc_ms"}
     refused = {path.split(".")[1]: why for path, why in report.refused.items()}
@@ -108,6 +111,7 @@ def test_p80_one_instance_one_after_the_other_and_restarts_with_an_end(
     want(peer, 3, one=calls("snapshot", 3, arguments={"camera_id": "cam1"}))
     peer.wait(lambda: "given up" in state(peer, "one")["reason"], agent)
     assert (state(peer, "one")["state"], state(peer, "one")["restarts"]) == ("failed", 2)
+    assert "given up" in said(peer).refused["workloads.one.spec"]
     peer.wait(lambda: told(peer, "one")[3:] == [("WorkloadStopped", 2)] + [("WorkloadFailed", 3)] * 3, agent)
     want(peer, 4, one=calls("snapshot", 4, arguments={"camera_id": "cam1"}, restart="never"))
     peer.wait(lambda: (state(peer, "one")["generation"], state(peer, "one")["state"]) == (4, "failed"), agent)

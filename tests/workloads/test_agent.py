@@ -86,7 +86,8 @@ def test_a_pipeline_comes_and_goes_and_no_frame_of_the_others_is_lost(tmp_path: 
         (base,) = peer.results("status")[0].result["streams"]
         assert (base["pipeline"], base["frames_total"], base["dropped_total"]) == ("cam1", FRAMES, 0)
         stopped = [event.data["frames_total"] for event in peer.events("PipelineStopped") if event.subject == "watch"]
-        assert len(stopped) == 2 and sum(stopped) <= FRAMES and stopped[0] > 0
+        plays = [event.data["state"] for event in peer.events("CameraStateChanged")].count("ended")
+        assert len(stopped) == 2 and 0 < sum(stopped) <= plays * FRAMES  # one play, unless the machine was very quick
         told = [(e.type, e.data["generation"]) for e in peer.events() if e.type.startswith("Workload")]
         assert told.count(("WorkloadStarted", 1)) == told.count(("WorkloadStarted", 2)) == 1
         assert ("WorkloadStopped", 2) in told and ("WorkloadFailed", 1) in told

@@ -190,6 +190,7 @@ async def test_a_missing_image_is_a_reason_and_not_an_end(tmp_path: Path, pods: 
         pods.bring_image()
 
 
+@pytest.mark.slow
 @on_loop
 async def test_another_generation_replaces_the_one_before(tmp_path: Path, pods: Pods) -> None:
     async with node(tmp_path, pods.settings(), pump()) as one:
