@@ -70,12 +70,11 @@ class PostgresWriter(Writer[PostgresDatabase]):
 
     @contextmanager
     def _transaction(self, flags: list[bool]) -> Iterator[PostgresDatabase]:
-        db = self._between()
         self._number += 1
         lock = "" if all(flags) else f"SELECT pg_advisory_xact_lock({EXCLUSIVE}); "
         ours = f"UPDATE commits SET number = {self._number}, at = now() WHERE writer = '{self._id}'"
+        db = self._begun(f"BEGIN; {lock}{ours}")
         try:
-            db.script(f"BEGIN; {lock}{ours}")
             yield db
         except BaseException:
             db.roll_back()
@@ -85,6 +84,24 @@ class PostgresWriter(Writer[PostgresDatabase]):
         except StorageError as error:
             db.roll_back()
             self._settle(error)
+
+    def _begun(self, begin: str) -> PostgresDatabase:
+        """A connection that broke while nothing was asked of it costs nobody a failure."""
+        was = self._db
+        db = self._between()
+        try:
+            db.script(begin)
+        except StorageError:
+            db.roll_back()
+            if db is not was or not db.is_broken:
+                raise
+            db = self._between()
+            try:
+                db.script(begin)
+            except StorageError:
+                db.roll_back()
+                raise
+        return db
 
     def _settle(self, error: StorageError) -> None:
         """Returns where the transaction was committed all the same, else raises the error."""

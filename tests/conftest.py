@@ -41,9 +41,10 @@ def postgres_template(postgres: Cluster) -> str:
 
 
 @pytest.fixture
-def postgres_place(postgres: Cluster, postgres_template: str) -> PostgresPlace:
+def postgres_place(postgres: Cluster, postgres_template: str) -> Iterator[PostgresPlace]:
     """An empty store in a database of its own."""
-    return PostgresPlace(postgres.database(postgres_template))
+    with postgres.database(postgres_template) as dsn:
+        yield PostgresPlace(dsn)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -77,22 +77,21 @@ class Cluster:
     def stop(self) -> None:
         self._end(signal.SIGINT)
 
-    def database(self, template: str = "template0") -> str:
-        """The DSN of a new database."""
+    @contextmanager
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """The DSN of a new database, which is dropped at the end, whoever is connected."""
         name = f"test_{next(self._numbers)}"
         self.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return self.dsn(name)
+        yield self.dsn(name)
+        self.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def sql(self, text: str, database: str = "postgres") -> str:
-        done = subprocess.run(
-            [str(self._programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", self.dsn(database), "-c", text],
-            capture_output=True,
-            text=True,
-            timeout=_WAIT_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+    def sql(self, text: str) -> None:
+        """In none of the tests' databases."""
+        from runtime.postgres import connect
+
+        db = connect(self.dsn("postgres"), name="tests")
+        db.script(text)
+        db.close()
 
     def _end(self, number: int) -> None:
         process, self._process = self._process, None

@@ -1,1 +1,3 @@
-"""What the coordinator keeps. `store.py` is the seam, `sqlite.py` and `reader.py` the technology behind it."""
+"""What the coordinator keeps. `store.py` is what ingest asks of it, `sql.py` the store over any database; `sqlite.py`
+and `postgres.py` bring the databases, `place.py` opens the one that is meant, `reader.py` is for whoever only looks.
+"""

@@ -182,8 +182,13 @@ class SqlStore(ABC):
         except queue.Empty:
             raise StorageError("all connections that read are busy", hint="raise [store] readers") from None
         try:
-            if db is None or db.is_broken:
-                db = self._open_reader()
+            if db is not None and not db.is_broken:
+                try:
+                    return question(db)
+                except StorageError:
+                    if not db.is_broken:
+                        raise  # else it broke while nobody asked, perhaps, and the server is there again
+            db = self._open_reader()
             return question(db)
         finally:
             self._readers.put(db)

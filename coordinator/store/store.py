@@ -1,7 +1,7 @@
-"""The seam to the database: what ingest asks of any store, and the values that cross it.
+"""What ingest asks of any store, and the values that cross that seam.
 
-SQLite stands behind it today. Whatever does must keep one promise: `commit` returns after the whole batch is durable,
-and every row whose identity is known already changes nothing.
+SQLite or PostgreSQL stands behind it. Whatever does must keep one promise: `commit` returns after the whole batch is
+durable, and every row whose identity is known already changes nothing.
 """
 
 from collections.abc import Sequence

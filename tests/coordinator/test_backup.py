@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,13 +64,15 @@ TABLES = ("nodes", "node_labels", "received", "gaps", "refused", "desired", "des
 
 
 @pytest.fixture
-def other(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def other(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A second place, of the kind that the test asks for."""
     if request.param == "sqlite":
         (tmp_path / "other").mkdir()
-        return tmp_path / "other"
+        yield tmp_path / "other"
+        return
     cluster, template = (request.getfixturevalue(name) for name in ("postgres", "postgres_template"))
-    return PostgresPlace(cluster.database(template))
+    with cluster.database(template) as dsn:
+        yield PostgresPlace(dsn)
 
 
 @pytest.mark.parametrize("other", ["sqlite", "postgres"], indirect=True)

@@ -274,6 +274,17 @@ def test_a_server_that_is_away_is_an_error_to_try_again_after(
     assert seqs(postgres_place) == [1, 2]
 
 
+def test_a_server_that_was_restarted_meanwhile_costs_nobody_a_failure(
+    postgres: Cluster, store: PostgresStore
+) -> None:
+    assert run(store.commit(Batch(events=[row(1)]))).new == 1
+    assert run(store.read(lambda db: db.execute("SELECT count(*) FROM events").fetchone())) == (1,)
+    postgres.stop()
+    postgres.start()
+    assert run(store.read(lambda db: db.execute("SELECT count(*) FROM events").fetchone())) == (1,)
+    assert run(store.commit(Batch(events=[row(2)]))).new == 1
+
+
 def test_a_statement_that_takes_too_long_is_ended_and_the_next_one_runs(postgres_place: PostgresPlace) -> None:
     store = PostgresStore(PostgresPlace(postgres_place.dsn, statement_timeout_s=0.2))
     with pytest.raises(StorageError, match="statement_timeout_s"):
@@ -300,8 +311,8 @@ def test_a_dsn_that_is_none_is_not_repeated() -> None:
 
 
 def test_a_database_without_a_store_and_one_of_a_newer_program(postgres: Cluster, store: PostgresStore) -> None:
-    with pytest.raises(PermanentError, match="no coordinator's store"):
-        open_reading(PostgresPlace(postgres.database()))
+    with postgres.database() as empty, pytest.raises(PermanentError, match="no coordinator's store"):
+        open_reading(PostgresPlace(empty))
     run(store.run(lambda db: db.execute("INSERT INTO migrations (name) VALUES ('9999-later')")))
     store.close()
     place = store._place
