@@ -198,6 +198,8 @@ class Fetcher:
         if job.fetching is not None:
             return job.fetching.next(time.monotonic()) is None
         assert job.needed is not None
+        if await asyncio.to_thread(self._cache.held, job.ref.digest) is not None:
+            return True  # checked when it came; whoever loads it reads it again
         lacking = await asyncio.to_thread(self._room.lacking, job.needed)
         if not lacking:
             return True

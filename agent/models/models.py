@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.5  # while something is on probation
 IDLE_S = 5.0
+TELL_S = 1.0  # between two reports that differ in nothing but how far something is
 RETRY_S = 30.0  # what could not be done for a pipeline is tried again so often
 
 
@@ -83,6 +84,8 @@ class Models:
         self._wanted = Wanted({}, {})
         self._wake = asyncio.Event()
         self._complaint = ""
+        self._told, self._told_mono_s = Standing(), 0.0
+        self._later: asyncio.TimerHandle | None = None
         self._configured: dict[str, str] = {}  # by pipeline, as last loaded: NAME@VERSION
         self._sources: tuple[str, ...] | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -246,6 +249,8 @@ class Models:
                     continue
         finally:
             self.switching.stop()
+            if self._later is not None:
+                self._later.cancel()
 
     async def _attend(self, seat: Seat) -> None:
         """What is to be done for one pipeline now. Raises StorageError."""
@@ -332,7 +337,24 @@ class Models:
 
     def _changed(self) -> None:
         self._wake.set()
-        self.on_change()
+        self._tell()
+
+    def _tell(self) -> None:
+        """What holds or is refused is news at once; how far it is, now and then: each report is a message."""
+        now, told = self.standing(), self._told
+        if now == told:
+            return
+        outline = (now.holds, now.refused, now.pending.keys()) != (told.holds, told.refused, told.pending.keys())
+        wait_s = 0.0 if outline else self._told_mono_s + TELL_S - time.monotonic()
+        if wait_s <= 0:
+            self._told, self._told_mono_s = now, time.monotonic()
+            self.on_change()
+        elif self._later is None:
+            self._later = self._loop.call_later(wait_s, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._later = None
+        self._tell()
 
     def _on_loop(self, call: Callable[..., None], *arguments: Any) -> None:
         self._loop.call_soon_threadsafe(call, *arguments)

@@ -49,7 +49,7 @@ class MqttSource:
             length = self._piece_bytes()
 
             def of_this(result: Result, at: int = offset) -> bool:
-                said = result.result
+                said = result.result if result.state is CommandState.SUCCEEDED else None
                 return not isinstance(said, dict) or (said.get("sha256"), said.get("offset")) == (sha256, at)
 
             arguments = {"sha256": sha256, "offset": offset, "length": length}
