@@ -112,7 +112,7 @@ class Book:
         self._stand(live, placed)
         self._hold(live, node, live.need)
         change = self.change(node)
-        change.placed[live.name], change.specs[live.name] = placed, live.workload.spec(placed.generation)
+        change.placed[live.name], change.specs[live.name] = placed, live.spec
         change.taken.pop(live.name, None)
         self.timers.remind((OF_WORKLOAD, live.name), self.now_ms + round(live.workload.start_s * 1000))
         return placed
@@ -139,7 +139,7 @@ class Book:
         placement = live.placed[placement.node] = replace(placement, since_utc_ms=self.now_ms)
         live.deploying.add(placement.node)
         self._hold(live, placement.node, live.need)
-        change.placed[live.name], change.specs[live.name] = placement, live.workload.spec(placement.generation)
+        change.placed[live.name], change.specs[live.name] = placement, live.spec
         self.timers.remind((OF_WORKLOAD, live.name), self.now_ms + round(live.workload.start_s * 1000))
 
     def mark(self, live: Live, placement: Placement, **changes: Any) -> Placement:

@@ -28,6 +28,7 @@ PAGES = [
     "docs/brokers.md",
     "docs/desired-state.md",
     "docs/rollouts.md",
+    "docs/scheduling.md",
     "docs/state.md",
     "docs/store-and-forward.md",
     "docs/your-own-platform.md",
