@@ -158,6 +158,12 @@ def load(db: sqlite3.Connection) -> Loaded:
     return found
 
 
+def is_any(db: sqlite3.Connection) -> bool:
+    """There is a workload, or a drain."""
+    sql = "SELECT 1 FROM workloads UNION ALL SELECT 1 FROM drains LIMIT 1"
+    return db.execute(sql).fetchone() is not None
+
+
 def last_words(db: sqlite3.Connection, after: str, limit: int) -> list[Said]:
     """What the next so many nodes with replicas last reported: it may have come just before we were killed."""
     sql = """
