@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from coordinator.fleet.node import Node, Word
-from coordinator.schedule.index import Amounts, Index, Standing
+from coordinator.schedule.index import Amounts, Index, Standing, covers
 from coordinator.schedule.live import Live, Origin, Timers
 from coordinator.schedule.placement import Ask
 from coordinator.schedule.state import Drain, Kept, NodeChange, Phase, Placement, Step
@@ -112,7 +112,7 @@ class Book:
         self._stand(live, placed)
         self._hold(live, node, live.need)
         change = self.change(node)
-        change.placed[live.name], change.specs[live.name] = placed, live.workload.spec(placed.generation)
+        change.placed[live.name], change.specs[live.name] = placed, live.spec
         change.taken.pop(live.name, None)
         self.timers.remind((OF_WORKLOAD, live.name), self.now_ms + round(live.workload.start_s * 1000))
         return placed
@@ -139,7 +139,7 @@ class Book:
         placement = live.placed[placement.node] = replace(placement, since_utc_ms=self.now_ms)
         live.deploying.add(placement.node)
         self._hold(live, placement.node, live.need)
-        change.placed[live.name], change.specs[live.name] = placement, live.workload.spec(placement.generation)
+        change.placed[live.name], change.specs[live.name] = placement, live.spec
         self.timers.remind((OF_WORKLOAD, live.name), self.now_ms + round(live.workload.start_s * 1000))
 
     def mark(self, live: Live, placement: Placement, **changes: Any) -> Placement:
@@ -199,7 +199,7 @@ class Book:
             return
         is_open = self.index.standing[slot] == Standing.OPEN
         for one in self.pending if is_open else ():
-            if self.index.members[one][slot]:
+            if self.index.members[one][slot] and self._may_help(self.lives[one], name, slot):
                 self.timers.remind((OF_WORKLOAD, one), max(self.now_ms, self.lives[one].tried_ms + RETRY_MS))
         for one in self.everywhere:
             if (look := self.lives[one].look) is not None:
@@ -207,6 +207,12 @@ class Book:
             self.dirty.add(one)
         if is_open:
             self.dirty.update(self.homes.get(name, ()))
+
+    def _may_help(self, live: Live, name: str, slot: int) -> bool:
+        """It has room for one more, or something less important is there."""
+        if covers(self.index.left(slot), live.need):
+            return True
+        return any(self.lives[other].priority < live.priority for other in self.on.get(name, ()))
 
     def _gone(self, name: str) -> None:
         """Its documents are gone with it, and what is kept of its replicas."""

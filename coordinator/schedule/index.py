@@ -21,7 +21,8 @@ from schemas.messages import Birth, Heartbeat
 from schemas.workloads import ResourceRequirements
 
 RESOURCES = ("cpu_cores", "memory_mb", "storage_mb", "gpu_count", "npu_count")
-"""The order of a node's amounts. It says `cores`, `memory_mb`, `storage_mb`, `gpu`, and `npu` and `tpu` together."""
+"""The order of a node's amounts."""
+_OF_BIRTH = ("cores", "memory_mb", "storage_mb", "gpu", "npu")  # the same as a birth names them
 SPARE = 1e-6  # amounts are sums of floats
 LOAD_STEP = 0.1  # a load that differs by less from what is known is no news
 FEW = 1000  # values of a column that are looked at one by one
@@ -328,5 +329,4 @@ def _place(node: Node) -> tuple[float, float] | None:
 
 
 def _amounts(has: "dict[str, float]") -> list[float]:
-    npu = has.get("npu", 0) + has.get("tpu", 0)
-    return [has.get("cores", 0), has.get("memory_mb", 0), has.get("storage_mb", 0), has.get("gpu", 0), npu]
+    return [has.get(name, 0.0) for name in _OF_BIRTH]

@@ -4,7 +4,7 @@ import heapq
 from collections import deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from coordinator.schedule.index import Amounts, needs
 from coordinator.schedule.scaling import Scaling
@@ -44,6 +44,7 @@ class Live:
         self.kept = kept
         self.selector = selector_of(kept.workload)
         self.need = needs(kept.workload.resources)
+        self._spec: dict[str, Any] | None = None
         rule = kept.workload.scale
         self.scaling = None if rule is None else Scaling(rule)
         self.look = None
@@ -59,6 +60,13 @@ class Live:
     @property
     def priority(self) -> int:
         return self.kept.workload.priority
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a node is told that is given a replica."""
+        if self._spec is None or self._spec["generation"] != self.kept.generation:
+            self._spec = self.kept.workload.spec(self.kept.generation)
+        return self._spec
 
     @property
     def is_everywhere(self) -> bool:

@@ -297,6 +297,8 @@ def _everywhere(book: Book, live: Live) -> None:
         if one is None or book.is_lost(node) or node not in slots:
             continue
         why = "" if index.members[live.name][slots[node]] else f"{node} is not selected any more"
+        if _is_old(live, one) and not _has_room_for(book, live, one):
+            why = f"{node} has no room for its new spec"
         why = f"{node} {DRAINED}" if node in book.drains else why
         if why and not _take(book, live, one, why):
             break

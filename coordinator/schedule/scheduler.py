@@ -41,6 +41,7 @@ PHASES = {
     WorkloadState.STOPPED: Phase.STOPPED,
     WorkloadState.FAILED: Phase.FAILED,
 }
+LOOKS_MAX = 25  # at workloads, by one step: others may have the loop in between
 PREPARED = ("site", "type", "hardware.arch", "hardware.accelerators")  # facts that nearly every selector asks for
 
 
@@ -111,7 +112,9 @@ class Scheduler:
                 book.timers.remind((OF_NODE, name), lost_ms)
             else:
                 book.dirty.update(book.on.get(name, ()))
-        while book.dirty and book.room:
+        for _ in range(LOOKS_MAX):
+            if not (book.dirty and book.room):
+                break
             name = min(book.dirty, key=lambda name: (-book.lives[name].priority, name))
             book.dirty.discard(name)
             reconcile(book, book.lives[name])

@@ -232,6 +232,9 @@ class Schedules:
     def broker(self, *, heard: bool) -> None:
         """The coordinator's own link is up or down."""
         self._hearing_since_ms = self._steady_ms() if heard else None
+        if self._scheduler is not None:
+            self._wake_ms = 0
+            self._wake.set()
 
     def changed(self, name: str) -> None:
         """A node of the fleet is another now, or gone."""

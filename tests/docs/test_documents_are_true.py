@@ -21,6 +21,7 @@ PAGES = [
     "docs/local-actions.md",
     "docs/platforms.md",
     "docs/degradation.md",
+    "docs/scheduling.md",
     "docs/fleet.md",
     "docs/sync.md",
     "docs/evidence.md",

@@ -4,6 +4,7 @@ nothing stands where it must not, and every replica has a place or a reason."""
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -238,4 +239,5 @@ class Scheduling(RuleBasedStateMachine):
 
 
 TestScheduling = Scheduling.TestCase
-TestScheduling.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestScheduling.pytestmark = [pytest.mark.timeout(600)]  # type: ignore[attr-defined]
+TestScheduling.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
