@@ -28,6 +28,7 @@ class Counters:
     asked_again: int = 0  # nodes, for a birth or a report that is not here
     connects: int = 0
     heartbeats: int = 0  # of all nodes
+    heartbeats_skipped: int = 0  # a newer one of the same node came before they were looked at
     heartbeats_unknown: int = 0  # of nodes that had not registered: they are asked for their birth
     deregistered_heard: int = 0  # messages of nodes that were taken out, and are not back
     state_changed: int = 0  # keys of platform state, by nodes
@@ -60,6 +61,7 @@ class Counters:
             "asked_again": self.asked_again,
             "connects": self.connects,
             "heartbeats": self.heartbeats,
+            "heartbeats_skipped": self.heartbeats_skipped,
             "heartbeats_unknown": self.heartbeats_unknown,
             "deregistered_heard": self.deregistered_heard,
             "state_changed": self.state_changed,

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from coordinator.counters import Counters
@@ -22,8 +23,11 @@ PRESSURE_BYTES_AT = 32 * 1024 * 1024
 INBOX_MAX = 2 * PRESSURE_AT  # reached only by a link that flaps while the disk is slow
 INBOX_BYTES_MAX = 2 * PRESSURE_BYTES_AT
 WITH_ALERT = 4  # a quarter of a transaction's bytes
+BEATS_MAX = 200_000
+BEATS_SHARE = 4  # a quarter of a transaction's messages
 _SYNC = f"/{Kind.SYNC.value}"
 _ALERT = f"/{Kind.ALERT.value}/"
+_HEARTBEAT = f"/{Kind.HEARTBEAT.value}"
 
 
 class Way(Protocol):
@@ -57,10 +61,15 @@ class Item:
 
 
 class Inbox:
-    """Three queues for one reader: alerts do not wait behind events, nor these and news of nodes behind samples."""
+    """Three queues for one reader: alerts do not wait behind events, nor these and news of nodes behind samples.
+
+    Of the heartbeats of a node the newest waits, beside them: where there is more to do than time, births and events
+    go on, and no heartbeat is worked on that is out of date.
+    """
 
     def __init__(self, counters: Counters) -> None:
         self._queues: tuple[deque[Item], ...] = (deque(), deque(), deque())  # most urgent first
+        self._beats: dict[str, Item] = {}  # by topic, the longest waiting first
         self._bytes = 0
         self._counters = counters
         self._pressed = False
@@ -70,11 +79,16 @@ class Inbox:
         self.closed = False
 
     def __len__(self) -> int:
+        return self._queued + len(self._beats)
+
+    @property
+    def _queued(self) -> int:
+        """Without heartbeats: those nobody holds back for us."""
         return sum(map(len, self._queues))
 
     @property
     def bytes(self) -> int:
-        """The payloads that wait."""
+        """The payloads that wait, without heartbeats."""
         return self._bytes
 
     @property
@@ -83,38 +97,54 @@ class Inbox:
 
     def put(self, item: Item) -> None:
         """Takes the message, unless it is too much."""
-        size = len(item.delivery.payload)
-        full = len(self) >= INBOX_MAX or self._bytes + size > INBOX_BYTES_MAX
-        if self.closed or (full and len(self)):
+        if item.delivery.topic.endswith(_HEARTBEAT):
+            self._put_beat(item)
+            return
+        size, queued = len(item.delivery.payload), self._queued
+        full = queued >= INBOX_MAX or self._bytes + size > INBOX_BYTES_MAX
+        if self.closed or (full and queued):
             self._counters.dropped += 1
             return
         queue = self._queue_of(item)
         queue.append(item)
         self._bytes += size
         self._counters.received += 1
-        if len(self) >= PRESSURE_AT or self._bytes >= PRESSURE_BYTES_AT:
+        if queued + 1 >= PRESSURE_AT or self._bytes >= PRESSURE_BYTES_AT:
             self._pressed = True
             self.on_pressure(True)
         if queue is self._queues[0]:
             self.urgent.set()
         self.wake.set()
 
+    def _put_beat(self, item: Item) -> None:
+        topic = item.delivery.topic
+        before = self._beats.get(topic)
+        if self.closed or (before is None and len(self._beats) >= BEATS_MAX):
+            self._counters.dropped += 1
+            return
+        self._counters.received += 1
+        self._counters.heartbeats_skipped += before is not None
+        self._beats[topic] = item  # where the one before it stood
+        self.wake.set()
+
     def take(self, messages_max: int, bytes_max: int) -> list[Item]:
         """The oldest of each queue first; at least one if there is any.
 
-        What is urgent comes first, yet one message at least of each other queue goes with it: none waits for ever.
-        With an alert goes little of the rest, so that it is stored soon.
+        What is urgent comes first, yet one message at least of each other queue goes with it, and heartbeats have a
+        quarter: none waits for ever. With an alert goes little of the rest, so that it is stored soon.
         """
         taken: list[Item] = []
         bytes_left = bytes_max
+        beats = min(len(self._beats), -(-messages_max // BEATS_SHARE))
         for queue in filter(None, self._queues):
-            bytes_left = self._move(queue, taken, messages_max - len(taken), bytes_left)
+            bytes_left = self._move(queue, taken, messages_max - beats - len(taken), bytes_left)
             if queue is self._queues[0]:
                 bytes_left = min(bytes_left, bytes_max // WITH_ALERT)
         self._bytes -= sum(len(item.delivery.payload) for item in taken)
+        taken += self._take_beats(max(beats, messages_max - len(taken)))
         if not self._queues[0]:
             self.urgent.clear()
-        if self._pressed and len(self) < PRESSURE_AT // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
+        if self._pressed and self._queued < PRESSURE_AT // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
             self._pressed = False
             self.on_pressure(False)
         return taken
@@ -122,11 +152,18 @@ class Inbox:
     def put_back(self, items: list[Item]) -> None:
         """What was taken and not finished, to the front again."""
         for item in reversed(items):
-            self._queue_of(item).appendleft(item)
+            if item.delivery.topic.endswith(_HEARTBEAT):
+                self._beats.setdefault(item.delivery.topic, item)  # unless there is a newer one
+            else:
+                self._queue_of(item).appendleft(item)
+                self._bytes += len(item.delivery.payload)
         if self._queues[0]:
             self.urgent.set()
-        self._bytes += sum(len(item.delivery.payload) for item in items)
         self.wake.set()
+
+    def _take_beats(self, count_max: int) -> list[Item]:
+        topics = list(islice(self._beats, count_max))
+        return [self._beats.pop(topic) for topic in topics]
 
     def _move(self, queue: deque[Item], taken: list[Item], count_max: int, bytes_left: int) -> int:
         """As many as fit, and one all the same; says how many bytes are left."""

@@ -20,7 +20,8 @@ from schemas.shape import fields_of
 
 START_S = 1.0  # from the start of the processes to the first connection, and a bit more for each
 LINE_BYTES_MAX = 1024 * 1024
-STOP_S = 30.0
+STOP_S = 30.0  # and a second for each so many nodes: each says goodbye
+STOPS_PER_S = 300
 LOOK_EVERY_S = 0.2
 TELL_EVERY_S = 1.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +73,7 @@ class Fleet:
         run = self._scenario.run
         self._begin_s = time.monotonic() + START_S + 0.3 * run.processes
         readers: list[asyncio.Task[None]] = []
+        stop_s = STOP_S + self._scenario.fleet.nodes / STOPS_PER_S
         try:
             for share in range(run.processes):
                 one = _Share(await self._start(share))
@@ -85,10 +87,10 @@ class Fleet:
             end = self._sum()
             wall_s = time.monotonic() - self._begin_s
             self._order("stop")
-            async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(stop_s):
                 await asyncio.gather(*readers)
         except TimeoutError as error:
-            raise PermanentError(f"simulate: a worker did not end within {STOP_S:g} s") from error
+            raise PermanentError(f"simulate: a worker did not end within {stop_s:g} s") from error
         finally:
             for reader in readers:
                 reader.cancel()

@@ -286,6 +286,43 @@ def test_a_connection_that_ended_gets_its_turn(wire: ListWire) -> None:
     assert [mid for mids in batches for mid in mids if mid > 100] == [101, 102, 103, 104]
 
 
+def beat(node: str, mid: int) -> Delivery:
+    return Delivery(f"edge/v1/{node}/heartbeat", b"x", 0, False, mid)
+
+
+def test_of_the_heartbeats_of_a_node_the_newest_waits_and_they_have_a_quarter(wire: ListWire) -> None:
+    inbox = Inbox(counters := Counters())
+    for mid in range(1, 11):
+        inbox.put(Item(single(mid), wire, 7))
+        inbox.put(Item(beat(f"gw-{mid % 5}", mid), wire, 7))
+    assert (len(inbox), counters.heartbeats_skipped, counters.received) == (15, 5, 20)
+    batches = []
+    while len(inbox):
+        batches.append([(one.delivery.mid, one.delivery.qos) for one in inbox.take(8, 10**6)])
+    assert batches[0] == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (6, 0), (7, 0)]
+    assert batches[1] == [(7, 1), (8, 1), (9, 1), (10, 1), (8, 0), (9, 0), (10, 0)]
+
+
+def test_a_heartbeat_that_is_put_back_gives_way_to_a_newer_one(wire: ListWire) -> None:
+    inbox = Inbox(Counters())
+    inbox.put(Item(beat("gw-1", 1), wire, 7))
+    inbox.put(Item(beat("gw-2", 2), wire, 7))
+    taken = inbox.take(10, 100)
+    inbox.put(Item(beat("gw-1", 3), wire, 7))
+    inbox.put_back(taken)
+    assert sorted(one.delivery.mid for one in inbox.take(10, 100)) == [2, 3]
+    assert inbox.bytes == 0
+
+
+def test_heartbeats_alone_stop_nobody_from_reading(wire: ListWire) -> None:
+    inbox, said = Inbox(Counters()), list[bool]()
+    inbox.on_pressure = said.append
+    for n in range(PRESSURE_AT + 10):
+        inbox.put(Item(beat(f"gw-{n}", n), wire, 7))
+    assert said == []
+    assert len(inbox) == PRESSURE_AT + 10
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(1, 400)), max_size=40), st.integers(1, 8), st.integers(1, 900)
 )
