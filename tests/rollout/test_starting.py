@@ -1,6 +1,5 @@
 """Workloads in a roll-out: a spec that a node has taken is not yet a workload that runs; and it places none."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def test_a_plan_without_workloads_waits_for_none() -> None:
 
 
 def test_a_rollout_places_no_workload(tmp_path: Path) -> None:
-    db: sqlite3.Connection = connect(tmp_path / "coordinator.db")
+    db = connect(tmp_path / "coordinator.db")
     migrate(db, MIGRATIONS, what="test")
     with transaction(db):
         documents.change(db, "a", Change({PATH: spec(1)}), NOW)
