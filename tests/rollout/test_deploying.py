@@ -1,22 +1,27 @@
 """A model as a roll-out: what it means for a node, and the way from the command line to many nodes and back."""
 
+import argparse
 import asyncio
+import io
 import json
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coordinator.ctl import rollout_options, rollout_watch
 from coordinator.ctl.rollout_watch import bars, phases
 from coordinator.fleet.facts import Facts
 from coordinator.rollout.deploying import Deployment, pipelines_of, told
-from coordinator.rollout.plan import Plan
+from coordinator.rollout.plan import Ahead, Plan
 from coordinator.store.rollouts import RolloutView
 from schemas.bundles import Requires, Target
+from schemas.shape import read
 from tests.agent_process.agents import wait_until
 from tests.broker import start_broker
 from tests.coordinator.process import ROOT, Process, edgectl
@@ -91,6 +96,60 @@ def test_a_bar_for_each_phase() -> None:
     assert phases(view) == [("notified", 30, 40), ("fetched", 17, 40), ("activated", 7, 40), ("verified", 6, 40)]
     assert bars(view)[0] == "  notified   [##################------] 30 of 40"
     assert bars(RolloutView("r-1", "running", 1, 2, "", 0, 0, nodes, {}, now)) == []
+
+
+class Screen(io.StringIO):
+    """A terminal, or none."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self.isatty = lambda: is_terminal  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("is_terminal", "as_json"), [(True, False), (False, False), (False, True), (True, True)])
+def test_watching_writes_over_bars_on_a_terminal_and_lines_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, as_json: bool
+) -> None:
+    plan: dict[str, Any] = {"prefetch": {"models.x.release": {}}}
+    views = [
+        RolloutView("r-1", state, 1, 1, "", 0, 0, nodes, plan, {"verified": nodes.get("verified", 0)})
+        for state, nodes in (
+            ("running", {"waiting": 2}),
+            ("running", {"waiting": 2}),
+            ("running", {"ready": 1, "verified": 1}),
+            ("completed", {"verified": 2}),
+        )
+    ]
+    screen = Screen(is_terminal=is_terminal)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(rollout_watch, "WATCH_EVERY_S", 0.0)
+    shown = iter(views)
+    assert rollout_watch.watch(lambda: next(shown), good="completed", as_json=as_json) == 0
+    text = screen.getvalue()
+    if as_json:
+        assert [json.loads(line)["state"] for line in text.splitlines()] == ["running", "running", "completed"]
+    elif is_terminal:
+        assert text.count("\x1b[5F") == 2 and "verified   [############------------] 1 of 2" in text
+    else:
+        assert text.splitlines()[-1] == "r-1 completed, wave 1 of 1: 2 of 2 verified"
+        assert len(text.splitlines()) == 3 and "\x1b" not in text
+
+
+def test_options_become_what_is_asked_of_the_coordinator() -> None:
+    parser = argparse.ArgumentParser()
+    rollout_options.add_options(parser)
+    rollout_options.add_fetch_options(parser)
+    words = "--latency-max 20ms --latency-ratio 1.2 --rate-growth 2 --waves 1,100% --bandwidth 1.5MB --ahead wave"
+    parsed = parser.parse_args([*words.split(), "--fetch", "2h", "--fetch-at-once", "7"])
+    parsed.select, parsed.set, parsed.unset = "all", ["log.level=DEBUG"], []
+    asked = {**rollout_options.asked_of(parsed), **rollout_options.fetch_asked_of(parsed)}
+    wanted = Plan(
+        "all", {"log.level": "DEBUG"}, waves=("1", "100%"), latency_max_ms=20.0, latency_ratio=1.2, rate_growth=2.0,
+        bandwidth_bytes_s=1_500_000.0, ahead=Ahead.WAVE, fetch_s=7200.0, fetch_at_once=7,
+    )  # fmt: skip
+    assert read(Plan, asked, strict=True) == wanted
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--bandwidth", "much"])
 
 
 # ---- from the command line to the nodes ---------------------------------------------------------
