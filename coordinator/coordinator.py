@@ -30,6 +30,7 @@ from coordinator.models.registry import Registry, open_http
 from coordinator.retention import Retention
 from coordinator.rollout.deploy_model import Deploying
 from coordinator.rollout.rollouts import Rollouts
+from coordinator.schedule.schedules import Schedules
 from coordinator.state.judge import Judge
 from coordinator.state.view import CoordinatorState
 from coordinator.store.place import open_store
@@ -86,6 +87,7 @@ class Coordinator:
         self._rollouts = Rollouts(store, self._fleet, self._documents.changed, find=self._models.find)
         self._rollouts.backlog = lambda: self._documents.due
         self._deploying = Deploying(self._rollouts, self._fleet)
+        self._schedules = Schedules(store, self._fleet, self._rollouts, self._documents.changed)
         self._host = coordinator_host(
             store,
             state=self.platform_state,
@@ -120,7 +122,7 @@ class Coordinator:
         self._ingest.names_report = self._documents.names_report
         self._watch.publish = self._links.probe
         self._links.on_probe = self._watch.came_back
-        self._rollouts.on_events = self._links.announce
+        self._rollouts.on_events = self._schedules.on_events = self._links.announce
         self._documents.publish = self._links.publish_at
         self._documents.where = self._fleet.where
         self._documents.is_registered = self._fleet.nodes.__contains__
@@ -144,6 +146,7 @@ class Coordinator:
         supervisor.supervise("rollouts", self._rollouts.run, for_ever, stage=1)
         supervisor.supervise("retention-duty", self._retention_duty.run, for_ever, stage=1)
         supervisor.supervise("retention", self._retention.run, for_ever, stage=1)
+        supervisor.supervise("schedules", self._schedules.run, for_ever, stage=1)
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         for name, link, stop in self._links.tasks():
             supervisor.supervise(name, link, for_ever, stage=2, stop=stop, stop_timeout_s=GOODBYE_S)
@@ -169,6 +172,7 @@ class Coordinator:
             *self._models.functions(),
             *self._rollouts.functions(),
             self._deploying.function(),
+            *self._schedules.functions(),
         ]
 
     async def _start_platforms(self) -> None:
@@ -209,6 +213,7 @@ class Coordinator:
             **self._retention.figures(),
             **(self._models_http.figures() if self._models_http else {}),
             **self._models.reader.figures(),
+            **self._schedules.figures(),
             "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
             **self._links.figures(),
@@ -220,6 +225,7 @@ class Coordinator:
     def _link_changed(self, broker: int, connected: bool) -> None:
         self._watch.link(broker, up=connected)
         self._rollouts.broker(heard=self._links.is_connected)  # of all: who is at another one is not silent
+        self._schedules.broker(heard=self._links.is_connected)
         if connected:
             self._documents.connected(broker)
             self._clear([(Kind.DESIRED, name) for name in self._fleet.tombstones])  # the others are seen, and cleared
@@ -238,6 +244,7 @@ class Coordinator:
     def _heard(self, news: list[tuple[News, bytes]], committed: Committed) -> None:
         self._documents.heard(news, committed)
         self._rollouts.heard(news, committed)
+        self._schedules.heard(news, committed)
 
     def _problem_changed(self) -> None:
         self._notifier.status(self._summary())

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.ctl import arguments, calling, deploy, documents, evidence, rollouts, show, simulate, state
+from coordinator.ctl import (
+    arguments,
+    calling,
+    deploy,
+    documents,
+    evidence,
+    rollouts,
+    show,
+    simulate,
+    state,
+    workloads,
+)
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.call import EXIT_INTERRUPTED, InterruptedCallError
 from coordinator.ctl.calling import seconds
@@ -94,6 +105,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     _add_documents(commands)
     rollouts.add_commands(commands, _broker, _reader)
     deploy.add_command(commands, _broker, _reader)
+    workloads.add_commands(commands, _broker, _reader)
     text = "the schemas of platforms: check, format, compare, show and export them"
     schemas = commands.add_parser("schema", help=text, description=text)
     text = "platforms of your own: docs/your-own-platform.md"

@@ -19,7 +19,7 @@ from schemas.shape import Limit, ShapeError, fields_of, read, read_what_can_be
 WORKLOADS_MAX = 100  # of one node
 SPEC_BYTES_MAX = 16 * 1024  # of one spec, as JSON
 ENV_MAX = 100
-PRIORITY_MIN, PRIORITY_MAX, PRIORITY = 1, 10, 5
+PRIORITY_MIN, PRIORITY_MAX, PRIORITY = 0, 1000, 5
 
 Positive = Annotated[float, Limit(ge=0)]
 Share = Annotated[float, Limit(ge=0, le=1)]
@@ -153,7 +153,7 @@ class WorkloadSpec:
     env: dict[str, str] = field(default_factory=dict)
     resources: ResourceRequirements = ResourceRequirements()
     restart: Restart = Restart.ALWAYS
-    priority: Annotated[int, Limit(ge=PRIORITY_MIN, le=PRIORITY_MAX)] = PRIORITY  # 10 is the most urgent
+    priority: Annotated[int, Limit(ge=PRIORITY_MIN, le=PRIORITY_MAX)] = PRIORITY  # the greater, the more urgent
     pipeline: PipelineSpec | None = None
     function: FunctionSpec | None = None
     container: ContainerSpec | None = None

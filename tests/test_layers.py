@@ -40,7 +40,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     ],
     "psycopg": ["runtime/postgres.py"],
     "sqlite_utils": [],
-    "numpy": ["agent/*", "platforms/*", "coordinator/quantize/convert.py"],
+    "numpy": ["agent/*", "platforms/*", "coordinator/quantize/convert.py", "coordinator/schedule/*"],
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],
     "cv2": [],
     "ai_edge_litert": [

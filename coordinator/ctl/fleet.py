@@ -37,11 +37,14 @@ class FleetCommands:
         nodes.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="only nodes with it")
         text = "only those it means, as 'site = plant-7 and hardware.accelerators has edgetpu': docs/fleet.md"
         nodes.add_argument("--select", default="", metavar="SELECTOR", help=text)
-        node = _command(commands, "node", "one node in full; take it out of the fleet; end its ban", self._node)
-        node.add_argument("what", choices=("show", "deregister", "admit"))
+        text = "one node in full; take it out of the fleet; end its ban; move its workloads elsewhere"
+        node = _command(commands, "node", text, self._node)
+        node.add_argument("what", choices=("show", "deregister", "admit", "drain", "undrain"))
         node.add_argument("node", metavar="NODE")
         node.add_argument("--force", action="store_true", help="deregister: though it is there")
         node.add_argument("--ban", action="store_true", help="deregister: and keep it out until `admit`")
+        node.add_argument("--for", dest="span", default="", metavar="SPAN", help="drain: so long, as 90s, 2h, 3d")
+        node.add_argument("--reason", default="", help="drain: for whoever looks at the list")
         _timeout(node)
         why = _command(commands, "why", "why a selector means a node, or not, part by part", self._why)
         why.add_argument("node", metavar="NODE")
@@ -102,6 +105,14 @@ class FleetCommands:
     def _change_node(self, parsed: Arguments) -> int:
         if parsed.what == "admit":
             return self._ask(parsed, "admitNode", {"node": parsed.node}, f"{parsed.node} may register again")
+        if parsed.what == "undrain":
+            asked = {"node": parsed.node, "source": _source()}
+            return self._ask(parsed, "undrainNode", asked, f"{parsed.node} may be given workloads again")
+        if parsed.what == "drain":
+            asked = {"node": parsed.node, "reason": parsed.reason, "source": _source()}
+            asked |= {"for_s": _span_s(parsed.span)} if parsed.span else {}
+            said = f"{parsed.node} gets nothing new; {{replicas}} replicas go elsewhere: edgectl workload drains"
+            return self._ask(parsed, "drainNode", asked, said)
         asked = {"node": parsed.node, "force": parsed.force, "ban": parsed.ban, "source": _source()}
         back = "it stays out until `edgectl node admit`" if parsed.ban else "it is back when its agent connects anew"
         return self._ask(parsed, "deregisterNode", asked, f"{parsed.node} is taken out; {back}")
@@ -110,13 +121,11 @@ class FleetCommands:
         now_ms = _now_ms()
         asked = {
             "selector": str(_selector(parsed.selector).text),
-            "for_s": (now_ms - arguments.since(parsed.span, now_ms, option="--for")) / 1000,
+            "for_s": _span_s(parsed.span),
             "from_utc_ms": arguments.since(parsed.begin, now_ms, option="--from") if parsed.begin else None,
             "reason": parsed.reason,
             "source": _source(),
         }
-        if asked["for_s"] <= 0:
-            raise UsageError(f"--for {parsed.span}: not like 90s, 5m, 2h, 3d")
         return self._ask(parsed, "addMaintenance", asked, "{id}: {nodes} nodes are meant now")
 
     def _end(self, parsed: Arguments) -> int:
@@ -150,6 +159,14 @@ def _selector(text: str) -> Selector:
         return parse(text)
     except SelectorError as error:
         raise UsageError(str(error)) from error
+
+
+def _span_s(text: str) -> float:
+    now_ms = _now_ms()
+    found = (now_ms - arguments.since(text, now_ms, option="--for")) / 1000
+    if found <= 0:
+        raise UsageError(f"--for {text}: not like 90s, 5m, 2h, 3d")
+    return found
 
 
 def _source() -> str:

@@ -26,6 +26,7 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("--events-per-node", "load", "events_per_node", float, "events a second at each node"),
     ("--desired-failing", "desired", "failing", float, "share of nodes that refuse what is desired"),
     ("--desired-silent", "desired", "silent", float, "share of nodes that never report"),
+    ("--workloads-failing", "workloads", "failing", float, "share of starts of workloads that fail"),
     ("--processes", "run", "processes", int, "in so many processes; each holds 19,000 nodes at most"),
     ("--connects", "run", "connects_per_s", float, "first connections a second, all together"),
     ("--topic-root", "run", "topic_root", str, "the root of the topics"),

@@ -115,6 +115,19 @@ class LazyFacts(Mapping[str, Fact]):
         return fact_from(values[key]) if key in values else None
 
 
+def getter(name: str) -> Callable[[Node], Fact | None]:
+    """What reads one fact of many nodes."""
+    if (of_node := _OF_NODE.get(name)) is not None:
+        return of_node
+    if (of_birth := _OF_BIRTH.get(name)) is not None:
+        return lambda node: None if node.birth is None else of_birth(node.birth)
+    prefix, _, key = name.partition(".")
+    table = _TABLES.get(prefix)
+    if table is None:
+        return lambda node: None
+    return lambda node: None if node.birth is None else fact_from(table(node.birth).get(key))
+
+
 _PATHS: Mapping[str, tuple[str, ...]] = {
     "type": ("node_type",),
     "site": ("site",),

@@ -7,6 +7,7 @@ nodes). Here stand the deadlines, the mass-outage guard, the selections, who was
   on, and a hold does not end while the guard freezes the node's site or broker: suspect nodes stay suspect then.
 - `on_lost` is told when a node is taken for lost, once, and `on_back` when it is there again: what moves work hangs
   on them. A node in maintenance is not lost, and one that flaps is not back before it is steady.
+- `on_change` is told of each node that is another now, these among them.
 """
 
 import heapq
@@ -126,6 +127,7 @@ class Fleet:
         self.sizes: Counter[str] = Counter()  # nodes that are not offline, by site; FLEET has all
         self.on_lost: Callable[[Node], None] = lambda node: None
         self.on_back: Callable[[Node], None] = lambda node: None
+        self.on_change: Callable[[str], None] = lambda name: None
         self._shown: Counter[Shown] = Counter()
         self._suspects: set[str] = set()
         self._deadlines = Deadlines()
@@ -243,6 +245,7 @@ class Fleet:
         self.selections.changed(node.name, before, node)
         if node.flap.flaps:
             self._remind_flapping(node, node.flap.at_ms)
+        self.on_change(node.name)
         if node.lost and before is not None and not before.lost:
             self.on_lost(node)
         elif not node.lost and (before is None or before.lost) and node.state is not NodeState.OFFLINE:
@@ -258,6 +261,7 @@ class Fleet:
             return
         self._count(node, None)
         self.selections.changed(name, node, None)
+        self.on_change(name)
         if not node.lost:
             self.on_lost(replace(node, lost=True))
 

@@ -65,13 +65,14 @@ class Selections:
         if before is None or after is None:
             asked = set(self._all)
         else:
-            asked = {one for fact in _changed(before, after) for one in self._by_fact.get(fact, ())}
+            asked = {one for fact in facts_changed(before, after) for one in self._by_fact.get(fact, ())}
         for one in asked:
             self._all[one].look(name, after)
         return len(asked)
 
 
-def _changed(before: Node, after: Node) -> set[str]:
+def facts_changed(before: Node, after: Node) -> set[str]:
+    """The names of the facts that are other now."""
     if before.birth is not after.birth:
         return changed_facts(facts_of(before), facts_of(after))
     found = {"state"} if before.shown is not after.shown else set()

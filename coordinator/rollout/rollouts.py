@@ -9,7 +9,7 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from coordinator.fleet.registry import Fleet
@@ -18,7 +18,7 @@ from coordinator.fleet.selector_text import parse
 from coordinator.ingest.decode import News as Heard
 from coordinator.models.channels import Deployable
 from coordinator.models.release import ModelRefusedError
-from coordinator.rollout import follow
+from coordinator.rollout import follow, starting
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
 from coordinator.rollout.beginning import Beginning, Begun, Find, IsMeant, Own
 from coordinator.rollout.engine import Engine, OrderRefusedError
@@ -117,6 +117,7 @@ class Rollouts:
         self._starting = asyncio.Lock()
         self.on_events: Callable[[], None] = lambda: None
         self.backlog: Callable[[], int] = lambda: 0  # documents that are still to be published
+        self.on_state: Callable[[str, State], None] = lambda key, state: None  # of a roll-out; it is durable
 
     async def run(self) -> None:
         """Until cancelled. Begins with what the store has, also where an earlier run of it failed."""
@@ -140,7 +141,8 @@ class Rollouts:
             if not live.engine.is_idle:
                 self._add(live)
                 silent = [name for name, node in live.engine.nodes.items() if node.state in UNANSWERED]
-                live.outcomes += await self._last_words(silent)
+                for said in await self._last_words(silent):
+                    self._tell_report(live, said)
         self._let_go()
         self._wake.set()
 
@@ -190,6 +192,8 @@ class Rollouts:
                     self._publish(node, document)
                 if step.events:
                     self.on_events()
+                if step.run is not None:
+                    self.on_state(live.kept.id, step.run.state)
             for one in asked:
                 if not one.done():
                     one.set_result(None)
@@ -267,7 +271,9 @@ class Rollouts:
                 live.unheard.discard(name)
                 live.chosen(name, joined=True)
             case wire.Reported() as said if engine.wants(name) and committed.reported.get(name) == said.hash:
-                live.tell(Reported(name, said.epoch, said.revision, said.fields, said.refused, said.pending))
+                self._tell_report(
+                    live, Reported(name, said.epoch, said.revision, said.fields, said.refused, said.pending)
+                )
             case Heartbeat() as beat if engine.wants(name):
                 live.tell(Beat(name, beat.desired_hash, follow.illness(beat), follow.p99_ms(beat)))
 
@@ -285,6 +291,13 @@ class Rollouts:
         for name in names:
             live.joining.pop(name, None)
         return found
+
+    @staticmethod
+    def _tell_report(live: _Live, said: Reported) -> None:
+        """A workload that is on its way is waited for; one that has failed is refused."""
+        plan = live.kept.plan
+        if not starting.is_starting(plan, said.holds, said.refused):
+            live.tell(replace(said, refused={**said.refused, **starting.failed_to_start(plan, said.holds)}))
 
     def _look(self, name: str) -> Presence:
         node = self._fleet.nodes.get(name)

@@ -77,6 +77,13 @@ class Papers:
         )
         return desired
 
+    def tell(self, facts: dict[str, Any], boot: int, *, anew: bool) -> None:
+        """The report has these facts about workloads, and no others. `anew`: it was said already."""
+        assert self.report is not None, "there is something to report"
+        fields = {path: value for path, value in self.report.fields.items() if not path.endswith(".state")}
+        serial = self.report.serial + 1 if anew and self.report.boot == boot else self.report.serial
+        self.report = replace(self.report, serial=serial, fields={**fields, **facts})
+
     def encode(self) -> bytes:
         """The report as it travels."""
         assert self.report is not None, "there is something to report"

@@ -25,6 +25,7 @@ from coordinator.simulate.packets import (
 )
 from coordinator.simulate.presence import heartbeat_payload, status_payload
 from coordinator.simulate.session import RECEIVE_MAXIMUM, Session
+from coordinator.simulate.work import Work
 from coordinator.simulate.world import Timer, World
 from schemas.codec import decode_document, decode_packed, document_hash, encode_document
 from schemas.documents import Desired, decode_desired
@@ -43,7 +44,7 @@ class Node:
 
     __slots__ = (
         "_beats", "_birth_hash", "_heartbeat_s", "_outbox", "_papers", "_session", "_started_s", "_stream_boot",
-        "_world", "boot", "name", "number", "session",
+        "_work", "_world", "boot", "name", "number", "session",
     )  # fmt: skip
 
     def __init__(self, world: World, number: int, boot: int) -> None:
@@ -53,6 +54,7 @@ class Node:
         self.boot = boot - 1  # until it starts
         self.session = 0
         self._papers = Papers(character_of(world.scenario, number))
+        self._work = Work()
         self._outbox = Outbox(world.scenario.load.outbox_rows_max)
         self._stream_boot = boot
         self._session: Session | None = None
@@ -76,6 +78,10 @@ class Node:
         self.session = self._beats = 0
         self._started_s = now_s
         self._papers.started(self.boot)
+        if self._work.facts():
+            self._work.rebooted(now_s, self._world.utc_ms(now_s), self._world.scenario.workloads, self._world.dice)
+            self._papers.tell(self._work.facts(), self.boot, anew=False)
+            self._next_work()
         if not in_order:
             self._stream_boot = self.boot
         self._next_event(now_s)
@@ -206,7 +212,7 @@ class Node:
         delay_s = self._world.scenario.desired.delay_s * self._world.dice.uniform(0.5, 1.5)
         self._put(now_s + delay_s, Timer.APPLY, self.boot)
 
-    def _apply(self) -> bytes:
+    def _apply(self, now_s: float) -> bytes:
         desired = self._papers.apply(self.boot)
         if desired is None or self._papers.report is None:
             return b""
@@ -215,6 +221,24 @@ class Node:
         else:
             self._world.figures.desired_applied += 1
             self._heartbeat_s = float(desired.fields.get("heartbeat_s", self._world.scenario.fleet.heartbeat_s))
+            world, utc_ms = self._world, self._world.utc_ms(now_s)
+            self._work.wanted(desired.fields, now_s, utc_ms, world.scenario.workloads, world.dice)
+            self._papers.tell(self._work.facts(), self.boot, anew=False)
+            self._next_work()
+        return self._reported() if self._session is not None else b""
+
+    def _next_work(self) -> None:
+        if (next_s := self._work.next_s) is not None:
+            self._put(next_s, Timer.WORK, self.boot)
+
+    def _started_work(self, now_s: float) -> bytes:
+        """Some workload runs, or has failed: that is reported."""
+        world = self._world
+        if not self._work.started(now_s, world.utc_ms(now_s), world.scenario.workloads, world.dice):
+            return b""
+        world.figures.workloads_started += 1
+        self._papers.tell(self._work.facts(), self.boot, anew=True)
+        self._next_work()
         return self._reported() if self._session is not None else b""
 
     def _reported(self) -> bytes:
@@ -288,7 +312,9 @@ class Node:
         if timer is Timer.EVENT:
             return self._event(now_s) if of == self.boot else b""
         if timer is Timer.APPLY:
-            return self._apply() if of == self.boot else b""
+            return self._apply(now_s) if of == self.boot else b""
+        if timer is Timer.WORK:
+            return self._started_work(now_s) if of == self.boot else b""
         if self._session is None or of != self.session:
             return b""
         if timer is Timer.HEARTBEAT:
@@ -312,7 +338,7 @@ class Node:
         self._put(now_s + pause_s * world.dice.uniform(1 - JITTER, 1 + JITTER), Timer.HEARTBEAT)
         payload = heartbeat_payload(
             self.boot, self.session, self._beats, now_s - self._started_s, world.utc_ms(now_s), len(self._outbox),
-            self._birth_hash, self._papers,
+            self._birth_hash, self._papers, self._work.cores,
         )  # fmt: skip
         out = encode(Publish(self._topic(Kind.HEARTBEAT), payload))
         world.figures.idle_bytes += len(out)

@@ -14,9 +14,17 @@ def status_payload(state: Presence, boot: int, session: int, utc_ms: int, reason
 
 
 def heartbeat_payload(
-    boot: int, session: int, seq: int, uptime_s: float, utc_ms: int, waiting: int, birth_hash: str, papers: Papers
+    boot: int,
+    session: int,
+    seq: int,
+    uptime_s: float,
+    utc_ms: int,
+    waiting: int,
+    birth_hash: str,
+    papers: Papers,
+    cores: float = 0.0,
 ) -> bytes:
-    """As large as that of an agent with one camera."""
+    """As large as that of an agent with one camera. `cores`: what its workloads take beside that."""
     frames = int(uptime_s * FRAMES_S)
     return encode_packed(
         Heartbeat(
@@ -25,7 +33,7 @@ def heartbeat_payload(
             seq=seq,
             uptime_s=round(uptime_s, 1),
             time_utc_ms=utc_ms,
-            cpu_percent=35.0,
+            cpu_percent=35.0 + 100.0 * cores,
             memory_mb=96.0,
             temperature_c=51.5,
             disk_free_mb=20_000.0,

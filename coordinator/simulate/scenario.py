@@ -48,6 +48,14 @@ class DesiredTable:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkloadsTable:
+    """The `[workloads]` table: what nodes make of workloads that are placed on them."""
+
+    start_s: Annotated[float, Limit(ge=0, le=3600)] = 2.0
+    failing: Share = 0.0  # of all starts
+
+
+@dataclass(frozen=True, slots=True)
 class RunTable:
     """The `[run]` table: where, for how long, with what."""
 
@@ -68,6 +76,7 @@ class Scenario:
     fleet: FleetTable = FleetTable()
     load: LoadTable = LoadTable()
     desired: DesiredTable = DesiredTable()
+    workloads: WorkloadsTable = WorkloadsTable()
     run: RunTable = RunTable()
     faults: tuple[str, ...] = ()
 

@@ -29,7 +29,7 @@ from schemas.shape import read
 
 FIGURES_EVERY_S = 1.0
 GOODBYE_S = 10.0
-_OWN_TIMERS = (Timer.HEARTBEAT, Timer.EVENT, Timer.RESEND, Timer.PING, Timer.APPLY)
+_OWN_TIMERS = (Timer.HEARTBEAT, Timer.EVENT, Timer.RESEND, Timer.PING, Timer.APPLY, Timer.WORK)
 
 
 class Worker:

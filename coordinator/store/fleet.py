@@ -49,6 +49,7 @@ _UPSERT_FREEZE = upsert("freezes", ("scope",), ("since_utc_ms", "reason"))
 _SEEN = "UPDATE nodes SET last_seen_utc_ms = ?, heartbeat_seq = ? WHERE node = ?"
 _OF_A_NODE = (
     *("node_labels", "heartbeats_latest", "stream_reports", "desired", "desired_history", "reported", "conflicts"),
+    *("placements", "drains", "avoided"),
     "nodes",
 )
 _BIRTH_FIELDS = frozenset(one.name for one in fields(Birth))

@@ -1,6 +1,6 @@
 """The schema of the coordinator's SQLite file, step by step. Steps that were released are never changed."""
 
-from coordinator.store import calls, leases, model_figures, models_tables, rollouts
+from coordinator.store import calls, leases, model_figures, models_tables, rollouts, schedule
 from runtime.database import StorageFormatError
 from runtime.sqlite import Migration
 
@@ -265,6 +265,7 @@ CREATE TABLE freezes (scope TEXT PRIMARY KEY, since_utc_ms INTEGER NOT NULL, rea
     ("0012-leases", leases.SCHEMA),
     ("0014-rollout-steps", rollouts.STEPS_SCHEMA),
     ("0015-model-figures", model_figures.SCHEMA),
+    ("0016-schedule", schedule.SCHEMA),
 )
 
 

@@ -17,6 +17,7 @@ from coordinator.store import (
     model_figures,
     models,
     rollouts,
+    schedule_views,
     simulated,
     state,
     state_views,
@@ -30,6 +31,7 @@ from coordinator.store.model_figures import FiguresView
 from coordinator.store.models import MeasuredView, ModelView, StepView
 from coordinator.store.place import Place, open_reading
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
+from coordinator.store.schedule_views import DrainView, PlacementView, WorkloadView
 from coordinator.store.simulated import StoredRows
 from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
 
@@ -245,6 +247,18 @@ class Reader:
     def rollout_nodes(self, key: str, state: str, limit: int) -> list[RolloutNodeView]:
         """The nodes of a roll-out by name; those in this state where one is given."""
         return rollouts.node_views(self._db, key, state, limit)
+
+    def workloads(self, name: str = "") -> list[WorkloadView]:
+        """All workloads by name, or the one of this name."""
+        return schedule_views.views(self._db, name)
+
+    def placements(self, name: str, limit: int) -> list[PlacementView]:
+        """The replicas of a workload, by node."""
+        return schedule_views.placement_views(self._db, name, limit)
+
+    def drains(self) -> list[DrainView]:
+        """Nodes that are drained."""
+        return schedule_views.drain_views(self._db)
 
     def state(self, wanted: Wanted, limit: int) -> list[KeyView]:
         """Keys of platform state with what holds, in order."""

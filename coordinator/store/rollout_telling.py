@@ -83,6 +83,9 @@ def tell(db: Database, kept: Kept, step: Step, now: MachineTime, done: Done) -> 
         former, written, own = before[node]
         try:
             said = many.reported(node)
+            if elsewhere := _not_placed(plan, many.desired(node)):
+                done.news.append(NotTold(node, f"{elsewhere} is not there any more", excluded=True, fetch=fetch))
+                continue
             asked = _asked_of(kept, own, fetch=fetch, revision=many.desired(node).revision)
             held = _held(many.desired(node), said, asked)
             changed = many.change(node, asked, said)
@@ -105,6 +108,12 @@ def tell(db: Database, kept: Kept, step: Step, now: MachineTime, done: Done) -> 
             done.news.append(_words(node, said))  # no other report will come of what it has
     many.write()
     db.executemany(_TELL_NODE, rows)
+
+
+def _not_placed(plan: Plan, before: Desired) -> str:
+    """A workload of the plan that the node does not have: a roll-out changes workloads, it places none."""
+    specs = [path for path in plan.set if path.startswith("workloads.")]
+    return next((path.split(".", 1)[1].removesuffix(".spec") for path in specs if not before.fields.get(path)), "")
 
 
 def _asked_of(kept: Kept, own: Mapping[str, Any], *, fetch: bool, revision: int) -> Change:

@@ -57,7 +57,7 @@ def test_rows_are_stored_once_within_and_across_batches_and_restarts(place: Plac
 
 
 def test_a_full_disk_changes_nothing_and_the_rows_can_come_again(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path, pages_max=80)
+    store = SqliteStore(tmp_path, pages_max=150)
     taken = 0
     with pytest.raises(StorageError, match="full"):
         for seq in range(1, 1000):

@@ -28,7 +28,10 @@ from coordinator.rollout import state as rollout_state
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
 from coordinator.rollout.deploy_model import DeployModel
 from coordinator.rollout.plan import Ahead, OnFailure, Plan
+from coordinator.schedule.arguments import DrainNode, OfWorkload, ScaleTo, UndrainNode, WhyOf, WorkloadStatusOf
+from coordinator.schedule.workload import Metric, Scale, Spread, UpdateRules, Workload
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
+from coordinator.store.schedule_views import PlacementView, WorkloadView
 from platforms.catalogue import open_catalogue
 from schemas import blobs, documents, fields, messages, sync, workloads
 from schemas.language.schema import (
@@ -59,6 +62,7 @@ NOT_ON_THE_WIRE = {messages.Event, messages.Command, documents.Write}
 RENAMED: dict[type, str] = {
     rollout_state.State: "Rollout_State", rollout_state.NodeState: "Rollout_Node_State",
     messages.Severity: "Alert_Level", AlertState: "Alert_State", State: "Evidence_State", Do: "Action_Kind",
+    Spread: "Workload_Spread", Scale: "Workload_Scale", UpdateRules: "Workload_Update",
     CameraState: "Camera_State", blobs.Reason: "Reason", fields.Rule: "Rule",
 }  # fmt: skip
 
@@ -154,6 +158,7 @@ def test_a_record_is_its_dataclass(cls: type) -> None:
         OnFailure,
         rollout_state.State,
         rollout_state.NodeState,
+        Metric,
     ],
     ids=lambda cls: cls.__name__,
 )
@@ -163,7 +168,18 @@ def test_an_enum_has_the_same_values(cls: type[enum.Enum]) -> None:
     assert [one.wire for one in declared.choices] == [one.value for one in cls]
 
 
-@pytest.mark.parametrize("cls", [RolloutView, RolloutNodeView], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [Spread, Scale, UpdateRules], ids=lambda cls: cls.__name__)
+def test_a_rule_of_a_workload_is_its_dataclass(cls: type) -> None:
+    record = CORE.types[name_of(cls)]
+    assert isinstance(record, RecordType)
+    assert [one.name for one in record.fields] == [one.name for one in dataclasses.fields(cls)]
+    for declared, one in zip(record.fields, dataclasses.fields(cls), strict=True):
+        assert declared.required == (one.default is one.default_factory), one.name
+
+
+@pytest.mark.parametrize(
+    "cls", [RolloutView, RolloutNodeView, WorkloadView, PlacementView], ids=lambda cls: cls.__name__
+)
 def test_what_is_shown_of_a_rollout_is_declared(cls: type) -> None:
     record = CORE.types[name_of(cls)]
     assert isinstance(record, RecordType)
@@ -184,12 +200,15 @@ CALLS = {
     "listEvidence": ListEvidence, "uploadEvidence": UploadEvidence,
     "setDesired": SetDesired, "deregisterNode": Deregister, "admitNode": Admit, "addMaintenance": AddMaintenance,
     "endMaintenance": EndMaintenance, "startRollout": Plan, "pauseRollout": OfRollout, "resumeRollout": OfRollout,
-    "abortRollout": AbortOf, "rolloutStatus": StatusOf, "deployModel": DeployModel, "readBlob": ReadBlob,
+    "abortRollout": AbortOf, "rolloutStatus": StatusOf, "applyWorkload": Workload, "scaleWorkload": ScaleTo,
+    "removeWorkload": OfWorkload, "workloadStatus": WorkloadStatusOf, "whyWorkload": WhyOf, "drainNode": DrainNode,
+    "undrainNode": UndrainNode, "deployModel": DeployModel, "readBlob": ReadBlob,
     "readSignature": ReadSignature, "signModel": SignModel,
 }  # fmt: skip
 SOON = {"updateFirmware", "triggerAlert"}
 SAMPLES: dict[str, Any] = {
-    "for_s": 60.0, "sha256": "ab" * 32, "digest": "ab" * 32, "model": {"model_id": "finder"}, "target_nodes": {},
+    "for_s": 60.0, "replicas": 2, "type": "container",
+    "sha256": "ab" * 32, "digest": "ab" * 32, "model": {"model_id": "finder"}, "target_nodes": {},
 }  # fmt: skip
 
 
@@ -215,6 +234,8 @@ def test_documents_of_a_report_and_placements() -> None:
         "setDesired", "deployModel", "updateFirmware", "deregisterNode", "admitNode", "addMaintenance",
         "endMaintenance", "startRollout", "pauseRollout", "resumeRollout", "abortRollout", "rolloutStatus",
         "readBlob", "readSignature", "signModel",
+        "applyWorkload", "scaleWorkload", "removeWorkload", "workloadStatus", "whyWorkload", "drainNode",
+        "undrainNode",
     }  # fmt: skip
     assert set(CORE.functions) == {*CALLS, *SOON, "status", "cancel"}
     assert all("nothing is bound to it yet" in CORE.functions[name].doc for name in SOON)

@@ -19,7 +19,7 @@ from coordinator.simulate.packets import (
     Publish,
     Subscribe,
 )
-from coordinator.simulate.scenario import DesiredTable, FleetTable, LoadTable, Scenario
+from coordinator.simulate.scenario import DesiredTable, FleetTable, LoadTable, Scenario, WorkloadsTable
 from coordinator.simulate.world import Timer, World
 from schemas.codec import (
     decode_document,
@@ -346,3 +346,42 @@ def test_timers_of_an_earlier_session_or_boot_do_nothing() -> None:
     assert wire.run(60) == []
     wire.connect()
     assert on(wire.out(wire.node.due(Timer.HEARTBEAT, 1, wire.now_s)), "heartbeat") == []
+
+
+def spec_of(generation: int) -> dict[str, Any]:
+    return {
+        "type": "container",
+        "generation": generation,
+        "container": {"image": "x"},
+        "resources": {"cpu_cores": 1.5},
+    }
+
+
+def states(packets: list[Packet]) -> list[tuple[str, int]]:
+    found = [decode_reported(one.payload).fields.get("workloads.w.state") for one in on(packets, "reported")]
+    return [(one["state"], one["generation"]) for one in found if one]
+
+
+def test_a_workload_starts_and_runs_and_another_generation_starts_anew() -> None:
+    wire = Wire(workloads=WorkloadsTable(start_s=2.0))
+    wire.connect()
+    wire.hear("desired", encode(Desired(1, 1, {"workloads.w.spec": spec_of(1)})))
+    assert states(wire.run(10)) == [("starting", 1), ("running", 1)]
+    beat = decode_packed(Heartbeat, Kind.HEARTBEAT, on(wire.run(20), "heartbeat")[-1].payload)
+    assert beat.cpu_percent == 185.0
+    wire.hear("desired", encode(Desired(1, 2, {"workloads.w.spec": spec_of(2), "heartbeat_s": 15})))
+    assert states(wire.run(10)) == [("starting", 2), ("running", 2)]
+    wire.hear("desired", encode(Desired(1, 3, {"heartbeat_s": 15})))
+    (last,) = on(wire.run(10), "reported")
+    assert "workloads.w.state" not in decode_reported(last.payload).fields
+
+
+def test_a_workload_that_fails_says_so_and_starts_again_with_its_node() -> None:
+    wire = Wire(workloads=WorkloadsTable(start_s=1.0, failing=1.0))
+    wire.connect()
+    wire.hear("desired", encode(Desired(1, 1, {"workloads.w.spec": spec_of(1)})))
+    assert states(wire.run(5)) == [("starting", 1), ("failed", 1)]
+    wire.node.disconnected()
+    wire.node.start(wire.now_s)
+    assert states(wire.connect()) == [("starting", 1)]
+    assert states(wire.run(5)) == [("failed", 1)]

@@ -31,8 +31,8 @@ def test_the_sample_and_all_that_it_comments_load(tmp_path: Path) -> None:
     whole.write_text(text, encoding="utf-8")
     found = load_scenario(whole, {}, [])
     default = Scenario()
-    assert (found.fleet, found.load, found.desired, found.run) == (
-        default.fleet, default.load, default.desired, default.run,
+    assert (found.fleet, found.load, found.desired, found.workloads, found.run) == (
+        default.fleet, default.load, default.desired, default.workloads, default.run,
     )  # fmt: skip
 
 

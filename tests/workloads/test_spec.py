@@ -60,7 +60,7 @@ def specs(draw: st.DrawFn) -> WorkloadSpec:
         "env": draw(st.dictionaries(names, words, max_size=3)),
         "resources": draw(resources),
         "restart": draw(st.sampled_from(Restart)),
-        "priority": draw(st.integers(1, 10)),
+        "priority": draw(st.integers(0, 1000)),
     }
     if kind is WorkloadType.CONTAINER:
         return WorkloadSpec(kind, **common, container=draw(containers))
@@ -93,7 +93,7 @@ def test_a_type_may_be_written_in_either_case_and_is_kept_in_lower_case(raw: dic
         ({**CONTAINER, "pipeline": {"camera": "door"}}, "pipeline: does not belong to a workload of type container"),
         ({**CONTAINER, "colour": "red"}, "colour: unknown key"),
         ({**CONTAINER, "restart": "sometimes"}, "restart: 'sometimes' must be one of always, on_failure, never"),
-        ({**CONTAINER, "priority": 11}, "priority: 11 must be at most 10"),
+        ({**CONTAINER, "priority": 1001}, "priority: 1001 must be at most 1000"),
         ({**CONTAINER, "generation": -1}, "generation: -1 must be at least 0"),
         ({**CONTAINER, "env": {"A B": "1"}}, "env: 'A B' is no name of a variable"),
         ({**CONTAINER, "env": {"A": 1}}, "env.A: 1 must be a text"),
@@ -125,7 +125,7 @@ def test_what_cannot_be_meant_is_refused_with_its_place(raw: Any, said: str) -> 
 
 def test_all_mistakes_come_at_once() -> None:
     with pytest.raises(ShapeError) as refused:
-        parse_workload({"type": "container", "priority": 0, "restart": "x", "env": {"A": 1, "-": "\0"},
+        parse_workload({"type": "container", "priority": -1, "restart": "x", "env": {"A": 1, "-": "\0"},
                         "container": {"image": "", "pids_max": 0, "ports": [1]}})  # fmt: skip
     assert len(refused.value.mistakes) == 7
 
