@@ -3,23 +3,28 @@
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from coordinator.ctl import arguments, calling, show
+from coordinator.ctl import arguments, calling, rollouts, show
 from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.calling import Broker, seconds
 from coordinator.fleet.node import Shown
 from coordinator.fleet.selector import Selector
 from coordinator.fleet.selector_text import SelectorError, parse
+from coordinator.rollout.plan import ID
 from coordinator.store.reader import Reader
+from coordinator.store.rollouts import RolloutView
 from schemas.messages import Command
 from schemas.topics import COORDINATOR
 
 EXIT_FAILED = 1
+ROLLOUT_NODES_MAX = 1_000_000
+NOT_TAKEN = frozenset({"excluded", "failed", "silent"})
 Arguments = argparse.Namespace
 Opener = Callable[[Arguments], Reader]
 
@@ -46,9 +51,10 @@ class FleetCommands:
         node.add_argument("--for", dest="span", default="", metavar="SPAN", help="drain: so long, as 90s, 2h, 3d")
         node.add_argument("--reason", default="", help="drain: for whoever looks at the list")
         _timeout(node)
-        why = _command(commands, "why", "why a selector means a node, or not, part by part", self._why)
+        text = "why a selector means a node, or not, part by part; or what a roll-out made of it"
+        why = _command(commands, "why", text, self._why)
         why.add_argument("node", metavar="NODE")
-        why.add_argument("selector", metavar="SELECTOR")
+        why.add_argument("selector", metavar="SELECTOR|ROLL-OUT")
         text = "nodes that somebody works on: their absence is no loss"
         windows = commands.add_parser("maintenance", help=text, description=text)
         inner = windows.add_subparsers(required=True, metavar="WHAT")
@@ -87,12 +93,32 @@ class FleetCommands:
         return _write(show.staleness(reader.counters(), _now_ms()) + show.node(found, _now_ms()))
 
     def _why(self, parsed: Arguments) -> int:
+        reader = self._reader(parsed)
+        if re.fullmatch(ID, parsed.selector) and (found := reader.rollouts(parsed.selector)):
+            return self._why_rollout(parsed, reader, found[0])
         verdict = self._reader(parsed).why(parsed.node, _selector(parsed.selector))
         if verdict is None:
             return _complain(f"there is no node {parsed.node}; edgectl nodes lists them")
         text = json.dumps(asdict(verdict), indent=2, ensure_ascii=False) if parsed.json else show.why(verdict)
         _write(text)
         return 0 if verdict.holds else EXIT_FAILED
+
+    def _why_rollout(self, parsed: Arguments, reader: Reader, found: RolloutView) -> int:
+        """What became of the node, or why it is none of those that were selected."""
+        nodes = reader.rollout_nodes(found.id, "", ROLLOUT_NODES_MAX)
+        one = next((node for node in nodes if node.node == parsed.node), None)
+        if one is not None:
+            text = rollouts.of_node(found, one, _now_ms())
+            _write(json.dumps(asdict(one), indent=2, ensure_ascii=False) if parsed.json else text)
+            return EXIT_FAILED if one.state in NOT_TAKEN else 0
+        _write(f"{parsed.node} takes no part in {found.id}: {found.plan['select']}")
+        try:
+            verdict = reader.why(parsed.node, parse(found.plan["select"]))
+        except SelectorError:  # nodes were named
+            verdict = None
+        if verdict is not None:
+            _write(show.why(verdict))
+        return EXIT_FAILED
 
     def _windows(self, parsed: Arguments) -> int:
         found = self._reader(parsed).windows()

@@ -14,7 +14,7 @@ from coordinator.ctl.arguments import UsageError
 from coordinator.ctl.calling import Broker
 from coordinator.ctl.documents import value
 from coordinator.ctl.rollout_watch import EXIT_FAILED, watch, words
-from coordinator.ctl.tables import age, pairs, table
+from coordinator.ctl.tables import age, pairs, printable, table
 from coordinator.store.reader import Reader
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
 from schemas.messages import Command, Result
@@ -188,6 +188,15 @@ def node_list(found: Sequence[RolloutNodeView], now_utc_ms: int) -> str:
         for one in found
     ]
     return table(("NODE", "STATE", "WAVE", "REVISION", "AGE", "WHY"), rows)
+
+
+def of_node(found: RolloutView, one: RolloutNodeView, now_utc_ms: int) -> str:
+    """`gw-1 in r-3 (running): failed for 5m, in wave 2: refused log.level: no`."""
+    is_in_a_wave = bool(found.told) and one.state not in ("waiting", "excluded")
+    where = f", in wave {one.wave} of {found.waves}" if is_in_a_wave else ""
+    since = f" for {age(one.at_utc_ms, now_utc_ms)}" if one.at_utc_ms else ""
+    why = f": {one.reason}" if one.reason else ""
+    return printable(f"{one.node} in {found.id} ({words(found.state)}): {words(one.state)}{since}{where}{why}")
 
 
 def who() -> str:

@@ -16,15 +16,24 @@ import pytest
 
 from coordinator.ctl import rollout_options, rollout_watch
 from coordinator.ctl.rollout_watch import bars, phases
+from coordinator.edgectl import main as edgectl_main
 from coordinator.fleet.facts import Facts
+from coordinator.fleet.registry import Node
 from coordinator.rollout.deploying import Deployment, pipelines_of, told
 from coordinator.rollout.plan import Ahead, Plan
+from coordinator.rollout.state import NodeRun, NodeState, Step
+from coordinator.store import rollouts
 from coordinator.store.rollouts import RolloutView
+from coordinator.store.sqlite import SqliteStore
+from coordinator.store.store import Batch
+from runtime.timeline import MachineTime
 from schemas.bundles import Requires, Target
+from schemas.messages import Birth
 from schemas.shape import read
 from tests.agent_process.agents import wait_until
 from tests.broker import start_broker
 from tests.coordinator.process import ROOT, Process, edgectl
+from tests.documents.test_end_to_end import run_main
 from tests.models.making import make_folder, model_bytes, release
 from tests.rollout.nodes import LightNode, light_nodes
 from tests.rollout.test_end_to_end import System, reasons
@@ -150,6 +159,30 @@ def test_options_become_what_is_asked_of_the_coordinator() -> None:
     assert read(Plan, asked, strict=True) == wanted
     with pytest.raises(SystemExit):
         parser.parse_args(["--bandwidth", "much"])
+
+
+def test_why_says_what_a_rollout_made_of_a_node_or_why_it_is_none_of_its(tmp_path: Path) -> None:
+    async def fill() -> None:
+        store = SqliteStore(tmp_path)
+        await store.commit(Batch(nodes=[Node(name, birth=Birth(1, 1, site=name)) for name in ("a", "b", "c")]))
+        plan = Plan("site in (a, b)", {"heartbeat_s": 5})
+        kept = await store.run(lambda db: rollouts.begin(db, plan, ["a"], 1, excluded={"b": "it cannot run it"}))
+        refused = NodeRun("a", NodeState.FAILED, reason="refused heartbeat_s: no", told=True)
+        step = Step(nodes={"a": refused})
+        await store.run(lambda db: rollouts.carry_out(db, kept, step, MachineTime("server", 0, 1_795_521_600_000)))
+        store.close()
+
+    asyncio.run(fill())
+
+    def why(node: str, *words: str) -> tuple[int, str]:
+        status, out, _ = run_main(edgectl_main, "--data-dir", str(tmp_path), "why", node, "r-1", *words)
+        return status, out.strip()
+
+    assert why("a") == (1, "a in r-1 (pending): failed, in wave 1 of 1: refused heartbeat_s: no")
+    assert why("b") == (1, "b in r-1 (pending): excluded: it cannot run it")
+    status, text = why("c")
+    assert status == 1 and text.startswith("c takes no part in r-1: site in (a, b)") and "no " in text
+    assert json.loads(why("b", "--json")[1])["state"] == "excluded"
 
 
 # ---- from the command line to the nodes ---------------------------------------------------------
