@@ -101,11 +101,12 @@ def take_reported(db: Database, row: ReportedRow, now: MachineTime) -> Taken:
         return Taken(kept[0])
     before = reported(db, node)
     taken = Taken(document.hash)
-    now_ms = utc_ms(db, now)
     values = (node, document.boot, document.serial, document.hash, row.received_utc_ms, encode(document).decode())
     db.execute(_UPSERT_REPORTED, values)
-    clock, ahead = seen_stamps(clock_of(db), before, document, now_ms)
-    keep_clock(db, clock)
+    ahead: dict[str, int] = {}
+    if document.stamps:  # nothing else of it moves the clock
+        clock, ahead = seen_stamps(clock_of(db), before, document, utc_ms(db, now))
+        keep_clock(db, clock)
     ours = desired(db, node)
 
     def tell(kind: str, data: dict[str, Any]) -> None:
@@ -120,7 +121,8 @@ def take_reported(db: Database, row: ReportedRow, now: MachineTime) -> Taken:
             tell("ConflictResolved", fields_of(conflict))
     taken.renewed = renewed(ours, document)
     if taken.renewed is not None:
-        _write_desired(db, node, taken.renewed, f"node answers to {document.epoch}.{document.revision}", {}, now_ms)
+        source, now_ms = f"node answers to {document.epoch}.{document.revision}", utc_ms(db, now)
+        _write_desired(db, node, taken.renewed, source, {}, now_ms)
         told = {"epoch": taken.renewed.epoch, "revision": taken.renewed.revision}
         tell("DesiredEpochBegun", told | {"reported_epoch": document.epoch, "reported_revision": document.revision})
     return taken
