@@ -236,7 +236,7 @@ class Documents:
     @property
     def due(self) -> int:
         """How many desired documents are still to be published."""
-        return len(self._due)
+        return sum(len(due) for due in self._due)
 
     def function(self) -> Served:
         """The command `setDesired`."""
