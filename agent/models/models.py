@@ -225,6 +225,7 @@ class Models:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self.switching.resume()
         try:
             while True:
                 self._wake.clear()
