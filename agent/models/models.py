@@ -230,6 +230,7 @@ class Models:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self.switching.resume()
         try:
             while True:
                 self._wake.clear()

@@ -120,6 +120,10 @@ class Switching:
         """A proof that is under way ends soon."""
         self._stop.set()
 
+    def resume(self) -> None:
+        """Proofs may be made, also after a `stop`."""
+        self._stop.clear()
+
     # ---- one model into one pipeline ------------------------------------------------------------
 
     async def activate(self, seat: Seat, ref: Ref) -> None:
