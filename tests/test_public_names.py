@@ -22,7 +22,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "runtime": _VISION,
     "platforms": (),
     "agent": _RARE,
-    "coordinator": _VISION,
+    "coordinator": ("av", *_RARE),  # numpy: the scheduler
     "benchmarks": (),
 }
 
