@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 READER_WAIT_S = 30.0
+CLOSE_WAIT_S = 5.0
 TOUCHED_MAX = 20_000  # ranges that the gap records of one transaction may touch; further records are put off
 _OF_ROWS_ALONE = frozenset({"events", "samples", "gaps", "fleet_events"})
 _UPSERT_COUNTER = upsert("counters", ("name",), ("value",))
@@ -166,15 +167,15 @@ class SqlStore(ABC):
 
     def close(self) -> None:
         """Finishes what was begun and lets go of the database."""
-        self._writer.close()
         readers, self._readers_count = self._readers_count, 0
         for _ in range(readers):
             try:
-                db = self._readers.get(timeout=READER_WAIT_S)
+                db = self._readers.get(timeout=CLOSE_WAIT_S)
             except queue.Empty:  # a question that takes so long loses its connection with the process
-                return
+                break
             if db is not None:
                 db.close()
+        self._writer.close()  # the last one: SQLite then brings all of its log into the file
 
     def _ask(self, question: Job[T]) -> T:
         try:

@@ -179,3 +179,11 @@ def test_facts_are_found_by_type_time_camera_and_node(place: Place) -> None:
     assert found(types=["LineCrossed"], since_utc_ms=200_000, until_utc_ms=300_000) == [crossed[1]]
     assert found(types=["LineCrossed"], cameras=["cam1"]) == [crossed[0], crossed[2]]
     assert found(types=["LineCrossed", "StreamSample"], nodes=["gw-1"]) == [*crossed[:2], ("gw-1", 250_000)]
+
+
+def test_a_store_that_was_closed_is_one_file(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    run(store.commit(Batch(events=[row(1)])))
+    assert run(store.read(lambda db: db.execute("SELECT count(*) FROM events").fetchone())) == (1,)
+    store.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["coordinator.db"]
