@@ -53,7 +53,9 @@ def call(peer: Peer, function: str, **arguments: Any) -> Result:
 
 
 def told(peer: Peer, kind: str) -> list[dict[str, Any]]:
-    return [json.loads(message.payload)["data"] for message in peer.seen(f"edge/v1/fleet/event/{kind}")]
+    """Each once: what was told just before a kill is told again, with the same id."""
+    found = [json.loads(message.payload) for message in peer.seen(f"edge/v1/fleet/event/{kind}")]
+    return list({one["id"]: one["data"] for one in found}.values())
 
 
 def online(coordinator: Process, count: int) -> None:
