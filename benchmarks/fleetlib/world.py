@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runtime.sqlite import Connection, connect
+from runtime.sqlite import Connection, StorageError, connect
 from scripts.stack import ROOT, Stack, StackError, free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -92,7 +92,7 @@ class World:
         try:
             with self.store() as db:
                 return db.execute(sql, values).fetchall()
-        except sqlite3.OperationalError:  # not there yet
+        except (sqlite3.OperationalError, StorageError):  # not there yet
             return []
 
     def counters(self) -> dict[str, float]:

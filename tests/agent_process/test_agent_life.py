@@ -49,7 +49,16 @@ def test_a_life_as_a_subscriber_sees_it(tmp_path: Path, broker: Broker) -> None:
         statuses = [heard.json for heard in peer.on("status")]
         assert {(s["boot"], s["session"]) for s in statuses} == {(1, 1)}
         (birth,) = (heard.json for heard in peer.on("birth"))
-        functions = ["cancel", "report", "snapshot", "startStream", "status", "stopStream", "syncDataToCloud"]
+        functions = [
+            "cancel",
+            "report",
+            "snapshot",
+            "startStream",
+            "status",
+            "stopStream",
+            "syncDataToCloud",
+            "workloadLogs",
+        ]
         assert birth["functions"] == functions
         assert (birth["boot"], birth["session"]) == (1, 1)
         beats = [decode_packed(Heartbeat, Kind.HEARTBEAT, heard.payload) for heard in peer.on("heartbeat")]
