@@ -91,8 +91,8 @@ def document_hash(payload: bytes) -> str:
 
 def encode_packed(message: Heartbeat | SyncBatch | Ack) -> bytes:
     """A heartbeat, batch or acknowledgement as msgpack. Of what came later to the wire nothing is said where there is
-    nothing to say: gap records, and what was synchronised."""
-    return _pack(message, unsaid=("gaps", "closed", "sync"))
+    nothing to say: gap records, what was synchronised, and workloads."""
+    return _pack(message, unsaid=("gaps", "closed", "sync", "workloads"))
 
 
 def encode_batch(stream: str, boot: int, rows: Sequence[bytes]) -> bytes:

@@ -8,10 +8,9 @@ from typing import Any
 from coordinator.simulate.packets import Properties, Property
 from coordinator.simulate.scenario import Scenario
 from schemas.codec import decode_command, encode_result
-from schemas.documents import Desired, Reported, content_hash, encode
+from schemas.documents import Desired, Reported, encode, sealed
 from schemas.errors import RemoteWireError
 from schemas.messages import Command, CommandError, CommandState, Result
-from schemas.shape import fields_of
 from schemas.topics import Kind
 
 
@@ -87,7 +86,7 @@ class Papers:
     def encode(self) -> bytes:
         """The report as it travels."""
         assert self.report is not None, "there is something to report"
-        self.report_hash = content_hash(fields_of(self.report))
+        self.report_hash = sealed(self.report).hash
         return encode(self.report)
 
 
