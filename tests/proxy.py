@@ -114,6 +114,8 @@ class Proxy:
         self.refuse()
 
         async def end() -> None:
+            await asyncio.sleep(0.05)  # what was accepted just before
+            self._cut()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -145,9 +147,11 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections_total += 1
+        self._writers.add(writer)
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
+            self._writers.discard(writer)
             writer.transport.abort()
             return
         for direction, source, sink in ((UP, reader, up_writer), (DOWN, up_reader, writer)):
