@@ -37,7 +37,7 @@ def parser_folder() -> Path:
     folder = cache / f"asyncapi-parser-{version}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two halves of the tests may run side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)  # parts of the tests may run side by side
         done = folder / "installed"
         if not done.exists():
             shutil.copy(HERE / "package.json", folder)
