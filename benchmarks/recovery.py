@@ -5,7 +5,8 @@ usage: python -m benchmarks.recovery [--faults N] [--nodes N] [--only KIND ...] 
 A plant (`recoverylib.plant`) runs as systemd would run it (`recoverylib.service`). Faults of one node are done to all
 nodes side by side, one after the other to each; then those of the whole site. A fault counts as recovered when,
 within 120 s of its end and without anything being done about it, every node concerned decides frames, is online at
-the coordinator, and a heartbeat and a sample made after it are stored there.
+the coordinator, a heartbeat and a sample made after it are stored there, and it reports that it runs the model and
+the container that it is to run.
 
 `auto_recovered`: share of the faults. `causes`: the others by kind, with what was amiss. `availability`: share of
 node-seconds in which frames are decided, for nodes that meet each kind `per_year` times: the seconds without frames
@@ -82,7 +83,7 @@ class Campaign:
         fault.end(self._plant, machines[0])
         ended_s, ended_ms = time.monotonic(), time.time_ns() // 1_000_000
         for machine in machines:
-            amiss = self._plant.wait_well(machine, ended_s, ended_ms, fault.also)
+            amiss = self._plant.wait_well(machine, ended_s, ended_ms, lambda one: fault.also(self._plant, one))
             now_s = time.monotonic()
             imposed = (began_s, ended_s) if fault.imposed else (began_s, began_s)
             outcome = Outcome(fault.kind, machine.name, (began_s, now_s), imposed, now_s - ended_s, amiss)
@@ -138,13 +139,16 @@ class Campaign:
         return min(one.over[0] for one in self.outcomes), max(one.over[1] for one in self.outcomes)
 
 
-def chosen(count: int, nodes: int, only: list[str], *, volumes: bool) -> tuple[list[Fault], dict[str, str]]:
+def chosen(
+    count: int, nodes: int, only: list[str], *, volumes: bool, without_pods: str = ""
+) -> tuple[list[Fault], dict[str, str]]:
     """About `count` faults by their weights, each kind once at least; and the kinds that cannot be done here.
 
     A fault of the site counts once for each node.
     """
     wanted = [fault for fault in FAULTS if not only or fault.kind in only]
     skipped = {fault.kind: "no volume can be mounted here" for fault in wanted if fault.volume and not volumes}
+    skipped |= {fault.kind: without_pods for fault in wanted if fault.pods and without_pods}
     able = [fault for fault in wanted if fault.kind not in skipped]
     weights = sum(fault.weight * (nodes if fault.site else 1) for fault in able)
     faults = []
@@ -167,7 +171,13 @@ def main(argv: list[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="edgewright-recovery-"))
     try:
         with Plant(folder, arguments.nodes) as plant:
-            faults, skipped = chosen(arguments.faults, arguments.nodes, arguments.only, volumes=plant.volumes)
+            faults, skipped = chosen(
+                arguments.faults,
+                arguments.nodes,
+                arguments.only,
+                volumes=plant.volumes,
+                without_pods=plant.without_pods,
+            )
             campaign = Campaign(plant, arguments.seed)
             campaign.run(faults)
             figures = campaign.figures() | {"skipped": skipped, "nodes": arguments.nodes}

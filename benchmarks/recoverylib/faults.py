@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.recoverylib.plant import Machine, Plant, PlantError
-from coordinator.store.reader import StreamView
 
 Act = Callable[[Plant, Machine], object]
 ACCELERATOR_S = 30.0
@@ -27,8 +26,15 @@ def _nothing(plant: Plant, machine: Machine) -> None:
     """The fault was over as soon as it was there."""
 
 
-def _on_accelerator(stream: StreamView) -> bool:
-    return str(stream.report.get("engine", "")).startswith("delegate")
+Also = Callable[[Plant, Machine], str]
+
+
+def _on_accelerator(plant: Plant, machine: Machine) -> str:
+    return plant.on_accelerator(machine)
+
+
+def _fulfils(plant: Plant, machine: Machine) -> str:
+    return plant.fulfils(machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,8 @@ class Fault:
     site: bool = False  # it concerns every node
     imposed: bool = False
     volume: bool = False  # needs a volume of its own
-    also: Callable[[StreamView], bool] | None = None  # what else must be so again
+    pods: bool = False  # needs podman
+    also: Also = _fulfils  # what else must be so again; nodes run the model and the container that are wanted
 
 
 # ---- the agent and what is beneath it ------------------------------------------------------------
@@ -90,6 +97,22 @@ def _damage(name: str) -> Act:
         machine.agent.release()
 
     return act
+
+
+def _damage_model(plant: Plant, machine: Machine) -> None:
+    """The agent is killed, and the files of the models in its cache are written over before it starts again."""
+    machine.agent.kill(hold=True)
+    for path in (machine.folder / "models" / "blobs").glob("*/*"):
+        with path.open("r+b") as file:
+            file.seek(path.stat().st_size // 2)
+            file.write(b"damaged by the campaign")
+    machine.agent.release()
+
+
+def _kill_container(plant: Plant, machine: Machine) -> None:
+    assert plant.pods is not None
+    for name in plant.pods.ids(machine.name, running=True):
+        plant.pods.call("kill", name)
 
 
 def _fill(folder: Callable[[Plant, Machine], Path]) -> Act:
@@ -179,6 +202,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("disk_full", _fill(_node_data), _empty(_node_data), 8.0, per_year=2, weight=6, volume=True),
     Fault("outbox_damaged", _damage("outbox.db"), per_year=0.2, weight=6),
     Fault("results_damaged", _damage("results.db"), per_year=0.2, weight=5),
+    Fault("model_damaged", _damage_model, per_year=0.2, weight=6),
+    Fault("container_killed", _kill_container, per_year=12, weight=6, pods=True),
     Fault("clock_ahead", _clock("+1d"), _clock("+0"), 6.0, per_year=2, weight=5),
     Fault("clock_behind", _clock("-1d"), _clock("+0"), 6.0, per_year=2, weight=5),
     Fault("broker_killed", lambda plant, one: plant.broker.kill(), per_year=12, site=True, weight=8),

@@ -1,9 +1,11 @@
 """The plant of the campaign: a broker, a coordinator, and nodes with a camera each, as services that start again.
 
 Each node reaches the broker through a proxy of its own, has its data on a small volume of its own where one can be
-mounted, and runs its model in an accelerator's process (`passthrough.c`).
+mounted, and runs its model in an accelerator's process (`passthrough.c`): a release of the coordinator's registry, in
+place of the configured one. Beside it runs a container, where podman can run one.
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import pytest
 
 from benchmarks.faultlib.scenarios import can_mount
 from benchmarks.faultlib.site import faketime
@@ -22,6 +26,7 @@ from coordinator.store.reader import NodeView, Reader, StreamView
 from runtime.errors import EdgewrightError
 from scripts.stack import free_port
 from tests.proxy import Proxy
+from tests.workloads.pods import IMAGE, Pods, make_pods
 
 FPS = 10.0
 VOLUME_MB = 512  # below some 256 MB free a node begins to give things up
@@ -29,6 +34,7 @@ MODEL = ROOT / "platforms" / "manufacturing" / "models" / "weld_defects"
 BROKER_UNIT = Unit(restart_s=0.5)
 CAMERA_UNIT = Unit(restart_s=3.0)  # a camera that starts again
 RECOVERY_MAX_S = 120.0
+WORKLOAD, PIPELINE = "pump", "cam1"
 
 
 class PlantError(Exception):
@@ -47,9 +53,9 @@ class Machine:
     camera: Service
     agent: Service
 
-    @property
-    def bundle(self) -> Path:
-        return self.folder.parent / f"{self.name}-model"
+
+Also = Callable[[Machine], str]
+"""What is amiss beyond the usual; empty where nothing is."""
 
 
 class Plant:
@@ -61,6 +67,9 @@ class Plant:
         self.volumes = not can_mount()
         self._mounted: list[Path] = []
         self._reader: Reader | None = None
+        self.pods, self.without_pods = _pods(folder)
+        self._models_port = free_port()
+        self.digest = ""  # of the release that all nodes run
         library = _passthrough(folder)
         self.broker = self._broker()
         self.coordinator_data = self._volume("coordinator")
@@ -74,10 +83,9 @@ class Plant:
             for machine in self.machines:
                 machine.camera.start()
                 machine.agent.start()
-            since_s, since_ms = time.monotonic(), _now_ms()
-            for machine in self.machines:
-                if why := self.wait_well(machine, since_s, since_ms):
-                    raise PlantError(f"{machine.name} does not begin: {why}\n{machine.agent.log_tail()}")
+            self._wait_all_well()
+            self._want()
+            self._wait_all_well(self.fulfils)
         except BaseException:
             self._end()
             raise
@@ -88,20 +96,73 @@ class Plant:
     ) -> None:
         self._end()
 
+    # ---- what is wanted ---------------------------------------------------------------------------
+
+    def _want(self) -> None:
+        """Every node is to run a release of the registry, and a container."""
+        bundle = self.folder / "release"
+        shutil.copytree(MODEL, bundle)
+        manifest = bundle / "bundle.toml"
+        manifest.write_text(manifest.read_text(encoding="utf-8").replace('"1"', '"2.0.0"', 1), encoding="utf-8")
+        self._edgectl("model", "add", str(bundle))
+        self.digest = json.loads(self._edgectl("model", "show", "weld_defects@2.0.0", "--json"))["digest"]
+        model = {"model": "weld_defects@2.0.0", "digest": self.digest}
+        wanted: dict[str, Any] = {f"pipelines.{PIPELINE}.model": model}
+        if self.pods is not None:
+            container = {"image": IMAGE, "command": ["sleep", "100000"], "network": "none"}
+            wanted[f"workloads.{WORKLOAD}.spec"] = {"type": "container", "generation": 1, "container": container}
+        for machine in self.machines:
+            for path, value in wanted.items():
+                self._edgectl("desired", "set", machine.name, f"{path}={json.dumps(value)}")
+
+    def _edgectl(self, *words: str) -> str:
+        command = [sys.executable, "-m", "coordinator.edgectl", "--config", str(self._coordinator_toml), *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise PlantError(f"edgectl {' '.join(words)}: {done.stderr}")
+        return done.stdout
+
+    def _wait_all_well(self, also: Also | None = None) -> None:
+        since_s, since_ms = time.monotonic(), _now_ms()
+        for machine in self.machines:
+            if why := self.wait_well(machine, since_s, since_ms, also):
+                raise PlantError(f"{machine.name} does not begin: {why}\n{machine.agent.log_tail()}")
+
     # ---- what is so ------------------------------------------------------------------------------
+
+    def fulfils(self, machine: Machine) -> str:
+        """What of that the node does not report; empty where it reports all of it."""
+        reader = Reader(self.coordinator_data)
+        try:
+            said = reader.documents(machine.name).reported
+        finally:
+            reader.close()
+        held = said.fields.get(f"pipelines.{PIPELINE}.model") or {}
+        if held.get("digest") != self.digest:
+            return f"it runs {held or 'no model that it names'}; pending {said.pending}, refused {said.refused}"
+        runs = said.fields.get(f"workloads.{WORKLOAD}.state") or {}
+        if self.pods is not None and runs.get("state") != "running":
+            return f"its container is {runs}"
+        return ""
+
+    def on_accelerator(self, machine: Machine) -> str:
+        """What runs its model, where that is not the accelerator."""
+        _, stream = self._asked(machine.name)
+        engine = str(stream.report.get("engine", "")) if stream is not None else ""
+        return "" if engine.startswith("delegate") else f"its model runs on {engine or 'nothing'}"
 
     def wait_well(
         self,
         machine: Machine,
         since_s: float,
         since_ms: int,
-        also: Callable[[StreamView], bool] | None = None,
+        also: Also | None = None,
         limit_s: float = RECOVERY_MAX_S,
     ) -> str:
         """Waits until the node is well again, by what came after a moment; empty, or what is still amiss.
 
         Well: frames are decided, the coordinator calls it online, has a heartbeat and a sample of it, all from after
-        the moment (of the monotonic clock in s, of UTC in ms).
+        the moment (of the monotonic clock in s, of UTC in ms), and `also` has nothing to say.
         """
         until_s = time.monotonic() + limit_s
         why = "?"
@@ -114,9 +175,7 @@ class Plant:
             time.sleep(0.1)
         return why
 
-    def _amiss(
-        self, machine: Machine, since_s: float, since_ms: int, also: Callable[[StreamView], bool] | None
-    ) -> str:
+    def _amiss(self, machine: Machine, since_s: float, since_ms: int, also: Also | None) -> str:
         marks = read_marks(machine.marks)
         if int((marks > since_s).sum()) < FPS / 2:
             return "no frames are decided"
@@ -130,9 +189,7 @@ class Plant:
             return "no heartbeat has come"
         if stream is None or stream.last_sample_utc_ms <= since_ms:
             return "no sample has come"
-        if also is not None and not also(stream):
-            return f"it reports {stream.report.get('state')} on {stream.report.get('engine')}"
-        return ""
+        return also(machine) if also is not None else ""
 
     def _asked(self, name: str) -> tuple[NodeView | None, StreamView | None]:
         reader = Reader(self.coordinator_data)
@@ -154,9 +211,10 @@ class Plant:
         return Service("broker", BROKER_UNIT, [program, "-c", str(conf)], self.folder)
 
     def _coordinator(self) -> Service:
-        conf = self.folder / "coordinator.toml"
+        self._coordinator_toml = conf = self.folder / "coordinator.toml"
         conf.write_text(
-            f'[coordinator]\ndata_dir = "{self.coordinator_data}"\nheartbeat_s = 2.0\n[broker]\nport = {self.port}\n',
+            f'[coordinator]\ndata_dir = "{self.coordinator_data}"\nheartbeat_s = 2.0\n[broker]\nport = {self.port}\n'
+            f"[models]\nhttp_port = {self._models_port}\n",
             encoding="utf-8",
         )
         unit = read_unit(ROOT / "deploy" / "systemd" / "edge-coordinator.service")
@@ -175,7 +233,10 @@ class Plant:
             f"[broker]\nport = {proxy.port}\nkeepalive_s = 5\n"
             f'[inference]\nrungs = ["delegate", "cpu"]\ndelegate_library = "{library}"\nretry_first_s = 1.0\n'
             f'[[cameras]]\nid = "cam1"\nsource = "http://127.0.0.1:{camera_port}/mjpeg"\n'
-            f'[[pipelines]]\ncamera = "cam1"\nmodel = "{bundle}"\nsample_interval_s = 1.0\n',
+            f'[[pipelines]]\ncamera = "cam1"\nmodel = "{bundle}"\nsample_interval_s = 1.0\n'
+            f'[models]\nsources = ["http://127.0.0.1:{self._models_port}"]\nspread_s = 0\nretry_first_s = 0.5\n'
+            "probation_s = 1.0\n[models.gate]\nlatency_factor_max = 20.0\n"
+            f"{self.pods.toml('restart_first_s = 0.5') if self.pods is not None else ''}",
             encoding="utf-8",
         )
         camera = [sys.executable, "-m", "benchmarks.recoverylib.camera", str(camera_port), str(FPS), str(number)]
@@ -203,8 +264,19 @@ class Plant:
             machine.proxy.close()
         self.coordinator.stop()
         self.broker.stop()
+        if self.pods is not None:
+            self.pods.clear()
         for at in self._mounted:
             subprocess.run(["umount", "-l", str(at)], check=False)
+
+
+def _pods(folder: Path) -> tuple[Pods | None, str]:
+    """A podman of its own, or why there is none."""
+    (folder / "pods").mkdir()
+    try:
+        return make_pods(folder / "pods"), ""
+    except pytest.skip.Exception as error:
+        return None, str(error)
 
 
 def _passthrough(folder: Path) -> Path:
