@@ -33,6 +33,8 @@ def test_p45_progress(tmp_path: Path, program: str, node: str) -> None:
             shares = [progress.share for progress in told if progress.share is not None]
             assert shares == sorted(set(shares))
             assert {progress.text for progress in more} == {"step 1 of 1"}
+            # Another connection may hear it a little later.
+            await until(lambda: len(ear.of("p", node, "analyse")) == len(told) + 1)
             heard = ear.of("p", node, "analyse")
             assert [result.state for result in heard[:-1]] == [CommandState.RUNNING] * len(told)
             assert [result.progress for result in heard[:-1]] == told
