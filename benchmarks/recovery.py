@@ -63,8 +63,13 @@ class Campaign:
         of_nodes = [fault for fault in faults if not fault.site]
         self._chance.shuffle(of_nodes)
         machines = self._plant.machines
+        shares: list[list[Fault]] = [[] for _ in machines]
+        for fault in sorted(of_nodes, key=lambda one: one.clock is None):  # the choosy ones first
+            able = [n for n, one in enumerate(machines) if fault.clock in (None, one.has_clock)]
+            shares[min(able, key=lambda n: len(shares[n]))].append(fault)
+        for share in shares:
+            self._chance.shuffle(share)
         with ThreadPoolExecutor(len(machines), thread_name_prefix="faults") as pool:
-            shares = [of_nodes[number :: len(machines)] for number in range(len(machines))]
             list(pool.map(self._one_after_another, machines, shares))
         of_site = [fault for fault in faults if fault.site]
         self._chance.shuffle(of_site)
@@ -149,6 +154,7 @@ def chosen(
     wanted = [fault for fault in FAULTS if not only or fault.kind in only]
     skipped = {fault.kind: "no volume can be mounted here" for fault in wanted if fault.volume and not volumes}
     skipped |= {fault.kind: without_pods for fault in wanted if fault.pods and without_pods}
+    skipped |= {fault.kind: "wants more than one node" for fault in wanted if fault.clock and nodes == 1}
     able = [fault for fault in wanted if fault.kind not in skipped]
     weights = sum(fault.weight * (nodes if fault.site else 1) for fault in able)
     faults = []

@@ -51,6 +51,7 @@ class Fault:
     imposed: bool = False
     volume: bool = False  # needs a volume of its own
     pods: bool = False  # needs podman
+    clock: bool | None = None  # True: of nodes whose clock can jump, False: of the others, None: of any
     also: Also = _fulfils  # what else must be so again; nodes run the model and the container that are wanted
 
 
@@ -202,10 +203,10 @@ FAULTS: tuple[Fault, ...] = (
     Fault("disk_full", _fill(_node_data), _empty(_node_data), 8.0, per_year=2, weight=6, volume=True),
     Fault("outbox_damaged", _damage("outbox.db"), per_year=0.2, weight=6),
     Fault("results_damaged", _damage("results.db"), per_year=0.2, weight=5),
-    Fault("model_damaged", _damage_model, per_year=0.2, weight=6),
+    Fault("model_damaged", _damage_model, per_year=0.2, weight=6, clock=False),
     Fault("container_killed", _kill_container, per_year=12, weight=6, pods=True),
-    Fault("clock_ahead", _clock("+1d"), _clock("+0"), 6.0, per_year=2, weight=5),
-    Fault("clock_behind", _clock("-1d"), _clock("+0"), 6.0, per_year=2, weight=5),
+    Fault("clock_ahead", _clock("+1d"), _clock("+0"), 6.0, per_year=2, weight=5, clock=True),
+    Fault("clock_behind", _clock("-1d"), _clock("+0"), 6.0, per_year=2, weight=5, clock=True),
     Fault("broker_killed", lambda plant, one: plant.broker.kill(), per_year=12, site=True, weight=8),
     Fault("broker_hung", lambda plant, one: plant.broker.signal(STOP), lambda plant, one: plant.broker.signal(CONT),
           12.0, per_year=2, site=True, weight=3),
