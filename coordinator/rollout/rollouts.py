@@ -8,7 +8,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -38,14 +38,13 @@ from coordinator.rollout.state import (
     Step,
 )
 from coordinator.store import documents, rollouts
+from coordinator.store.patience import patiently
 from coordinator.store.rollouts import Done, IdTakenError, Kept
 from coordinator.store.sql import SqlStore
 from coordinator.store.store import Committed
-from runtime.backoff import Backoff
 from runtime.calls.errors import CallRejectedError
 from runtime.calls.served import Served, plain
 from runtime.database import Job
-from runtime.errors import TemporaryError
 from runtime.machine_time import machine_time
 from schemas import documents as wire
 from schemas.messages import Heartbeat
@@ -60,7 +59,6 @@ JOINED_AT_ONCE = 500
 BACKLOG_MAX = 5000  # documents: beyond it they would have to be read from the disk again, one by one
 BACKLOG_EVERY_S = 0.05
 UNANSWERED = UNDER_WAY | FETCHES | {NodeState.SILENT, NodeState.UNSTEADY}
-RETRY = Backoff(first_s=0.2, max_s=5.0)
 
 
 @dataclass(slots=True)
@@ -176,7 +174,7 @@ class Rollouts:
         while True:
             while self.backlog() > BACKLOG_MAX and not live.asked:
                 await asyncio.sleep(BACKLOG_EVERY_S)
-            joined = await self._patiently(lambda: self._join(live)) if live.joining else []
+            joined = await patiently("roll-outs wait", lambda: self._join(live)) if live.joining else []
             news = [*live.outcomes, *live.news.values(), *joined]
             asked, live.outcomes, live.asked = live.asked, [], []
             live.news.clear()
@@ -217,21 +215,10 @@ class Rollouts:
             done = rollouts.carry_out(db, kept, step, machine_time())
             return done, done.events
 
-        return await self._patiently(lambda: self._store.run_telling(job))
+        return await patiently("roll-outs wait", lambda: self._store.run_telling(job))
 
     async def _until_done(self, job: Job[T]) -> T:
-        return await self._patiently(lambda: self._store.run(job))
-
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """A disk that refuses is waited out: nothing was changed by then."""
-        attempt = 0
-        while True:
-            try:
-                return await ask()
-            except TemporaryError as error:
-                log.log(logging.DEBUG if attempt else logging.ERROR, "roll-outs wait for the store: %s", error)
-                await asyncio.sleep(RETRY.delay_s(attempt, 0.5))
-                attempt += 1
+        return await patiently("roll-outs wait", lambda: self._store.run(job))
 
     async def _sleep(self) -> None:
         """Until something is heard, or due."""

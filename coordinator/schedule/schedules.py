@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -31,10 +31,10 @@ from coordinator.schedule.scheduler import OrderRefusedError, Scheduler
 from coordinator.schedule.state import Beat, Changed, Drain, Kept, News, Said, Step, UpdateOver
 from coordinator.schedule.workload import Workload, update_plan
 from coordinator.store import documents, schedule, schedule_views
+from coordinator.store.patience import patiently
 from coordinator.store.schedule import Done, Loaded
 from coordinator.store.sql import SqlStore
 from coordinator.store.store import Committed
-from runtime.backoff import Backoff
 from runtime.calls.errors import CallRejectedError
 from runtime.calls.served import Call, Served, plain
 from runtime.errors import TemporaryError
@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 AT_ONCE = 500  # nodes, before others may have the loop
-RETRY = Backoff(first_s=0.2, max_s=5.0)
 ENDED = frozenset({RolloutState.COMPLETED, RolloutState.ABORTED, RolloutState.ROLLED_BACK})
 
 
@@ -198,24 +197,13 @@ class Schedules:
             done = schedule.carry_out(db, step, machine_time())
             return done, done.events
 
-        done = await self._patiently(lambda: self._store.run_telling(job))
+        done = await patiently("workloads wait", lambda: self._store.run_telling(job))
         for event in done.events:
             log.info("%s %s", event.type, json.dumps(event.data, ensure_ascii=False))
         return done
 
     async def _until_done(self, job: Callable[[Any], T]) -> T:
-        return await self._patiently(lambda: self._store.run(job))
-
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """A disk that refuses is waited out: nothing was changed by then."""
-        attempt = 0
-        while True:
-            try:
-                return await ask()
-            except TemporaryError as error:
-                log.log(logging.DEBUG if attempt else logging.ERROR, "workloads wait for the store: %s", error)
-                await asyncio.sleep(RETRY.delay_s(attempt, 0.5))
-                attempt += 1
+        return await patiently("workloads wait", lambda: self._store.run(job))
 
     async def _sleep(self) -> None:
         """Until something is heard, or due."""

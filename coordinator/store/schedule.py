@@ -158,12 +158,6 @@ def load(db: Database) -> Loaded:
     return found
 
 
-def is_any(db: Database) -> bool:
-    """There is a workload, or a drain."""
-    sql = "SELECT 1 FROM workloads UNION ALL SELECT 1 FROM drains LIMIT 1"
-    return db.execute(sql).fetchone() is not None
-
-
 def last_words(db: Database, after: str, limit: int) -> list[Said]:
     """What the next so many nodes with replicas last reported: it may have come just before we were killed."""
     sql = """
