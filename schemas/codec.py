@@ -505,7 +505,7 @@ def _flaw(value: Any, left: int) -> str | None:
     if isinstance(value, str | bool | None):
         return None
     if isinstance(value, int):
-        return None if -(2**63) <= value < 2**64 else "holds a whole number of more than 64 bits"
+        return None if -(2**63) <= value < 2**63 else "holds a whole number of more than 64 bits"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"holds {value}, which is no JSON number"
     if left == 0:

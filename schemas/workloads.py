@@ -13,12 +13,14 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
+from schemas.codec import NESTING_MAX, flaw_of
 from schemas.messages import Count
 from schemas.shape import Limit, ShapeError, fields_of, read, read_what_can_be
 
 WORKLOADS_MAX = 100  # of one node
 SPEC_BYTES_MAX = 16 * 1024  # of one spec, as JSON
 ENV_MAX = 100
+VALUE_LEVELS_MAX = NESTING_MAX - 6  # of arguments and settings: they stand in a spec, in a document, in a message
 PRIORITY_MIN, PRIORITY_MAX, PRIORITY = 0, 1000, 5
 
 Positive = Annotated[float, Limit(ge=0)]
@@ -225,6 +227,9 @@ def workload_mistakes(spec: WorkloadSpec) -> list[str]:
             found.append(f"{part}: does not belong to a workload of type {spec.type}, which needs {needed}")
         if not given and part == needed:
             found.append(f"{part}: is missing; a workload of type {spec.type} needs it")
+    free = [("function.arguments", spec.function and spec.function.arguments)]
+    free += [("pipeline.settings", spec.pipeline and spec.pipeline.settings)]
+    found += [f"{at}: {flaw}" for at, value in free if value and (flaw := flaw_of(value, VALUE_LEVELS_MAX))]
     found += _env_mistakes(spec.env)
     if spec.container is not None:
         found += [f"container.{text}" for text in _container_mistakes(spec.container)]

@@ -1,5 +1,6 @@
 """Specs and states of workloads, as documents have them."""
 
+import math
 from typing import Any
 
 import pytest
@@ -37,12 +38,13 @@ FUNCTION = {"type": "Data_Processing", "function": {"name": "countCustomers", "e
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 words = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=20)
+whole_numbers = st.integers(-(2**63), 2**63 - 1)
 resources = st.builds(
     ResourceRequirements, cpu_cores=st.floats(0, 64), memory_mb=st.floats(0, 1e6), gpu_count=st.integers(0, 8),
     accelerators=st.lists(names, max_size=2).map(tuple),
 )  # fmt: skip
 pipelines = st.builds(PipelineSpec, names, names, st.none() | st.floats(0, 1), st.lists(words, max_size=3).map(tuple))
-functions = st.builds(FunctionSpec, names, st.dictionaries(names, st.integers() | words, max_size=3))
+functions = st.builds(FunctionSpec, names, st.dictionaries(names, whole_numbers | words, max_size=3))
 containers = st.builds(
     ContainerSpec, names, st.lists(words, max_size=3).map(tuple),
     ports=st.builds(PortSpec, st.integers(1, 65535), st.integers(1, 65535)).map(lambda one: (one,)),
@@ -99,6 +101,14 @@ def test_a_type_may_be_written_in_either_case_and_is_kept_in_lower_case(raw: dic
         ({**CONTAINER, "env": {"A": 1}}, "env.A: 1 must be a text"),
         ({**CONTAINER, "env": {f"A{i}": "" for i in range(101)}}, "env: 101 variables; at most 100"),
         ({**CONTAINER, "env": {"A": "x" * 20_000}}, "bytes in all; at most 16384"),
+        (
+            {"type": "data_processing", "function": {"name": "f", "arguments": {"a": [2**63]}}},
+            "function.arguments: holds a whole number of more than 64 bits",
+        ),
+        (
+            {"type": "ai_inference", "pipeline": {"camera": "door", "settings": {"x": math.nan}}},
+            "pipeline.settings: holds nan, which is no JSON number",
+        ),
         ({**CONTAINER, "resources": {"memory_mb": -1}}, "resources.memory_mb: -1.0 must be at least 0"),
         ({"type": "container", "container": {"image": "--privileged"}}, "must be the name of an image"),
         ({"type": "container", "container": {"image": "a", "privileged": True}}, "container.privileged: unknown key"),
