@@ -1,5 +1,6 @@
 """The coordinator's configuration, `coordinator.toml`; `deploy/coordinator.toml` comments every key."""
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from runtime.mqtt import BrokerAddress
 from schemas.shape import Limit
 
 BROKERS_MAX = 16
+INSTANCE = "[a-z0-9-]{0,32}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,10 @@ class CoordinatorTable:
     """The `[coordinator]` table."""
 
     data_dir: Path = Path("/var/lib/edgewright-coordinator")
-    instance: Annotated[str, Limit(pattern="[a-z0-9-]{0,32}", means="at most 32 of a-z 0-9 -")] = ""
+    instance: Annotated[str, Limit(pattern=INSTANCE, means="at most 32 of a-z 0-9 -")] = ""
     replicas: bool = False  # several coordinators share the store and the brokers
     lease_s: Annotated[float, Limit(ge=1, le=300)] = 15.0  # so long after the leader is gone another leads
-    files_dir: Path | None = None  # models and evidence; None: in data_dir
+    files_dir: Path = Path()  # models and evidence; empty: in data_dir
     batch_messages_max: Annotated[int, Limit(ge=1, le=1000)] = 500
     batch_bytes_max: Annotated[int, Limit(ge=4096, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
     batch_pause_ms: Annotated[float, Limit(ge=0, le=1000)] = 50.0
@@ -54,7 +56,11 @@ class CoordinatorTable:
     @property
     def files(self) -> Path:
         """The folder of models and evidence that are kept on disk."""
-        return self.data_dir if self.files_dir is None else self.files_dir
+        return self.files_dir if self.has_files_dir else self.data_dir
+
+    @property
+    def has_files_dir(self) -> bool:
+        return self.files_dir != Path()
 
     @property
     def client_id(self) -> str:
@@ -129,12 +135,19 @@ class CoordinatorConfig:
         return StoreLimits(self.coordinator.refused_rows_max, self.coordinator.refused_bytes_max, self.state.rows_max)
 
 
-def load_config(path: Path) -> CoordinatorConfig:
-    """The file at `path`; a relative `data_dir` is relative to its folder. Raises ConfigError with all mistakes."""
+def load_config(path: Path, instance: str = "") -> CoordinatorConfig:
+    """The file at `path`; a relative `data_dir` is relative to its folder. Raises ConfigError with all mistakes.
+
+    `instance` stands in for that of the file, so that several coordinators can have one.
+    """
     config = load(CoordinatorConfig, path)
+    if instance:
+        if re.fullmatch(INSTANCE, instance) is None:
+            raise ConfigError(f"--instance: {instance[:60]!r} must be at most 32 of a-z 0-9 -")
+        config = replace(config, coordinator=replace(config.coordinator, instance=instance))
     folder = path.resolve().parent
     table = replace(config.coordinator, data_dir=folder / config.coordinator.data_dir)
-    if table.files_dir is not None:
+    if table.has_files_dir:
         table = replace(table, files_dir=folder / table.files_dir)
     store = config.store.beside(folder)
     mistakes = _mistakes(table, config) + store.mistakes()
@@ -188,7 +201,7 @@ def _mistakes_of_replicas(table: CoordinatorTable, config: CoordinatorConfig) ->
     on_disk = [("models", config.models.backend)]
     on_disk += [("evidence", config.evidence.backend)] if config.evidence.enabled else []
     names = [name for name, backend in on_disk if backend is BackendKind.DISK]
-    if names and table.files_dir is None:
+    if names and not table.has_files_dir:
         what = " and ".join(f"{name}.backend" for name in names)
         mistakes.append(
             f"coordinator.files_dir: is needed with replicas while {what} is disk: a folder that all of them share"
