@@ -266,6 +266,47 @@ def test_failures_one_after_another_wait_longer() -> None:
     assert waited == [0, 1, 2, 4, 8]
 
 
+def test_many_that_fail_together_are_one_failure() -> None:
+    yard = Yard()
+    yard.add(*[f"n{i:03}" for i in range(120)])
+    yard.settle()
+    yard.apply(workload(replicas=60))
+    for failing, wait_s in ((12, 0), (3, 1), (1, 2)):
+        yard.pass_s(1)
+        new = [node for (_, node), one in yard.placements.items() if one.phase is Phase.DEPLOYING]
+        yard.say(*new[failing:])
+        for node in new[:failing]:
+            yard.say(node, phase=Phase.FAILED, reason="no")
+            yard.settle()
+            yard.now_ms += 10
+        assert len(yard.where()) == (60 - failing if wait_s else 60)
+        yard.pass_s(wait_s)
+        assert len(yard.where()) == 60
+
+
+def test_what_a_lost_node_had_waits_for_no_failure() -> None:
+    yard = Yard()
+    yard.add(*[f"n{i}" for i in range(9)])
+    yard.settle()
+    yard.apply(workload(replicas=3))
+    yard.say(*yard.where()[:2])
+    yard.settle()
+    steady = yard.where()[:2]
+    for wait_s in (0, 1, 2, 4):
+        (at,) = set(yard.where()) - set(steady)
+        yard.say(at, phase=Phase.FAILED, reason="no")
+        yard.settle()
+        yard.pass_s(wait_s)
+    (at,) = set(yard.where()) - set(steady)
+    yard.say(at, phase=Phase.FAILED, reason="no")
+    yard.lose(steady[0])
+    yard.settle()
+    assert steady[0] not in yard.where()
+    assert len(yard.where()) == 2, "one is replaced, one waits"
+    yard.pass_s(8)
+    assert len(yard.where()) == 3
+
+
 def test_a_rule_on_load_counts_replicas_within_its_bounds() -> None:
     yard = Yard()
     yard.add("a", "b", "c")
