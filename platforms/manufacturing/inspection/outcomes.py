@@ -31,6 +31,7 @@ class Problem:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A part's verdict. number: of the part, 0 where a signal found none. index, time_s: of its best picture.
+    asked_s: when it passed the gate, or its signal came.
 
     reasons: why it is not ok; what pictures could not show comes first and begins with `camera_`, `model_` or `part_`
     repeat:  its serial number was here before
@@ -39,7 +40,7 @@ class Judged:
     number: int
     verdict: Verdict
     time_s: float
-    decided_s: float
+    asked_s: float
     reasons: tuple[str, ...] = ()
     defects: tuple[Weighed, ...] = ()
     serial: str = ""

@@ -94,8 +94,8 @@ def look_at(luma: Luma, part: PartSettings, camera: CameraSettings, region: Regi
 def edge_width(luma: Luma) -> float | None:
     """Pixels over which the sharpest horizontal edges rise: 2 to 3 in a sharp picture, 5 and more in a blurred one.
 
-    In every second strip of eight columns, the largest step over EDGE_SPAN rows over the largest between two rows; the
-    median of the strips with contrast. Rows, because parts move along them and smear what stands across.
+    In every second strip of eight columns, the largest step over EDGE_SPAN rows over the largest between two rows;
+    the median of the strips with contrast. Rows, because parts move along them and smear what stands across.
     """
     height, width = luma.shape
     if height <= EDGE_SPAN or width < 16:

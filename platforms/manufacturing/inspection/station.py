@@ -341,11 +341,11 @@ class Station:
 
     def _judge(self, part: _Open) -> Iterable[Outcome]:
         settings = self.settings
-        now_s = self._now_s if part.due_s is None else max(part.due_s, part.began_s)
+        asked_s = part.began_s if part.until_s is not None or part.due_s is None else part.due_s
         if part.until_s is not None:
             if not part.sightings and not part.faults and not self._watch.told:
                 yield Problem(ProblemKind.NO_PART, part.began_s, "a signal came, and no part is in view")
-                yield Judged(0, Verdict.UNSURE, part.began_s, now_s, ("no_part",), serial=part.serial)
+                yield Judged(0, Verdict.UNSURE, part.began_s, asked_s, ("no_part",), serial=part.serial)
                 return
             if part.followed and part.followed in self._judged:
                 detail = "the part in view has its verdict already"
@@ -357,7 +357,7 @@ class Station:
             self._judged.append(part.followed)
         wrong = self._serials.check(part.serial, part.number)
         if wrong is not None:
-            yield Problem(wrong[0], now_s, wrong[1], part.number, part.serial)
+            yield Problem(wrong[0], self._now_s, wrong[1], part.number, part.serial)
         by_model = [part.sightings.get(model, []) for model in self._models]
         defects = together([merged(kept) for kept in by_model])
         verdict, weighed = weigh(defects, settings.rules, settings.unlisted, self._calibration)
@@ -372,7 +372,7 @@ class Station:
             part.number,
             verdict,
             part.began_s if sure is None else sure.time_s,
-            now_s,
+            asked_s,
             (*doubts, *(one.words() for one in weighed)),
             tuple(weighed),
             part.serial,
