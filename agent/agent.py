@@ -33,6 +33,7 @@ from agent.hosting.cameras import NodeCameras
 from agent.hosting.host import node_host
 from agent.infer.bundle import Bundle
 from agent.infer.worker import InferenceWorker, Result, Work
+from agent.inspection.inspections import Inspections
 from agent.link.asking import Asking
 from agent.link.gate import RateGate
 from agent.link.link import Link
@@ -157,6 +158,13 @@ class Agent:
             switches=self.switches,
             announce=self.announce,
         )
+        self._inspections = Inspections(
+            config.pipelines,
+            node=node.id,
+            broker=config.local_broker.address(),
+            outbox=self.outbox,
+            evidence=self._evidence,
+        )
         self.streams = {
             camera.id: Stream(
                 camera,
@@ -171,6 +179,7 @@ class Agent:
                 sync=self.sync,
                 evidence=self._evidence,
                 load=self._load_model,
+                seat=self._inspections.seat,
             )
             for camera in cameras
         }
@@ -313,6 +322,7 @@ class Agent:
             supervisor.supervise("platform-state", state.run, for_ever, stage=1, stop=state.stop)
             supervisor.supervise("platforms", self._start_platforms, stage=1)
             self._actions.supervise(supervisor, stage=2)
+            self._inspections.supervise(supervisor, stage=1)
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None and self._uploader is not None:
                 evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
@@ -380,6 +390,7 @@ class Agent:
     def _close(self) -> None:
         self._slots.close()
         self._worker.stop(5.0)
+        self._inspections.close()
         self._recorder.close()
         if self._evidence is not None:
             self._evidence.close()
@@ -575,6 +586,7 @@ class Agent:
             "identity_conflict": self._link.twin.report(time.monotonic()),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
+            "inspections": self._inspections.report(),
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),

@@ -19,6 +19,7 @@ from agent.platform_state.settings import StateSettings
 from agent.results.settings import ResultsSettings
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from agent.workloads.settings import WorkloadSettings
+from platforms.manufacturing.inspection.settings import InspectionSettings, inspection_mistakes
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import EndpointConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
@@ -79,6 +80,7 @@ class PipelineConfig:
     lines: tuple[LineSettings, ...] = ()
     zones: tuple[ZoneSettings, ...] = ()
     rules: tuple[AlertRuleSettings, ...] = ()
+    inspection: InspectionSettings | None = None
 
     @property
     def title(self) -> str:
@@ -166,7 +168,13 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
         local_broker=_files_beside(folder, config.local_broker, *BROKER_FILES),
         actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
         models=_models_beside(folder, config.models),
-        pipelines=tuple(p and replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
+        pipelines=tuple(
+            p
+            and replace(
+                p, model=str(model_path(folder, p.model)), inspection=_inspection_beside(folder, p.inspection)
+            )
+            for p in config.pipelines
+        ),
     )
 
 
@@ -202,6 +210,9 @@ def check(config: AgentConfig) -> list[str]:
         if titles.count(pipeline.title) > 1:
             mistakes.append(f"{where}.name: {pipeline.title!r} is given {titles.count(pipeline.title)} times")
         mistakes += [f"{where}.tracker.{text}" for text in check_tracker_settings(pipeline.tracker)]
+        if pipeline.inspection is not None:
+            others = [p.title for _, p in pipelines if p is not pipeline and p.camera == pipeline.camera]
+            mistakes += [f"{where}.inspection.{text}" for text in inspection_mistakes(pipeline.inspection, others)]
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
     mistakes += actions_mistakes(config.actions, ids, rules)
     mistakes += evidence_mistakes(config.evidence, ids, rules)
@@ -222,6 +233,17 @@ def _models_beside(folder: Path, table: NodeModelsTable) -> NodeModelsTable:
         dir=folder / table.dir if table.dir else None,
         ca_file=folder / table.ca_file if table.ca_file else None,
         trusted_keys=keys,
+    )
+
+
+def _inspection_beside(folder: Path, table: InspectionSettings | None) -> InspectionSettings | None:
+    if table is None:
+        return None
+    file, reference = table.calibration.file, table.camera.reference
+    return replace(
+        table,
+        calibration=replace(table.calibration, file=folder / file if file else None),
+        camera=replace(table.camera, reference=folder / reference if reference else None),
     )
 
 

@@ -27,6 +27,7 @@ from agent.infer.fitting import fit
 from agent.infer.host import EngineChanged, EngineHost, EngineStats
 from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
+from agent.inspection.stage import Seat
 from agent.outbox.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.sync.sync import Sync
@@ -103,6 +104,7 @@ class Stream:
         sync: Sync,
         evidence: Evidence | None = None,
         load: Callable[[PipelineConfig], Bundle] = configured,
+        seat: Callable[..., Seat | None] = lambda config, run, outlet, live: None,
     ) -> None:
         """`load` gives a pipeline's model, in a thread; it raises ModelError."""
         self.camera_config = camera
@@ -117,6 +119,7 @@ class Stream:
         self._sync = sync
         self._evidence = evidence
         self._load = load
+        self._seat = seat  # a pipeline's place at an inspection station
         self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
@@ -271,6 +274,8 @@ class Stream:
         evidence = self._evidence
         decider.mute(self._muted)
         lossless = self._recorded and not self.camera_config.realtime
+        outlet = self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded)
+        seat = self._seat(config, run, outlet, live=not self._recorded)
         return Pipeline(
             config.title,
             slot=self._slots.add(config.title, Keep.EVERY if lossless else Keep.NEWEST),
@@ -285,8 +290,9 @@ class Stream:
             live=not self._recorded,
             throttle=part.throttle,
             switches=self._switches,
-            outlet=self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded),
+            outlet=outlet,
             decided=evidence.decided if evidence else None,
+            seat=seat,
         )
 
     async def _finish(self, part: _Slotted) -> None:

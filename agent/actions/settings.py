@@ -23,6 +23,7 @@ EVENT_TYPES = frozenset(
         *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
         *("StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
         *("ResultAggregate", "CountsChanged", "FrameResult", "SyncPolicyChanged", "ResultsSetAside"),
+        *("DefectDetected", "PartInspected", "InspectionProblem"),
         *("EvidenceStored", "EvidenceFailed", "EvidenceHealed", "EvidenceLost", "EvidenceRefused"),
     }
 )
