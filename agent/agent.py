@@ -55,7 +55,7 @@ from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
-from agent.workloads.opening import STOP_S, open_workloads, workload_logs
+from agent.workloads.opening import STOP_S, hardware_of, open_workloads, workload_logs
 from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
@@ -509,7 +509,7 @@ class Agent:
             site=node.site,
             labels=dict(self._in_force.labels),
             location=dict(node.location),
-            hardware=host.hardware(),
+            hardware=hardware_of(self.config),
             resources=host.resources(node.data_dir),
             versions=host.versions(),
             platforms=self._assembly.names,

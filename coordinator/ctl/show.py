@@ -283,4 +283,4 @@ def _frozen(one: FreezeView, now_utc_ms: int) -> str:
 
 
 def _assignments(values: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in values.items())
+    return " ".join(f"{key}={value}" if value != "" else f'{key}=""' for key, value in values.items())

@@ -19,7 +19,7 @@ from coordinator.fleet.node import NodeState
 from coordinator.schedule.book import OF_WORKLOAD, Book
 from coordinator.schedule.index import Standing, covers
 from coordinator.schedule.live import SETTLED, Live, Origin
-from coordinator.schedule.placement import HAS_IT, NOT_SELECTED, choose, ever, why_not
+from coordinator.schedule.placement import HAS_IT, NO_CONTAINERS, NOT_SELECTED, choose, ever, why_not
 from coordinator.schedule.preemption import Lower, make_room
 from coordinator.schedule.state import Avoided, Phase, Placement
 from coordinator.schedule.workload import EVERYWHERE, REASON_CHARS_MAX
@@ -416,7 +416,7 @@ def _why_missing(book: Book, live: Live, missing: int) -> str:
     found = why_not(book.index, ask)
     del found[HAS_IT]
     if live.is_everywhere:
-        del found[NOT_SELECTED]
+        del found[NOT_SELECTED], found[NO_CONTAINERS]
     nodes = len(book.index)
     if not live.is_everywhere and not ever(book.index, ask):
         return _reasons(f"no node can ever have it, of {nodes}: ", found)

@@ -57,6 +57,7 @@ class WorkloadsTable:
 
     start_s: Annotated[float, Limit(ge=0, le=3600)] = 2.0
     failing: Share = 0.0  # of all starts
+    containers: Share = 1.0  # of nodes that run containers, and say so
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Where replicas go, who gives way, and why not elsewhere: small fleets, and any selector against each node."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,44 @@ def test_who_is_not_chosen_and_why() -> None:
     assert why_not_at(index, asked, index.slots["full"]) == ["0.5 of its 4 cores are left, and 1 are needed"]
     assert why_not_at(index, asked, index.slots["small"]) == ["it has 0.5 cores, and 1 are needed"]
     assert why_not_at(index, asked, index.slots["gpu"]) == ["it is not selected"]
+
+
+def test_containers_go_to_nodes_that_run_them_and_to_those_that_do_not_say() -> None:
+    says = {"podman": "podman", "none": "", "old": None, "docker": "docker"}
+    index = index_of(
+        **{name: born(hardware={} if one is None else {"containers": one}) for name, one in says.items()}
+    )
+    contained = replace(ask(index, 9), contained=True)
+    assert set(names(index, choose(index, contained))) == {"podman", "old", "docker"}
+    assert why_not(index, contained) == {"runs no containers": 1}
+    assert why_not_at(index, contained, index.slots["none"]) == ["it runs no containers"]
+    assert ever(index, contained) == 3
+    called = {"type": "data_processing", "container": None, "function": {"name": "f"}}
+    index.put(Node("none", NodeState.ONLINE, 1, 1, birth=born(functions=["f"], hardware={"containers": ""})))
+    assert names(index, choose(index, ask(index, 9, **called))) == ["none"]
+
+
+def test_a_container_that_nobody_runs_says_so_and_goes_where_one_comes_to_run_it() -> None:
+    yard = Yard()
+    yard.add("a", "b", hardware={"containers": ""})
+    yard.settle()
+    yard.apply(workload())
+    assert (yard.where(), yard.kept["w"].missing) == ([], 1)
+    assert yard.kept["w"].reason == "no node can ever have it, of 2: 2 nodes: runs no containers"
+    assert yard.scheduler.why("w", "a", yard.now_ms)["reasons"] == ["it runs no containers"]
+    yard.change("b", birth=born(hardware={"containers": "podman"}))
+    yard.settle()
+    yard.pass_s(1)
+    assert yard.where() == ["b"]
+
+
+def test_one_on_every_node_means_those_that_run_containers() -> None:
+    yard = Yard()
+    yard.add("a", "b", hardware={"containers": "podman"})
+    yard.add("c", hardware={"containers": ""})
+    yard.settle()
+    yard.apply(workload(replicas="all"))
+    assert (yard.where(), yard.kept["w"].missing) == (["a", "b"], 0)
 
 
 def test_what_a_node_says_is_allocated_counts_and_what_is_ours_of_it_only_once() -> None:
