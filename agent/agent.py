@@ -13,6 +13,8 @@ from typing import Any
 
 from agent.actions.actions import Actions
 from agent.actions.local_broker import LocalBroker
+from agent.alerting.functions import alert_functions
+from agent.alerting.opening import normal_arguments, open_alerting
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
 from agent.config import AgentConfig, PipelineConfig
@@ -203,8 +205,29 @@ class Agent:
             lambda: self._dispatcher.names,
             lambda reference: self.models.folder_of(reference),
         )
+        self._actions = Actions(
+            config.actions,
+            node=node.id,
+            boot=self.boot,
+            topic_root=config.broker.topic_root,
+            broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
+            announce=self.announce,
+        )
+        self.alerting = open_alerting(
+            config,
+            self._assembly,
+            boot=self.boot,
+            outbox=self.outbox,
+            state=self.platform_state,
+            streams=self.streams,
+            actions=self._actions,
+            recorder=self._recorder,
+        )
         functions = [
             workload_logs(self.workloads),
+            *alert_functions(
+                self.alerting, node.id, self.streams, self._actions.names, normal_arguments(self._assembly)
+            ),
             *node_functions(self.streams, self.status),
             report_function(self._again),
             sync_function(self.sync),
@@ -267,7 +290,7 @@ class Agent:
         self._in_force = InForce(self.streams, self._link, node.labels, self.models.follow)
         self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
         self.documents = Documents(
-            self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._in_force.mute
+            self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._mute
         )
         self.documents.publish = self._link.publish_reported
         self.documents.on_sync_policy = self.sync.follow
@@ -277,14 +300,6 @@ class Agent:
         self.documents.standings.append(self.models.standing)
         self.models.on_change = self.documents.restate
         self._link.arrivals.on_desired, self._link.reported = self.documents.receive, self.documents.payload
-        self._actions = Actions(
-            config.actions,
-            node=node.id,
-            boot=self.boot,
-            topic_root=config.broker.topic_root,
-            broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
-            announce=self.announce,
-        )
         self.outbox.on_append = self._appending
         self._machine = host.MachineMeter()
         self._governor = Governor(
@@ -318,11 +333,13 @@ class Agent:
             supervisor.supervise("models-fetch", self.models.fetcher.run, for_ever, stage=0)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
+            self.alerting.supervise(supervisor, stage=1)
             state = self.platform_state
             supervisor.supervise("platform-state", state.run, for_ever, stage=1, stop=state.stop)
             supervisor.supervise("platforms", self._start_platforms, stage=1)
             self._actions.supervise(supervisor, stage=2)
             self._inspections.supervise(supervisor, stage=1)
+            self.alerting.begin_actions()
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None and self._uploader is not None:
                 evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
@@ -395,6 +412,7 @@ class Agent:
         if self._evidence is not None:
             self._evidence.close()
         self.platform_state.close()
+        self.alerting.close()
         self._file.close()
         self._state.close()
         self._journal.close()
@@ -466,10 +484,10 @@ class Agent:
 
     def _act(self, drafts: Sequence[Draft]) -> None:
         """Facts that do not leave the node: local actions see them all the same."""
-        self._actions.trigger(drafts)
+        self._actions.trigger(self.alerting.heard(drafts))
 
     def _appending(self, drafts: Sequence[Draft]) -> None:
-        self._actions.trigger(drafts)
+        self._actions.trigger(self.alerting.heard(drafts))
         if self._evidence is not None:
             self._evidence.expect(drafts)
 
@@ -477,6 +495,10 @@ class Agent:
         self._sender.committed(rows)  # first: nothing of the rest is urgent
         if self._evidence is not None:
             self._evidence.committed(rows)
+
+    def _mute(self, rules: frozenset[str]) -> None:
+        self._in_force.mute(rules)
+        self.alerting.mute(rules)
 
     # ---- doing less -----------------------------------------------------------------------------
 
@@ -587,6 +609,7 @@ class Agent:
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "inspections": self._inspections.report(),
+            "alerts": self.alerting.report(),
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),

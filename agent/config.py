@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import platforms
 from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes
+from agent.alerting.settings import AlertingSettings, AlertSettings, alerts_mistakes
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
 from agent.degrade.pipelines import Priority
@@ -118,6 +119,8 @@ class AgentConfig:
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
+    alerts: Annotated[tuple[AlertSettings, ...], Limit(len_max=1000)] = ()
+    alerting: AlertingSettings = AlertingSettings()
     local_broker: LocalBrokerConfig = LocalBrokerConfig()
     degradation: DegradationSettings = DegradationSettings()
     evidence: EvidenceSettings = EvidenceSettings()
@@ -214,6 +217,9 @@ def check(config: AgentConfig) -> list[str]:
             others = [p.title for _, p in pipelines if p is not pipeline and p.camera == pipeline.camera]
             mistakes += [f"{where}.inspection.{text}" for text in inspection_mistakes(pipeline.inspection, others)]
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
+    actions = [action.name for action in config.actions if action]
+    mistakes += alerts_mistakes(config.alerts, config.alerting, rules, actions, ids)
+    rules |= {alert.name for alert in config.alerts if alert}
     mistakes += actions_mistakes(config.actions, ids, rules)
     mistakes += evidence_mistakes(config.evidence, ids, rules)
     mistakes += models_mistakes(config.models)

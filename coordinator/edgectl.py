@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
+from coordinator.ctl import alerts as alert_commands
 from coordinator.ctl import (
     arguments,
     calling,
@@ -100,6 +101,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     gaps.add_argument("--open-for", default="5m", metavar="SPAN", help=text)
     text = "pictures and clips that came from the nodes"
     evidence.add_commands(commands.add_parser("evidence", help=text, description=text), Opener(_reader, _config))
+    text = "alerts that are on, acknowledgement, and what raises them at a node; `alerts` lists their events"
+    alert_commands.add_commands(commands.add_parser("alert", help=text, description=text), _reader, _broker)
     text = "platform state: what nodes and the coordinator keep by key, with its age"
     state.add_commands(commands.add_parser("state", help=text, description=text), _reader)
     _add_documents(commands)
