@@ -17,6 +17,7 @@ from agent.models.settings import NodeModelsTable, is_key, models_mistakes
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.platform_state.settings import StateSettings
 from agent.results.settings import ResultsSettings
+from agent.sensors.settings import SensorConfig, sensor_beside, sensors_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from agent.workloads.settings import WorkloadSettings
 from platforms.settings import PlatformsTable, read_platforms
@@ -115,6 +116,7 @@ class AgentConfig:
     inference: InferSettings = InferSettings()
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
+    sensors: Annotated[tuple[SensorConfig, ...], Limit(len_max=64)] = ()
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
     local_broker: LocalBrokerConfig = LocalBrokerConfig()
     degradation: DegradationSettings = DegradationSettings()
@@ -165,6 +167,7 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
         ),
         local_broker=_files_beside(folder, config.local_broker, *BROKER_FILES),
         actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
+        sensors=tuple(s and sensor_beside(folder, s) for s in config.sensors),
         models=_models_beside(folder, config.models),
         pipelines=tuple(p and replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
     )
@@ -205,6 +208,7 @@ def check(config: AgentConfig) -> list[str]:
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
     mistakes += actions_mistakes(config.actions, ids, rules)
     mistakes += evidence_mistakes(config.evidence, ids, rules)
+    mistakes += sensors_mistakes(config.sensors)
     mistakes += models_mistakes(config.models)
     mistakes += read_platforms(config.platforms, Path())[1]
     return mistakes
