@@ -18,6 +18,7 @@ from agent.models.settings import NodeModelsTable, is_key, models_mistakes
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.platform_state.settings import StateSettings
 from agent.results.settings import ResultsSettings
+from agent.sensors.settings import SensorConfig, sensor_beside, sensors_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from agent.workloads.settings import WorkloadSettings
 from platforms.manufacturing.inspection.settings import InspectionSettings, inspection_mistakes
@@ -118,6 +119,7 @@ class AgentConfig:
     inference: InferSettings = InferSettings()
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
+    sensors: Annotated[tuple[SensorConfig, ...], Limit(len_max=64)] = ()
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
     alerts: Annotated[tuple[AlertSettings, ...], Limit(len_max=1000)] = ()
     alerting: AlertingSettings = AlertingSettings()
@@ -170,6 +172,7 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
         ),
         local_broker=_files_beside(folder, config.local_broker, *BROKER_FILES),
         actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
+        sensors=tuple(s and sensor_beside(folder, s) for s in config.sensors),
         models=_models_beside(folder, config.models),
         pipelines=tuple(
             p
@@ -222,6 +225,7 @@ def check(config: AgentConfig) -> list[str]:
     rules |= {alert.name for alert in config.alerts if alert}
     mistakes += actions_mistakes(config.actions, ids, rules)
     mistakes += evidence_mistakes(config.evidence, ids, rules)
+    mistakes += sensors_mistakes(config.sensors)
     mistakes += models_mistakes(config.models)
     mistakes += read_platforms(config.platforms, Path())[1]
     return mistakes
