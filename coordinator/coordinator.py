@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import secrets
 import time
@@ -44,6 +43,7 @@ from runtime.calls.dispatcher import Dispatcher
 from runtime.calls.hosted import table_of
 from runtime.calls.served import Nothing, Served, plain
 from runtime.errors import EdgewrightError, TemporaryError
+from runtime.garbage import look_less_often
 from runtime.mqtt import Message
 from runtime.sdnotify import Notifier
 from runtime.supervision import RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
@@ -76,7 +76,7 @@ class Coordinator:
         self._started_s = time.monotonic()
 
         self._counters = Counters()
-        self._inbox = Inbox(self._counters)
+        self._inbox = Inbox(self._counters, len(brokers))
         now_ms = time.monotonic_ns() // 1_000_000
         self._fleet = Fleet(store.nodes(), table.liveness, now_ms, config.fleet.rules, store.memory(), names)
         self._assembly = assembly or assemble(PlatformsTable())
@@ -179,8 +179,7 @@ class Coordinator:
             supervisor.supervise(name, link, for_ever, stage=2, stop=stop, stop_timeout_s=GOODBYE_S)
         if self._part is Part.FLEET:
             supervisor.supervise("announcements", self._announce_of_others, for_ever, stage=1)
-        gc.collect()
-        gc.freeze()  # the nodes of an earlier run stay: the collector need not look through them again
+        look_less_often()
         return supervisor
 
     # ---- what others may ask --------------------------------------------------------------------

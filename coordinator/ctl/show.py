@@ -15,6 +15,7 @@ from coordinator.store.replicas import ReplicaView
 
 RAW_SHOWN = 60
 STALE_AFTER_MS = 30_000
+FREEZES_SHOWN = 5
 ONE_BROKER = "broker_connected."  # a counter for each, where there are several
 
 
@@ -115,7 +116,12 @@ def _brokers(counters: dict[str, float]) -> list[tuple[str, bool]]:
 
 
 def freezes(found: Sequence[FreezeView], now_utc_ms: int) -> str:
-    return "\n".join(_frozen(one, now_utc_ms) for one in found)
+    """A line for each; of very many those of more than a site first, and how many more there are."""
+    wide_first = sorted(found, key=lambda one: bool(one.scope) and not one.scope.startswith("("))
+    lines = [_frozen(one, now_utc_ms) for one in wide_first[:FREEZES_SHOWN]]
+    if more := len(found) - len(lines):
+        lines.append(f"and {more} sites more: edgectl status --json has all of them")
+    return "\n".join(lines)
 
 
 def leases(found: Sequence[LeaseView], now_utc_ms: int) -> str:

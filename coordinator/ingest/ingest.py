@@ -122,7 +122,7 @@ class Ingest:
                 self._inbox.put_back(items)
                 raise
             size = sum(len(item.delivery.payload) for item in items)
-            self._pacing.done(size, (time.monotonic() - self._began_s) * 1000)
+            self._pacing.done(size, (time.monotonic() - self._began_s) * 1000, self._inbox.bytes)
 
     def figures(self) -> dict[str, int]:
         """Rows that were not as their schema declares them, and rows that no schema declares."""

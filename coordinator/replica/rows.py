@@ -35,7 +35,7 @@ class RowTaker:
         limits: BatchLimits,
     ) -> None:
         self._counters = Counters()
-        self._inbox = Inbox(self._counters)
+        self._inbox = Inbox(self._counters, len(brokers))
         fleet = Fleet([], LivenessRules(), 0)
         self._ingest = Ingest(store, fleet, self._inbox, self._counters, space, limits, assembly.catalogue)
         self._ingest.judge = Judge(assembly.collections)
