@@ -1,5 +1,6 @@
 """What models found in several pictures of a part, put together: one defect each, with a confidence of them all."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -101,12 +102,13 @@ def _moved(box: Box, offset: tuple[float, float]) -> Box:
 
 
 def best(kept: list[Sighting], new: Sighting, most: int, apart: float) -> list[Sighting]:
-    """The best pictures so far, at most `most`, no two of the same place; oldest first."""
-    near = [one for one in kept if abs(one.place - new.place) < apart]
-    if near:
-        if any(one.quality >= new.quality for one in near):
+    """The best pictures so far, at most `most`, and one of each stretch of `apart`; oldest first. 0: any two."""
+    if apart > 0:
+        stretch = math.floor(new.place / apart)
+        same = next((one for one in kept if math.floor(one.place / apart) == stretch), None)
+        if same is not None and same.quality >= new.quality:
             return kept
-        kept = [one for one in kept if all(one is not other for other in near)]
+        kept = [one for one in kept if one is not same]
     kept = [*kept, new]
     if len(kept) > most:
         worst = min(kept, key=lambda one: one.quality)

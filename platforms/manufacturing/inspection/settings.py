@@ -87,7 +87,7 @@ class PartSettings:
     level:    brightness (0..1) that parts in a column of the picture are brighter, or darker, than
     length:   of a part, as share of the region along its way: shorter ones are dirt, longer ones cannot be
     gate:     where the middle of a part is judged
-    frames:   pictures that are put together, the best ones, taken at least `apart` of the region from each other
+    frames:   pictures that are put together: the best ones, one of each stretch of `apart` of the region
     """
 
     find: Find = Find.BRIGHTER

@@ -48,7 +48,7 @@ class _Picture:
 class _Open:
     """A part that is not judged yet. until_s: of a signal, up to when pictures of it may come."""
 
-    number: int
+    key: int  # of a followed part its number there; of a signal a negative one
     began_s: float
     followed: int = 0
     until_s: float | None = None
@@ -74,7 +74,7 @@ class Station:
         self._pictures: OrderedDict[int, _Picture] = OrderedDict()
         self._recent: deque[tuple[str, int, tuple[Finding, ...]]] = deque(maxlen=PICTURES_MAX)
         self._open: dict[int, _Open] = {}
-        self._followed: dict[int, int] = {}  # the follower's number: the part's, 0 for one that is no part
+        self._met: set[int] = set()  # followed parts in view that are known, also those that are not to be judged
         self._judged: deque[int] = deque(maxlen=JUDGED_MAX)  # followed numbers that have their verdict
         self._given: deque[tuple[float, str]] = deque(maxlen=GIVEN_MAX)
         self._signal_s: float | None = None
@@ -119,7 +119,7 @@ class Station:
         self._signals += 1
         part = _Open(-self._signals, time_s, until_s=time_s + settings.after_s, from_s=time_s - settings.before_s)
         part.serial = cleaned(serial)
-        self._open[part.number] = part
+        self._open[part.key] = part
         for model, index, findings in self._recent:
             self._sight(part, model, index, findings)
         return self._told(self._settle())
@@ -202,13 +202,14 @@ class Station:
 
     def _meet(self, followed: Followed, time_s: float) -> list[Outcome]:
         """A followed part becomes one to be judged, when it comes and when it passes the gate."""
-        if followed.number not in self._followed:
+        if followed.number not in self._met:
+            self._met.add(followed.number)
             return self._begin(followed, time_s)
-        part = self._open.get(self._followed[followed.number])
+        part = self._open.get(followed.number)
         if part is None:
             return []
         if followed.late:  # which way it goes is known only now
-            del self._open[part.number]
+            del self._open[part.key]
             return []
         part.complete = part.complete or followed.span.complete
         if part.due_s is None and self._follower.passed_gate(followed):
@@ -217,25 +218,23 @@ class Station:
 
     def _begin(self, followed: Followed, time_s: float) -> list[Outcome]:
         if followed.late or followed.returned or len(self._open) >= OPEN_MAX:
-            self._followed[followed.number] = 0
             if not followed.returned:
                 return []
             return [Problem(ProblemKind.PART_TWICE, time_s, "a part has come back in where parts go out")]
-        part = _Open(self._next, time_s, followed.number, complete=followed.span.complete)
-        self._followed[followed.number] = self._next
-        self._open[self._next] = part
-        self._next += 1
+        part = _Open(followed.number, time_s, followed.number, complete=followed.span.complete)
+        self._open[part.key] = part
         if self._follower.passed_gate(followed):
             part.due_s = time_s
         return []
 
     def _leave(self, followed: Followed, time_s: float) -> None:
-        part = self._open.get(self._followed.pop(followed.number, 0))
+        self._met.discard(followed.number)
+        part = self._open.get(followed.number)
         if part is not None and part.due_s is None:
             if self._follower.direction:
                 part.due_s = time_s
             else:  # it did not move: no part that passed
-                del self._open[part.number]
+                del self._open[part.key]
 
     def _sight(self, part: _Open, model: str, index: int, findings: tuple[Finding, ...]) -> None:
         """Keeps a picture of a part if it is one of the best."""
@@ -298,7 +297,7 @@ class Station:
     def _settle(self) -> list[Outcome]:
         """Judges what can be judged now, the oldest part first."""
         said: list[Outcome] = []
-        for part in sorted(self._open.values(), key=lambda one: (one.began_s, abs(one.number))):
+        for part in sorted(self._open.values(), key=lambda one: (one.began_s, abs(one.key))):
             if part.until_s is not None and part.due_s is None:
                 enough = all(len(part.sightings.get(m, ())) >= self.settings.part.frames for m in self._models)
                 if enough or self._watch.told or self._now_s >= part.until_s:
@@ -306,7 +305,7 @@ class Station:
             if part.due_s is None or (self._waits(part) and self._now_s < self._deadline(part)):
                 continue
             self._take_given(part)
-            del self._open[part.number]
+            del self._open[part.key]
             said += self._judge(part)
         return said
 
@@ -351,13 +350,12 @@ class Station:
                 detail = "the part in view has its verdict already"
                 yield Problem(ProblemKind.PART_TWICE, part.began_s, detail, serial=part.serial)
                 return
-            part.number = self._next
-            self._next += 1
+        number, self._next = self._next, self._next + 1
         if part.followed:
             self._judged.append(part.followed)
-        wrong = self._serials.check(part.serial, part.number)
+        wrong = self._serials.check(part.serial, number)
         if wrong is not None:
-            yield Problem(wrong[0], self._now_s, wrong[1], part.number, part.serial)
+            yield Problem(wrong[0], self._now_s, wrong[1], number, part.serial)
         by_model = [part.sightings.get(model, []) for model in self._models]
         defects = together([merged(kept) for kept in by_model])
         verdict, weighed = weigh(defects, settings.rules, settings.unlisted, self._calibration)
@@ -369,7 +367,7 @@ class Station:
             verdict = worst([verdict, Verdict.UNSURE])
         sure = max((one for kept in by_model for one in kept), key=lambda one: one.quality, default=None)
         yield Judged(
-            part.number,
+            number,
             verdict,
             part.began_s if sure is None else sure.time_s,
             asked_s,
