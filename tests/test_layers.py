@@ -36,6 +36,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "agent/platform_state/*.py",
         "agent/results/*.py",
         "agent/workloads/store.py",
+        "agent/alerting/store.py",
         "coordinator/store/*.py",
     ],
     "psycopg": ["runtime/postgres.py"],
