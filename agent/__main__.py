@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from agent.alerting.cli import add_commands as add_alerts_commands
 from agent.config import AgentConfig, inspect_config, load_config, platforms_table
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_argument("what", choices=("test",), help="do it now and say what happened")
     actions.add_argument("name", help="the action's name")
     actions.set_defaults(run=_actions)
+    add_alerts_commands(add("alerts", "alerts that are on, and acknowledging them at the node itself", config=False))
     add_outbox_commands(add("outbox", "look into the outbox, also while the agent runs", config=False))
     add_evidence_commands(add("evidence", "look into the evidence, also while the agent runs", config=False))
     text = "change a field at the node itself; merged with what the coordinator wants"
@@ -121,11 +123,13 @@ def _lines(error: PlatformError) -> list[str]:
 def _check(arguments: argparse.Namespace) -> int:
     config, mistakes = inspect_config(arguments.config)
     if config is not None:
+        from agent.alerting.check import conditions_mistakes
         from agent.check import check_models
 
         mistakes += check_models(config, mistakes)
         try:
-            assemble(platforms_table(config, arguments.config))
+            assembly = assemble(platforms_table(config, arguments.config))
+            mistakes += conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
         except PlatformError as error:
             mistakes += _lines(error)
     if config is None or mistakes:

@@ -15,6 +15,7 @@ from agent.capture.slot import Keep, Slots
 from agent.capture.source import open_source
 from agent.config import PipelineConfig
 from agent.decide.decider import Decider
+from agent.decide.settings import AlertRuleSettings
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.switches import Switches
 from agent.degrade.throttle import Throttle
@@ -27,6 +28,7 @@ from agent.infer.fitting import fit
 from agent.infer.host import EngineChanged, EngineHost, EngineStats
 from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
+from agent.inspection.stage import Seat
 from agent.outbox.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.sync.sync import Sync
@@ -103,6 +105,7 @@ class Stream:
         sync: Sync,
         evidence: Evidence | None = None,
         load: Callable[[PipelineConfig], Bundle] = configured,
+        seat: Callable[..., Seat | None] = lambda config, run, outlet, live: None,
     ) -> None:
         """`load` gives a pipeline's model, in a thread; it raises ModelError."""
         self.camera_config = camera
@@ -117,12 +120,14 @@ class Stream:
         self._sync = sync
         self._evidence = evidence
         self._load = load
+        self._seat = seat  # a pipeline's place at an inspection station
         self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
         self._runner: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._muted: frozenset[str] = frozenset()
+        self._watched: Mapping[str, AlertRuleSettings] = {}
         self._recorded = False  # a file or folder: it has an end, and its time is media time
         self._latest: Frame | None = None
         self._active: tuple[Pipeline, ...] = ()
@@ -249,6 +254,7 @@ class Stream:
         part.task = asyncio.create_task(part.pipeline.run(), name=f"pipeline[{config.title}]")
         part.task.add_done_callback(lambda task: self._pipeline_ended(part, task))
         self._active = (*self._active, part.pipeline)
+        self.watch(self._watched)
         self._announce("PipelineStarted", config.title, {"camera_id": self.id, "model": bundle.name})
 
     async def _opened(self, config: PipelineConfig, bundle: Bundle) -> EngineHost:
@@ -271,6 +277,8 @@ class Stream:
         evidence = self._evidence
         decider.mute(self._muted)
         lossless = self._recorded and not self.camera_config.realtime
+        outlet = self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded)
+        seat = self._seat(config, run, outlet, live=not self._recorded)
         return Pipeline(
             config.title,
             slot=self._slots.add(config.title, Keep.EVERY if lossless else Keep.NEWEST),
@@ -285,8 +293,9 @@ class Stream:
             live=not self._recorded,
             throttle=part.throttle,
             switches=self._switches,
-            outlet=self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded),
+            outlet=outlet,
             decided=evidence.decided if evidence else None,
+            seat=seat,
         )
 
     async def _finish(self, part: _Slotted) -> None:
@@ -307,6 +316,7 @@ class Stream:
         if not part.config.local_only:
             totals["detections_total"] = stats.detections_total
         self._active = tuple(p for p in self._active if p.name != name)
+        self.watch(self._watched)
         self._slots.remove(name)
         self._worker.remove(name)
         if part.task is not None:
@@ -456,6 +466,19 @@ class Stream:
         self._muted = rules
         for pipeline in self._active:
             pipeline.mute(rules)
+
+    def watch(self, rules: Mapping[str, AlertRuleSettings]) -> None:
+        """These alert rules too, also after a restart of the camera: each in the first pipeline that can."""
+        self._watched = left = dict(rules)
+        for pipeline in self._active:
+            here = {name: rule for name, rule in left.items() if not pipeline.watch_mistakes(rule)}
+            pipeline.watch(here)
+            left = {name: rule for name, rule in left.items() if name not in here}
+
+    def watch_mistake(self, rule: AlertRuleSettings) -> str:
+        """Why no pipeline that runs now can watch for it; empty where one can, or none runs yet."""
+        wrong = [pipeline.watch_mistakes(rule) for pipeline in self._active]
+        return "" if not wrong or not all(wrong) else "; ".join(wrong[0])
 
     def reports(self) -> list[StreamReport]:
         """One report a pipeline, for the heartbeat and `status`."""

@@ -56,6 +56,9 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "cryptography": ["runtime/ed25519.py"],
     "h11": ["coordinator/models/http.py"],
     "gpiod": ["agent/actions/gpio.py"],
+    "pymodbus": ["agent/sensors/modbus.py"],
+    "asyncua": ["agent/sensors/opcua.py"],
+    "serial": ["agent/sensors/serial_line.py"],
     "subprocess": ["agent/capture/ffmpeg.py", "agent/infer/child.py", "coordinator/quantize/environment.py"],
 }
 

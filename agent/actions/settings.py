@@ -23,6 +23,7 @@ EVENT_TYPES = frozenset(
         *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
         *("StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
         *("ResultAggregate", "CountsChanged", "FrameResult", "SyncPolicyChanged", "ResultsSetAside"),
+        *("DefectDetected", "PartInspected", "InspectionProblem"),
         *("EvidenceStored", "EvidenceFailed", "EvidenceHealed", "EvidenceLost", "EvidenceRefused"),
     }
 )
@@ -43,6 +44,7 @@ class Drive(StrEnum):
 
     PULSE = "pulse"  # active for pulse_s
     FOLLOW = "follow"  # active while at least one matching alert is raised
+    LATCH = "latch"  # active until every matching alert is over and acknowledged
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class OnSettings:
     states: tuple[AlertState, ...] = ()
     rules: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
+    named: bool = False  # only alerts that name this action, and no others
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence
         where = f"actions[{i}]"
         if names.count(action.name) > 1:
             mistakes.append(f"{where}.name: {action.name!r} is given {names.count(action.name)} times")
-        mistakes += [f"{where}.{text}" for text in (*on_mistakes(action.on, cameras, rules), *_own(action))]
+        mistakes += [f"{where}.{text}" for text in (*on_mistakes(action.on, cameras, rules), *own_mistakes(action))]
         if action.do is Do.GPIO and action.line != "":
             other = lines.setdefault((action.chip, action.line), action.name)
             if other != action.name:
@@ -133,10 +136,13 @@ def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list
             mistakes.append(f"on.types: no event is called {kind!r}; there are {', '.join(sorted(EVENT_TYPES))}")
     mistakes += [f"on.cameras: no camera has the id {name!r}" for name in on.cameras if name not in cameras]
     mistakes += [f"on.rules: no pipeline has a rule {name!r}" for name in on.rules if name not in rules]
+    if on.named and (on.types or on.rules):
+        mistakes.append("on.named: means alerts that name this action: name no types and no rules beside it")
     return mistakes
 
 
-def _own(action: ActionSettings) -> list[str]:
+def own_mistakes(action: ActionSettings) -> list[str]:
+    """Of what belongs to its kind, each as `key: what`."""
     defaults = {f.name: f.default for f in fields(ActionSettings)}
     mistakes = [
         f"{key}: belongs to do = {kind.value!r}, not to {action.do.value!r}"
@@ -199,14 +205,15 @@ def _gpio(action: ActionSettings) -> list[str]:
         mistakes.append(f"chip: {action.chip!r} must be a device like /dev/gpiochip0, or fake:/path/state.json")
     if action.parallel != 1:
         mistakes.append("parallel: a line is driven by one event at a time")
-    if action.drive is Drive.FOLLOW:
+    if action.drive is not Drive.PULSE:
+        drive = f"drive = '{action.drive.value}'"
         alerts = {"AlertRaised", "AlertUpdated", "AlertCleared"}
         if set(action.on.types) - alerts:
-            mistakes.append("on.types: drive = 'follow' follows alerts only")
+            mistakes.append(f"on.types: {drive} follows alerts only")
         if action.on.states or action.on.types:
-            mistakes.append("on: drive = 'follow' must see alerts raised and cleared: name no types and no states")
+            mistakes.append(f"on: {drive} must see alerts raised and cleared: name no types and no states")
         if action.cooldown_s:
-            mistakes.append("cooldown_s: drive = 'follow' has none: it would miss that an alert is over")
+            mistakes.append(f"cooldown_s: {drive} has none: it would miss that an alert is over")
     return mistakes
 
 

@@ -11,6 +11,7 @@ from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
 from coordinator.store.leases import LeaseView
 from coordinator.store.reader import EventView, NodeView, RefusedView, StreamView
+from coordinator.store.replicas import ReplicaView
 
 RAW_SHOWN = 60
 STALE_AFTER_MS = 30_000
@@ -129,6 +130,22 @@ def leases(found: Sequence[LeaseView], now_utc_ms: int) -> str:
             last = f"the last {age(one.refused_utc_ms, now_utc_ms)} ago, of {printable(one.refused_holder)}"
             lines.append(f"{one.duty}: {one.refused} writes of former holders were refused, {last}")
     return "\n".join(lines)
+
+
+def replicas(found: Sequence[ReplicaView], now_utc_ms: int) -> str:
+    """A line for each coordinator that shares the store."""
+    rows = []
+    for one in found:
+        if one.stopped:
+            state = "stopped"
+        elif one.seen_ms_ago > STALE_AFTER_MS:
+            state = f"SILENT for {one.seen_ms_ago / 1000:.0f} s"
+        else:
+            state = "leads" if one.leads else "takes rows"
+        deaf = "" if one.figures.get("broker_connected", 1) else "not connected"
+        counts = [f"{one.figures.get(name, 0):.0f}" for name in ("stored", "duplicates", "refused", "queue_depth")]
+        rows.append((one.name, state, age(one.since_utc_ms, now_utc_ms), *counts, deaf))
+    return table(("REPLICA", "STATE", "RUNS", "STORED", "DUPLICATES", "REFUSED", "QUEUE", "BROKER"), rows)
 
 
 def why(verdict: Verdict, depth: int = 0) -> str:

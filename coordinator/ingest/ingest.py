@@ -20,6 +20,7 @@ from coordinator.ingest.batch import BatchLimits, Pacing
 from coordinator.ingest.decode import Decoder, Facts, News
 from coordinator.ingest.inbox import Inbox, Item, Wire
 from coordinator.state.judge import Judge
+from coordinator.store.leases import LeaseLostError
 from coordinator.store.store import (
     Batch,
     Committed,
@@ -101,7 +102,13 @@ class Ingest:
         self.on_gone: Callable[[list[str]], None] = lambda nodes: None
 
     async def run(self) -> None:
-        """Until the inbox is closed and empty."""
+        """Until the inbox is closed and empty, or another coordinator leads: what waits is that one's then."""
+        try:
+            await self._run()
+        except LeaseLostError as error:
+            log.warning("nothing is stored here any more: %s", error)
+
+    async def _run(self) -> None:
         while True:
             items = await self._gather()
             if not items and self._inbox.closed:
@@ -361,6 +368,8 @@ class Ingest:
             began_s = time.monotonic()
             try:
                 committed = await self._store.commit(batch)
+            except LeaseLostError:
+                raise
             except TemporaryError as error:
                 self._counters.commit_failures += 1
                 if not self.problem:

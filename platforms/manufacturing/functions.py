@@ -4,9 +4,14 @@ import asyncio
 
 from platforms.context import BadArgumentError, Context
 from platforms.functions import function
+from platforms.manufacturing.maintenance import watching as machines
 from platforms.manufacturing.stream_result import check_can_be_had, chosen, is_settled, result_of
 from platforms.manufacturing.types import ProcessingPipeline, StreamResult
 from platforms.services import Cameras
+
+# What other files bind and listen to; a module's names are what a host finds.
+open_plant, watch_machines = machines.open_plant, machines.watch_machines
+machine_condition, relearn_machine = machines.machine_condition, machines.relearn_machine
 
 ASK_AGAIN_S = 0.1
 CONFIGURED = ProcessingPipeline()

@@ -113,7 +113,7 @@ def test_containers_go_to_nodes_that_run_them_and_to_those_that_do_not_say() -> 
     assert why_not(index, contained) == {"runs no containers": 1}
     assert why_not_at(index, contained, index.slots["none"]) == ["it runs no containers"]
     assert ever(index, contained) == 3
-    called = {"type": "data_processing", "container": None, "function": {"name": "f"}}
+    called: dict[str, Any] = {"type": "data_processing", "container": None, "function": {"name": "f"}}
     index.put(Node("none", NodeState.ONLINE, 1, 1, birth=born(functions=["f"], hardware={"containers": ""})))
     assert names(index, choose(index, ask(index, 9, **called))) == ["none"]
 
