@@ -267,6 +267,7 @@ CREATE TABLE freezes (scope TEXT PRIMARY KEY, since_utc_ms INTEGER NOT NULL, rea
     ("0015-model-figures", model_figures.SCHEMA),
     ("0016-schedule", schedule.SCHEMA),
     ("0018-replicas", replicas.SCHEMA),
+    ("0019-model-nodes", model_figures.NODES_SCHEMA),
 )
 
 
