@@ -84,10 +84,9 @@ def add_folder(taught: Taught, folder: Path, small: Callable[[Picture], Rgb]) ->
         taught.read += 1
     aspects = [width / height for width, height in sizes]
     if aspects and max(aspects) / min(aspects) > ASPECT_MAX:
-        taught.notes.append(
-            f"the pictures have {len(sizes)} sizes, {min(aspects):.2f} to {max(aspects):.2f} times as wide as high: each "
-            "is stretched to the model's input, so the same place of a part lies elsewhere"
-        )
+        span = f"{min(aspects):.2f} to {max(aspects):.2f} times as wide as high"
+        text = "each is stretched to the model's input, so the same place of a part lies elsewhere"
+        taught.notes.append(f"the pictures have {len(sizes)} sizes, {span}: {text}")
 
 
 def check_number(taught: Taught) -> None:

@@ -1,7 +1,7 @@
 """Puts the statistic behind the backbone, into the same .tflite file: it then runs where and as fast as the backbone.
 
-    layer ─ dequantise ─ to the grid ─┐
-    layer ─ dequantise ─ to the grid ─┴ concatenate ─ scale ─ (project) ─ per place: (x @ whiten - bias)² summed
+    layer ─ dequantise ─ to grid ─┐
+    layer ─ dequantise ─ to grid ─┴ concatenate ─ 3 x 3 mean ─ scale ─ (project) ─ per place |x @ whiten - bias|²
 
 All operators are builtin ones of TFLite. The grid is (rows, columns) cells; a place is a cell, row by row.
 """
@@ -17,6 +17,7 @@ from agent.infer.graph.flatbuffer import Graph
 from platforms.manufacturing.anomaly.gaussian import Gaussians
 
 Real = NDArray[np.float32]
+NEIGHBOURS = 3  # cells each way that a place is the mean of
 _VERSIONS = {"uint8": 1, "int8": 2, "float16": 3}  # of DEQUANTIZE, by what it takes
 
 
@@ -46,12 +47,17 @@ def put_grid(graph: Graph, layers: Sequence[Layer], rows: int, columns: int) -> 
             tensor = graph.append("DEQUANTIZE", [tensor], shape, name=f"teach/real{number}", version=version)
         parts.append(_to_grid(graph, tensor, shape, rows, columns, number))
         channels += layer.channels
-    if len(parts) == 1:
-        return parts[0], channels
     shape = (1, rows, columns, channels)
-    return graph.append(
-        "CONCATENATION", parts, shape, name="teach/stack", options="ConcatenationOptions", axis=3
-    ), channels
+    stacked = parts[0]
+    if len(parts) > 1:
+        options = "ConcatenationOptions"
+        stacked = graph.append("CONCATENATION", parts, shape, name="teach/stack", options=options, axis=3)
+    # A place is known by its neighbourhood: what lies one cell further is no anomaly.
+    mixed = graph.append(
+        "AVERAGE_POOL_2D", [stacked], shape, name="teach/neighbours", options="Pool2DOptions", padding=0,
+        strideW=1, strideH=1, filterWidth=NEIGHBOURS, filterHeight=NEIGHBOURS,
+    )  # fmt: skip
+    return mixed, channels
 
 
 def _to_grid(graph: Graph, tensor: int, shape: tuple[int, ...], rows: int, columns: int, number: int) -> int:

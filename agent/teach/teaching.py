@@ -107,7 +107,8 @@ def teach(
 def teach_more(more: Path, bundle: Path, settings: TeachSettings | None = None) -> Lesson:
     """Adds good pictures to a bundle that was taught, and teaches it anew with all.
 
-    Raises ModelError; then the bundle is as it was. Layers, grid and false alarm rate stay, unless `settings` say otherwise.
+    Raises ModelError; then the bundle is as it was. The layers stay; the rest is as in
+    `settings`, or as before.
     """
     started = time.monotonic()
     before, record = load_bundle(bundle), load_record(bundle)

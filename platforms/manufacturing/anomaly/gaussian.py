@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Real = NDArray[np.float32]
 
+SHRINKAGE = 0.02
+"""Measured on magnetic tiles: with 200 pictures less tells more, with 20 it makes no difference."""
 RIDGE = 1e-3
 """Share of the mean variance added to each channel, so that a channel that never varies divides by no zero."""
 
@@ -31,27 +33,18 @@ class Gaussians:
     whiten: Real
 
 
-def shrinkage_for(pictures: int, channels: int) -> float:
-    """How much a place's own covariance gives way to the mean one: more with few pictures and many channels.
-
-    The two have equal say where there are as many pictures as a quarter of the channels.
-    """
-    return float(channels / 4 / (pictures + channels / 4))
-
-
-def fit(features: Real, shrinkage: float | None = None) -> Gaussians:
+def fit(features: Real, shrinkage: float = SHRINKAGE) -> Gaussians:
     """features: (pictures, places, channels) float32, at least 2 pictures."""
     pictures, _, channels = features.shape
     if pictures < 2:
         raise ValueError(f"a spread needs at least 2 pictures, not {pictures}")
-    share = shrinkage_for(pictures, channels) if shrinkage is None else shrinkage
     mean = features.mean(axis=0)
     apart = np.ascontiguousarray((features - mean).transpose(1, 0, 2))  # (places, pictures, channels)
     own = apart.transpose(0, 2, 1) @ apart / np.float32(pictures - 1)
     common = own.mean(axis=0)
     ridge = RIDGE * max(float(np.trace(common)) / channels, 1e-12)
-    own *= np.float32(1 - share)
-    own += np.float32(share) * common + np.float32(ridge) * np.eye(channels, dtype=np.float32)
+    own *= np.float32(1 - shrinkage)
+    own += np.float32(shrinkage) * common + np.float32(ridge) * np.eye(channels, dtype=np.float32)
     # S = L L', so |L^-1 x|² = x' S^-1 x.
     lower = np.linalg.cholesky(own)
     whiten = np.linalg.inv(lower).transpose(0, 2, 1)
@@ -65,7 +58,7 @@ def distances(features: Real, known: Gaussians) -> Real:
     return np.ascontiguousarray(np.sqrt(squared).T, np.float32)
 
 
-def held_out(features: Real, folds: int = 5, shrinkage: float | None = None) -> Real:
+def held_out(features: Real, folds: int = 5, shrinkage: float = SHRINKAGE) -> Real:
     """(pictures, places) distances of each picture from what the others teach, so that none has taught itself."""
     pictures = len(features)
     folds = max(2, min(folds, pictures))
