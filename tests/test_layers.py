@@ -45,6 +45,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],
     "cv2": [],
     "ai_edge_litert": [
+        "agent/infer/graph/flatbuffer.py",
         "agent/infer/litert.py",
         "agent/infer/compiled.py",
         "platforms/*/training/*.py",
