@@ -68,7 +68,9 @@ class WeldStation(WeldScene):
             case Fault.BLURRED:
                 return _blurred(frame, 7)
             case Fault.SHIFTED:
-                return np.ascontiguousarray(np.roll(frame, SHIFT_PX, axis=(0, 1)))
+                down, right = SHIFT_PX
+                moved = np.pad(frame, ((down, 0), (right, 0), (0, 0)), mode="edge")
+                return np.ascontiguousarray(moved[: frame.shape[0], : frame.shape[1]])
         return frame
 
     def fault_at(self, index: int) -> Fault | None:
