@@ -109,6 +109,25 @@ def test_frames_that_are_missing_on_the_way_make_no_second_part() -> None:
     assert len(line.judged) == 1
 
 
+def test_a_part_that_is_taken_away_before_the_gate_has_no_verdict() -> None:
+    line = belt(MOTION, GOOD)
+    line.run(2.0)
+    line.parts.clear()
+    line.run(4.0)
+    assert line.outcomes == []
+    assert line.station.waiting == 0
+
+
+def test_a_part_that_passes_while_the_camera_is_black_is_unsure() -> None:
+    line = belt(MOTION, GOOD)
+    line.run(2.0)
+    line.faults = frozenset({Fault.BLACK})
+    line.run(4.0)
+    line.faults = frozenset()
+    line.run(1.0)
+    assert [(one.verdict, one.reasons[0]) for one in line.judged] == [(Verdict.UNSURE, "camera_black")]
+
+
 def test_a_part_longer_than_the_view_is_unsure() -> None:
     line = belt(MOTION, BeltPart(-900, length=800.0))
     line.run(10.0)

@@ -13,9 +13,11 @@ from platforms.manufacturing.inspection.picture import Look, Span
 from platforms.manufacturing.inspection.settings import Moves, PartSettings
 
 KEEP_S = 3.0  # a part not seen for so long has gone; until then it is looked for where it must be by its speed
+AGE_SHARE = 0.5  # of an overlap that it costs not to have been seen for KEEP_S
 OVERLAP_MIN = 0.3  # of the shorter one: then two stretches are one part
 WAY_MIN_PX = 4.0  # moved since it came in: then its direction is known
 SPEED_SHARE = 0.3  # weight of the newest step in the speed
+MISSED_MAX = 3  # pictures without it, where it should be: it was taken away
 FOLLOWED_MAX = 32
 
 
@@ -35,6 +37,7 @@ class Followed:
     returned: bool = False
     length: float = 0.0
     moved_px: float = 0.0
+    missed: int = 0  # pictures in a row that show where it should be, and not it
 
     def offset(self, span: Span) -> float:
         """Where the part begins, pixels, also where its beginning is out of view."""
@@ -59,6 +62,10 @@ class Follower:
     def direction(self) -> int:
         return self._direction
 
+    def vanished(self, part: Followed) -> bool:
+        """Whether a part that has gone was taken away, or was none, rather than moved on while nobody could see."""
+        return part.missed >= MISSED_MAX or self._direction == 0
+
     def see(self, time_s: float, look: Look) -> tuple[list[Followed], list[Followed]]:
         """The parts that are in this picture, and those that have gone for good."""
         self._extent = look.extent
@@ -70,6 +77,8 @@ class Follower:
             if id(span) not in taken and len(before) + len(here) < FOLLOWED_MAX:
                 here.append(self._new(span, time_s))
         missing = [part for part in before if all(part is not other for other, _ in pairs)]
+        for part in missing:
+            part.missed += 1
         gone = [part for part in missing if self._has_gone(part, time_s)]
         self._parts = here + [part for part in missing if all(part is not other for other in gone)]
         self._began = True
@@ -95,7 +104,7 @@ class Follower:
                 shared = min(part.span.end + ahead, span.end) - max(part.span.start + ahead, span.start)
                 overlap = shared / max(min(part.span.length, span.length), 1.0)
                 if overlap >= OVERLAP_MIN:
-                    likely.append((overlap, part, span))
+                    likely.append((overlap - AGE_SHARE * (time_s - part.seen_s) / KEEP_S, part, span))
         likely.sort(key=lambda one: (-one[0], one[1].number))
         pairs: list[tuple[Followed, Span]] = []
         for _, part, span in likely:
@@ -116,7 +125,7 @@ class Follower:
             part.length = span.length
         else:
             part.length = max(part.length, span.length)
-        part.span, part.seen_s = span, time_s
+        part.span, part.seen_s, part.missed = span, time_s, 0
         return part
 
     def _new(self, span: Span, time_s: float) -> Followed:

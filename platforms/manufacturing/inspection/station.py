@@ -231,10 +231,10 @@ class Station:
         self._met.discard(followed.number)
         part = self._open.get(followed.number)
         if part is not None and part.due_s is None:
-            if self._follower.direction:
-                part.due_s = time_s
-            else:  # it did not move: no part that passed
+            if self._follower.vanished(followed):
                 del self._open[part.key]
+            else:  # it passed the gate while nobody could see it
+                part.due_s = time_s
 
     def _sight(self, part: _Open, model: str, index: int, findings: tuple[Finding, ...]) -> None:
         """Keeps a picture of a part if it is one of the best."""
@@ -369,7 +369,7 @@ class Station:
         yield Judged(
             number,
             verdict,
-            part.began_s if sure is None else sure.time_s,
+            asked_s if sure is None else sure.time_s,
             asked_s,
             (*doubts, *(one.words() for one in weighed)),
             tuple(weighed),
