@@ -123,11 +123,13 @@ def _check(arguments: argparse.Namespace) -> int:
     if config is not None:
         from agent.check import check_models
 
-        mistakes += check_models(config, mistakes)
+        kinds, wrong = {}, []
         try:
-            assemble(platforms_table(config, arguments.config))
+            kinds = assemble(platforms_table(config, arguments.config)).rule_kinds
         except PlatformError as error:
-            mistakes += _lines(error)
+            wrong = _lines(error)
+        mistakes += check_models(config, mistakes, kinds)
+        mistakes += wrong
     if config is None or mistakes:
         raise mistakes_error(arguments.config, mistakes)
     print(f"{arguments.config}: no mistakes; cameras {len(config.cameras)}, pipelines {len(config.pipelines)}")  # noqa: T201

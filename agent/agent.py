@@ -172,6 +172,7 @@ class Agent:
                 sync=self.sync,
                 evidence=self._evidence,
                 load=self._load_model,
+                kinds=self._assembly.rule_kinds,
             )
             for camera in cameras
         }

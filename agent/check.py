@@ -1,5 +1,7 @@
 """The part of checking a configuration that opens files: secrets, models, labels, rules that name classes."""
 
+from collections.abc import Mapping
+
 from agent.actions.make import check_actions
 from agent.config import AgentConfig
 from agent.decide.settings import check_decide_settings
@@ -9,15 +11,19 @@ from agent.infer.fitting import fit
 from agent.infer.host import EngineHost
 from agent.infer.settings import InferSettings
 from agent.models.signatures import read_trust
+from platforms.watching import MakeCondition
 from runtime.errors import EdgewrightError
 
 _DECIDED = ("lines", "zones", "rules", "update_interval_s", "move_min")
 
 
-def check_models(config: AgentConfig, known: list[str]) -> list[str]:
+def check_models(
+    config: AgentConfig, known: list[str], kinds: Mapping[str, MakeCondition] | None = None
+) -> list[str]:
     """Every mistake in the models, in what is decided from them and in the secrets; empty when all is well.
 
-    `known` are the mistakes found before: what they spoil is not judged again.
+    `known` are the mistakes found before: what they spoil is not judged again. `kinds`: of alert rules, by the
+    node's platforms.
     """
     mistakes = []
     try:
@@ -47,7 +53,9 @@ def check_models(config: AgentConfig, known: list[str]) -> list[str]:
             mistakes.append(f"{where}.model: {error}")
             continue
         if not any(text.startswith(f"{where}.{key}") for text in known for key in _DECIDED):
-            mistakes += [f"{where}: {text}" for text in check_decide_settings(pipeline.decide, bundle.labels)]
+            mistakes += [
+                f"{where}: {text}" for text in check_decide_settings(pipeline.decide, bundle.labels, kinds or {})
+            ]
     return mistakes
 
 

@@ -15,6 +15,7 @@ from agent.capture.slot import Keep, Slots
 from agent.capture.source import open_source
 from agent.config import PipelineConfig
 from agent.decide.decider import Decider
+from agent.decide.settings import NO_KINDS
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.switches import Switches
 from agent.degrade.throttle import Throttle
@@ -31,6 +32,7 @@ from agent.outbox.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.sync.sync import Sync
 from agent.track.tracker import Tracker
+from platforms.watching import MakeCondition
 from runtime.errors import EdgewrightError, TemporaryError
 from schemas.messages import StreamReport
 
@@ -103,8 +105,9 @@ class Stream:
         sync: Sync,
         evidence: Evidence | None = None,
         load: Callable[[PipelineConfig], Bundle] = configured,
+        kinds: Mapping[str, MakeCondition] = NO_KINDS,
     ) -> None:
-        """`load` gives a pipeline's model, in a thread; it raises ModelError."""
+        """`load` gives a pipeline's model, in a thread; it raises ModelError. `kinds`: of alert rules."""
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
         self._infer = infer
@@ -117,6 +120,7 @@ class Stream:
         self._sync = sync
         self._evidence = evidence
         self._load = load
+        self._kinds = kinds
         self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
@@ -267,7 +271,7 @@ class Stream:
         config = part.config
         fitted = fit(_tuned(bundle, part.tuning), host.input, host.outputs)
         run = f"{config.title}-{self._boot}.{part.origin}{self._starts}"
-        decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
+        decider = Decider(self.id, bundle.labels, config.decide, prefix=run, kinds=self._kinds)
         evidence = self._evidence
         decider.mute(self._muted)
         lossless = self._recorded and not self.camera_config.realtime
