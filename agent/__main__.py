@@ -130,12 +130,15 @@ def _check(arguments: argparse.Namespace) -> int:
         from agent.alerting.check import conditions_mistakes
         from agent.check import check_models
 
-        mistakes += check_models(config, mistakes)
+        kinds, wrong = {}, []
         try:
             assembly = assemble(platforms_table(config, arguments.config))
-            mistakes += conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
+            kinds = assembly.rule_kinds
+            wrong = conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
         except PlatformError as error:
-            mistakes += _lines(error)
+            wrong = _lines(error)
+        mistakes += check_models(config, mistakes, kinds)
+        mistakes += wrong
     if config is None or mistakes:
         raise mistakes_error(arguments.config, mistakes)
     print(f"{arguments.config}: no mistakes; cameras {len(config.cameras)}, pipelines {len(config.pipelines)}")  # noqa: T201

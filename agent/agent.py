@@ -183,6 +183,7 @@ class Agent:
                 evidence=self._evidence,
                 load=self._load_model,
                 seat=self._inspections.seat,
+                kinds=self._assembly.rule_kinds,
             )
             for camera in cameras
         }
