@@ -139,6 +139,7 @@ def test_containers_outlive_a_killed_agent_and_come_back_without_a_network(
     with Peer(broker) as peer, AgentProcess(tmp_path, broker.port, pods.toml(QUICK)) as agent:
         agent.start()
         peer.wait_online(agent)
+        peer.wait(lambda: peer.on("birth"), agent)
         assert peer.on("birth")[-1].json["hardware"]["containers"] == pods.engine
         want(peer, 1, pump=spec)
         peer.wait(lambda: state(peer, "pump") == ("running", 7), agent)
