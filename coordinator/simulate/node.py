@@ -307,7 +307,7 @@ class Node:
     def _answered(self, ack: Ack, now_s: float) -> None:
         figures, utc_ms = self._world.figures, self._world.utc_ms(now_s)
         for lane in ack.stored:
-            rows, again = self._outbox.answered(lane.lane, lane.ranges)
+            rows, again = self._outbox.answered(lane.lane, lane.ranges, now_s)
             figures.answered_again += again
             figures.acked += len(rows)
             figures.waiting_now -= len(rows)
@@ -316,7 +316,7 @@ class Node:
                 if row.times == 1:
                     figures.live.add(utc_ms - row.created_utc_ms)
         for refusal in ack.refused:
-            rows, _ = self._outbox.answered(refusal.lane, [(refusal.seq, refusal.seq)])
+            rows, _ = self._outbox.answered(refusal.lane, [(refusal.seq, refusal.seq)], now_s)
             figures.refused += len(rows)
             figures.waiting_now -= len(rows)
             self._world.complain(f"{self.name}: a row was refused: {refusal.reason}")
