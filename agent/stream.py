@@ -32,6 +32,7 @@ from agent.inspection.stage import Seat
 from agent.outbox.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.sync.sync import Sync
+from agent.teach.watching import DriftTeller
 from agent.track.tracker import Tracker
 from platforms.watching import MakeCondition
 from runtime.errors import EdgewrightError, TemporaryError
@@ -297,7 +298,7 @@ class Stream:
             throttle=part.throttle,
             switches=self._switches,
             outlet=outlet,
-            decided=evidence.decided if evidence else None,
+            decided=DriftTeller(config.title, self._announce, evidence.decided if evidence else None).decided,
             seat=seat,
         )
 

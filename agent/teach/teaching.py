@@ -128,7 +128,7 @@ def teach_more(more: Path, bundle: Path, settings: TeachSettings | None = None) 
 def load_record(bundle: Path) -> Record:
     """Raises ModelError where the bundle was not made by teaching."""
     try:
-        return read(Record, json.loads((bundle / RECORD_FILE).read_bytes()))
+        return read(Record, json.loads((bundle / RECORD_FILE).read_bytes()), strict=False)
     except (OSError, ValueError, ShapeError) as error:
         raise ModelError(
             f"{bundle} has no readable {RECORD_FILE}: {error}",

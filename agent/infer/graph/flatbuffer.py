@@ -27,7 +27,6 @@ _TYPES = {
     "int32": schema.TensorType.INT32,
 }
 _OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-_OPTION_TYPES = {value: name for name, value in vars(schema.BuiltinOptions).items() if isinstance(value, int)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,8 @@ class Graph:
     def _name(self, opcode: int) -> str:
         code = self._model.operatorCodes[opcode]
         # Old files have the code in a byte, new ones in a word as well.
-        return _OPERATORS.get(max(code.builtinCode, code.deprecatedBuiltinCode), "?")
+        name: str = _OPERATORS.get(max(code.builtinCode, code.deprecatedBuiltinCode), "?")
+        return name
 
     # ---- changing -------------------------------------------------------------------------------
 

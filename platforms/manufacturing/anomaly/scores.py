@@ -37,7 +37,7 @@ def smoothed(maps: Real) -> Real:
     padded = np.pad(maps, ((0, 0), (2, 2), (2, 2)), mode="edge")
     rows, columns = maps.shape[1:]
     down = sum(_KERNEL[i] * padded[:, i : i + rows] for i in range(5))
-    return np.asarray(sum(_KERNEL[i] * down[:, :, i : i + columns] for i in range(5)), np.float32)  # type: ignore[index]
+    return np.asarray(sum(_KERNEL[i] * down[:, :, i : i + columns] for i in range(5)), np.float32)
 
 
 def picture_scores(maps: Real) -> Real:
