@@ -12,6 +12,7 @@ class ProcessingPipeline:
     confidence_min: float | None = None
     classes: tuple[str, ...] = ()
     fps_max: float | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +32,4 @@ class StreamResult:
     decide_ms_p99: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     error: str = ""
+    version: int = 0
