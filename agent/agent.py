@@ -33,6 +33,7 @@ from agent.evidence.uploader import Uploader
 from agent.health import host
 from agent.hosting.cameras import NodeCameras
 from agent.hosting.host import kept_result, node_host
+from agent.hosting.pipelines import NodePipelines, stop_function
 from agent.infer.bundle import Bundle
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.inspection.inspections import Inspections
@@ -58,11 +59,11 @@ from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
-from agent.workloads.opening import STOP_S, hardware_of, open_workloads, workload_logs
+from agent.workloads.opening import STOP_S, hardware_of, model_finder, open_workloads, workload_logs
 from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
-from platforms.services import Cameras
+from platforms.services import Cameras, Pipelines
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
 from runtime.calls.hosted import table_of
@@ -187,13 +188,22 @@ class Agent:
             )
             for camera in cameras
         }
+        self._pipelines = NodePipelines(
+            self.streams,
+            config.pipelines,
+            self._state,
+            model_finder(config, lambda reference: self.models.folder_of(reference)),
+            lambda: self.documents,
+            lambda: self.workloads.reports(),
+            lambda name: self.workloads.is_at_work(name),
+        )
         self._host = node_host(
             node.id,
             results_path=self._recorder.path,
             outbox=self.outbox,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
-            services={Cameras: NodeCameras(self.streams)},
+            services={Cameras: NodeCameras(self.streams), Pipelines: self._pipelines},
             keep=self._recorder.keep,
         )
         self._listening = self._assembly.listening(self._host)
@@ -236,6 +246,7 @@ class Agent:
         )
         functions = [
             workload_logs(self.workloads),
+            stop_function(self._pipelines),
             *alert_functions(
                 self.alerting, node.id, self.streams, self._actions.names, normal_arguments(self._assembly)
             ),

@@ -74,6 +74,8 @@ class PipelineConfig:
     priority: Priority = Priority.NORMAL
     sample_interval_s: Annotated[float, Limit(ge=0, le=86400)] = 10.0
     local_only: bool = False
+    fps_max: Annotated[float, Limit(ge=0, le=240)] = 0.0  # at most so many of the camera's frames a second; 0: all
+    classes: Annotated[tuple[str, ...], Limit(len_max=1000)] = ()  # those that count; none: all of the model
     tracker: TrackerSettings = TrackerSettings()
     every_frame: bool = False
     object_events: bool = True

@@ -122,7 +122,7 @@ class Pipeline:
 
     def offer(self, frame: Frame) -> None:
         """Prepares the model's input and leaves it for the inference thread."""
-        if self._throttle.disabled:
+        if self._throttle.disabled or not self._throttle.is_due(frame.time_s):
             return
         if self._slot.keep is Keep.NEWEST and not self._throttle.takes():  # a replay is complete, however slow
             return

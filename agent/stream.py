@@ -23,7 +23,7 @@ from agent.documents.plan import Tuning
 from agent.evidence.evidence import Evidence
 from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
-from agent.infer.engine import EngineUnavailableError
+from agent.infer.engine import EngineUnavailableError, ModelError
 from agent.infer.fitting import fit
 from agent.infer.host import EngineChanged, EngineHost, EngineStats
 from agent.infer.settings import InferSettings
@@ -131,6 +131,7 @@ class Stream:
         self._runner: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._muted: frozenset[str] = frozenset()
+        self._tunings: Mapping[str, Tuning] = {}
         self._watched: Mapping[str, AlertRuleSettings] = {}
         self._recorded = False  # a file or folder: it has an end, and its time is media time
         self._latest: Frame | None = None
@@ -174,11 +175,13 @@ class Stream:
             await self._shut()
             return was_running
 
-    async def add(self, config: PipelineConfig, given: Tuning) -> None:
+    async def add(self, config: PipelineConfig, given: Tuning, origin: str | None = None) -> None:
         """One pipeline more, at once where the camera runs; the others go on meanwhile. No other bears its title."""
         async with self._changing:
             self._starts += 1  # what it finds must not bear the names of what an earlier one found
-            part = _Slotted(config, given=given, tuning=given, origin=f"{self.id}.")
+            part = _Slotted(config, given=given, tuning=self._tunings.get(config.title, Tuning()).over(given))
+            part.origin = f"{self.id}." if origin is None else origin
+            part.throttle.disabled = not part.tuning.enabled
             self._parts.append(part)
             if self.is_running:
                 await self._open(part)
@@ -275,7 +278,10 @@ class Stream:
     def _pipeline(self, part: _Slotted, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
         """Raises an EdgewrightError where model, settings and decisions do not fit together."""
         config = part.config
-        fitted = fit(_tuned(bundle, part.tuning), host.input, host.outputs)
+        if unknown := [name for name in config.classes if name not in bundle.labels]:
+            raise ModelError(f"classes: model {bundle.name} has no {unknown[0]!r} ({', '.join(bundle.labels[:12])})")
+        part.throttle.fps_max = config.fps_max
+        fitted = fit(_tuned(bundle, part.tuning, config), host.input, host.outputs)
         run = f"{config.title}-{self._boot}.{part.origin}{self._starts}"
         decider = Decider(self.id, bundle.labels, config.decide, prefix=run, kinds=self._kinds)
         evidence = self._evidence
@@ -354,7 +360,7 @@ class Stream:
                     await self._open(part)
                 return
             try:
-                fitted = fit(_tuned(bundle, part.tuning), host.input, host.outputs)
+                fitted = fit(_tuned(bundle, part.tuning, part.config), host.input, host.outputs)
             except EdgewrightError:
                 await asyncio.to_thread(host.close)
                 raise
@@ -457,11 +463,12 @@ class Stream:
 
     def tune(self, tunings: Mapping[str, Tuning]) -> None:
         """What is different about each pipeline from the next frame on, also after a restart of the camera."""
+        self._tunings = dict(tunings)
         for part in self._parts:
-            tuning = tunings.get(part.config.title, part.given)
+            tuning = tunings.get(part.config.title, Tuning()).over(part.given)
             part.throttle.disabled = part.leaving or not tuning.enabled
             if tuning != part.tuning and part.pipeline and part.host and part.bundle:
-                fitted = fit(_tuned(part.bundle, tuning), part.host.input, part.host.outputs)
+                fitted = fit(_tuned(part.bundle, tuning, part.config), part.host.input, part.host.outputs)
                 part.pipeline.decode_with(fitted.decoder)
             part.tuning = tuning
 
@@ -516,8 +523,9 @@ class Stream:
         )
 
 
-def _tuned(bundle: Bundle, tuning: Tuning) -> Bundle:
-    return replace(bundle, thresholds=tuning.thresholds(bundle.thresholds))
+def _tuned(bundle: Bundle, tuning: Tuning, config: PipelineConfig) -> Bundle:
+    thresholds = tuning.thresholds(bundle.thresholds)
+    return replace(bundle, thresholds=replace(thresholds, keep=config.classes) if config.classes else thresholds)
 
 
 def _given_up(worker: InferenceWorker, name: str) -> int:

@@ -172,6 +172,15 @@ class WorkloadReport:
     since_utc_ms: Count = 0
 
 
+@dataclass(frozen=True, slots=True)
+class NamedPipeline:
+    """A pipeline by its name, in one of its versions: `pipelines.<name>.spec`. One of that name in agent.toml gives
+    way to it; its lines, zones and rules hold where `pipeline.settings` has no others."""
+
+    pipeline: PipelineSpec
+    version: Count = 1
+
+
 PARTS = {
     WorkloadType.AI_INFERENCE: "pipeline",
     WorkloadType.VIDEO_ANALYTICS: "pipeline",
@@ -202,6 +211,23 @@ def parse_workload(raw: object) -> WorkloadSpec:
     if mistakes or spec is None:
         raise ShapeError(mistakes)
     return spec
+
+
+def parse_named_pipeline(raw: object) -> NamedPipeline:
+    """A pipeline from a mapping. Raises ShapeError with every mistake."""
+    named, mistakes = read_what_can_be(NamedPipeline, raw)
+    if named is not None and named.pipeline is not None and not mistakes:
+        mistakes = workload_mistakes(workload_of(named))
+        if (size := len(json.dumps(fields_of(named)).encode())) > SPEC_BYTES_MAX:
+            mistakes.append(f"{size} bytes in all; at most {SPEC_BYTES_MAX} are allowed")
+    if mistakes or named is None:
+        raise ShapeError(mistakes)
+    return named
+
+
+def workload_of(named: NamedPipeline) -> WorkloadSpec:
+    """What runs it."""
+    return WorkloadSpec(WorkloadType.VIDEO_ANALYTICS, named.version, pipeline=named.pipeline)
 
 
 def parse_report(raw: object) -> WorkloadReport:

@@ -7,7 +7,7 @@ from schemas.identity import Lane
 
 def concerns(on: OnSettings, draft: Draft) -> bool:
     """Whether an event fulfils all that `on` asks for."""
-    if draft.type == FAILED or on.named:
+    if draft.type == FAILED:
         return False
     return (draft.type in on.types if on.types else draft.lane is Lane.ALERT) and _fulfils(on, draft)
 
@@ -49,7 +49,8 @@ class Trigger:
 
     def fires(self, draft: Draft, now_s: float, *, named: bool = False) -> bool:
         """`named`: the alert names this action."""
-        if not concerns(self._on, draft) and not (named and is_asked_for(self._settings, draft)):
+        by_itself = not self._settings.named and concerns(self._on, draft)
+        if not by_itself and not (named and is_asked_for(self._settings, draft)):
             return False
         if self._acted_s is not None and now_s - self._acted_s < self._cooldown_s:
             self.cooled_total += 1

@@ -57,7 +57,6 @@ class OnSettings:
     states: tuple[AlertState, ...] = ()
     rules: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
-    named: bool = False  # only alerts that name this action, and no others
     verdicts: tuple[str, ...] = ()  # of a part: ok, rework, reject, unsure
 
 
@@ -68,6 +67,7 @@ class ActionSettings:
     name: Annotated[str, Limit(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", means="1 to 63 letters, digits, . _ -")]
     do: Do
     on: OnSettings = OnSettings()
+    named: bool = False  # only for alerts that name it; of `on` only severities, states and cameras count
     cooldown_s: Annotated[float, Limit(ge=0, le=86400)] = 0.0
     timeout_s: Annotated[float, Limit(gt=0, le=300)] = 10.0
     queue_max: Annotated[int, Limit(ge=1, le=10000)] = 100
@@ -119,6 +119,8 @@ def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence
         if names.count(action.name) > 1:
             mistakes.append(f"{where}.name: {action.name!r} is given {names.count(action.name)} times")
         mistakes += [f"{where}.{text}" for text in (*on_mistakes(action.on, cameras, rules), *own_mistakes(action))]
+        if action.named and (action.on.types or action.on.rules):
+            mistakes.append(f"{where}.named: only alerts that name it reach it: name no on.types and no on.rules")
         if action.do is Do.GPIO and action.line != "":
             other = lines.setdefault((action.chip, action.line), action.name)
             if other != action.name:
@@ -141,8 +143,6 @@ def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list
     ]
     mistakes += [f"on.cameras: no camera has the id {name!r}" for name in on.cameras if name not in cameras]
     mistakes += [f"on.rules: no pipeline has a rule {name!r}" for name in on.rules if name not in rules]
-    if on.named and (on.types or on.rules):
-        mistakes.append("on.named: means alerts that name this action: name no types and no rules beside it")
     return mistakes
 
 

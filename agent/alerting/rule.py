@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from agent.actions.settings import ActionSettings, Do, OnSettings
+from agent.actions.settings import ActionSettings, Do
 from agent.alerting.settings import AlertSettings, Escalation
 from agent.decide.settings import AlertRuleSettings
 from schemas.messages import Severity
@@ -94,7 +94,7 @@ class Rule:
         if given is None:
             return None
         more: dict[str, Any] = {"payload": given.message} if given.message else {}
-        return ActionSettings(given.name, given.do, OnSettings(named=True), topic=given.topic, url=given.url, **more)
+        return ActionSettings(given.name, given.do, named=True, topic=given.topic, url=given.url, **more)
 
 
 def configured(settings: AlertSettings) -> Rule:

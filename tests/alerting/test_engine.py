@@ -99,8 +99,8 @@ def test_it_escalates_until_somebody_acknowledges_it_and_a_severity_only_rises()
             assert (alert.reason, alert.severity) == ("escalated", Severity.CRITICAL)
     assert alert.steps == 3
     assert made.actions("porous", alert.alert_id) == {"lamp", "siren", "pager", "chief"}
-    step = made.acknowledge(alert.alert_id, "Kim", "nozzle", at(700))
-    assert step is not None and said([step]) == [("updated", "acknowledged")]
+    acknowledged = made.acknowledge(alert.alert_id, "Kim", "nozzle", at(700))
+    assert acknowledged is not None and said([acknowledged]) == [("updated", "acknowledged")]
     assert made.acknowledge(alert.alert_id, "Lee", "", at(701)) is None
     found = made.find("porous")
     assert found is not None and (found.acknowledged_by, found.note) == ("Kim", "nozzle")

@@ -18,6 +18,7 @@ from agent.capture.camera import CameraState
 from agent.decide.facts import AlertState
 from agent.evidence.functions import ListEvidence, UploadEvidence
 from agent.evidence.tables import State
+from agent.hosting.pipelines import StopVideoStream
 from agent.node_functions import DOCUMENTS, STATE, OfCamera, ReportOf, SnapshotOf
 from agent.sync.command import SyncCall
 from agent.workloads.opening import LogsOf
@@ -198,7 +199,7 @@ def test_every_state_of_a_node_is_declared() -> None:
 
 CALLS = {
     "startStream": OfCamera, "stopStream": OfCamera, "snapshot": SnapshotOf, "report": ReportOf,
-    "syncDataToCloud": SyncCall, "workloadLogs": LogsOf,
+    "syncDataToCloud": SyncCall, "workloadLogs": LogsOf, "stopVideoStream": StopVideoStream,
     "listEvidence": ListEvidence, "uploadEvidence": UploadEvidence,
     "setDesired": SetDesired, "deregisterNode": Deregister, "admitNode": Admit, "addMaintenance": AddMaintenance,
     "endMaintenance": EndMaintenance, "startRollout": Plan, "pauseRollout": OfRollout, "resumeRollout": OfRollout,
