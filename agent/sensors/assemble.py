@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.sensors.parse import Block
+from agent.sensors.parse import Block, Flags
 
 JUMP_S = 60.0  # a source's time that moves so much more than ours has been set
 
@@ -32,7 +32,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A full window: (window, channels), and when its last sample was, by the steady clock."""
+    """A full window: (window, channels), and when its last sample was, by the steady clock. `outside`: how many
+    values of each channel were out of its range."""
+
+    number: int
 
     samples: Block
     ended_s: float
@@ -46,26 +49,26 @@ class Assembler:
         """`window`: samples."""
         self._rate_hz, self._window, self._gap_s = rate_hz, window, gap_s
         self._filling = np.empty((window, channels))
-        self._outside = [0] * channels
+        self._outside = np.zeros((window, channels), np.bool_)
         self._count = 0
         self._last: tuple[float, float | None] | None = None  # (steady, source) of the last sample
         self.tally = Tally()
 
     def add(
-        self, block: Block, now_s: float, source_s: float | None = None, outside: list[int] | None = None
+        self, block: Block, now_s: float, source_s: float | None = None, outside: Flags | None = None
     ) -> list[Made]:
         """`now_s`: when it came, its last sample the newest; `source_s`: the source's time of that sample. Returns
         the windows that it fills."""
         self._bridge(len(block), now_s, source_s)
         self._last = (now_s, source_s)
         self.tally.samples += len(block)
-        for channel, count in enumerate(outside or ()):
-            self._outside[channel] += count
         made = []
         at = 0
         while at < len(block):
             taken = min(self._window - self._count, len(block) - at)
-            self._filling[self._count : self._count + taken] = block[at : at + taken]
+            place = slice(self._count, self._count + taken)
+            self._filling[place] = block[at : at + taken]
+            self._outside[place] = False if outside is None else outside[at : at + taken]
             self._count += taken
             at += taken
             if self._count == self._window:
@@ -79,8 +82,8 @@ class Assembler:
 
     def _made(self, ended_s: float) -> Made:
         self.tally.windows += 1
-        made = Made(self._filling.copy(), ended_s, tuple(self._outside))
-        self._count, self._outside = 0, [0] * len(self._outside)
+        made = Made(self.tally.windows, self._filling.copy(), ended_s, tuple(self._outside.sum(axis=0).tolist()))
+        self._count = 0
         return made
 
     def _bridge(self, length: int, now_s: float, source_s: float | None) -> None:
@@ -95,6 +98,7 @@ class Assembler:
             self._begin_anew()
             return
         self._filling[self._count : self._count + missing] = np.nan
+        self._outside[self._count : self._count + missing] = False
         self._count += missing
         self.tally.missing += missing
 
@@ -112,4 +116,4 @@ class Assembler:
 
     def _begin_anew(self) -> None:
         self.tally.given_up += self._count
-        self._count, self._outside = 0, [0] * len(self._outside)
+        self._count = 0

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from agent.sensors.settings import ChannelSettings
 
 Block = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 SAMPLES_MAX = 1_000_000  # of one message, all channels together
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
@@ -115,12 +116,12 @@ def _is_text(cell: str) -> bool:
     return False
 
 
-def scaled(block: Block, channels: Sequence[ChannelSettings]) -> tuple[Block, list[int]]:
-    """In the sensor's unit, NaN for what is out of its range, and how many were so by channel."""
+def scaled(block: Block, channels: Sequence[ChannelSettings]) -> tuple[Block, Flags]:
+    """In the sensor's unit, NaN for what is out of its range, and which were so."""
     scale = np.array([channel.scale for channel in channels])
     offset = np.array([channel.offset for channel in channels])
     low = np.array([-math.inf if channel.low is None else channel.low for channel in channels])
     high = np.array([math.inf if channel.high is None else channel.high for channel in channels])
     made = block * scale + offset
     outside = (made < low) | (made > high)
-    return np.where(outside, math.nan, made), outside.sum(axis=0).tolist()
+    return np.where(outside, math.nan, made), outside

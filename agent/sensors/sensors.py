@@ -142,7 +142,7 @@ class Sensor:
         ago_s = max(0.0, time.monotonic() - made.ended_s)
         return SampleWindow(
             self.config.id,
-            self._assembler.tally.windows,
+            made.number,
             self.config.unit,
             self.config.rate_hz,
             {name: made.samples[:, n] for n, name in enumerate(self._names)},

@@ -262,8 +262,9 @@ def test_what_a_condition_says_is_in_the_alert() -> None:
     alerts = Alerts("cam1", [rule], "c", LABELS, KINDS)
     view = View("c", LABELS, tracks(person(1), forklift(620)), 0.0, WIDTH, HEIGHT)
     (fact,) = alerts.observe(view, {})
-    (one,) = fact.data["objects"]  # type: ignore[misc,union-attr]
-    assert one["distance_m"] == 0.4 and one["near"] == "forklift" and one["class"] == "person"  # type: ignore[index,call-overload]
+    data: Any = fact.data
+    (one,) = data["objects"]
+    assert one["distance_m"] == 0.4 and one["near"] == "forklift" and one["class"] == "person"
 
 
 @pytest.mark.parametrize(
