@@ -1,4 +1,4 @@
-"""A roll-out that may still do something, with what it is told until its next step; and whether one more may begin."""
+"""A roll-out that may still do something, with what it is told until its next step; whether one more may begin."""
 
 import asyncio
 from collections.abc import Callable, Iterable
