@@ -60,6 +60,7 @@ from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
 from platforms.services import Cameras
+from platforms.services import Inspections as PlatformInspections
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
 from runtime.calls.hosted import table_of
@@ -189,7 +190,7 @@ class Agent:
             outbox=self.outbox,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
-            services={Cameras: NodeCameras(self.streams)},
+            services={Cameras: NodeCameras(self.streams), PlatformInspections: self._inspections},
             keep=self._recorder.keep,
         )
         self._workloads_file = WorkloadsFile(node.data_dir / WORKLOADS, set_aside=True)

@@ -92,7 +92,7 @@ class Stage:
         self._timer: asyncio.TimerHandle | None = None
         self._tried: OrderedDict[int, set[int]] = OrderedDict()  # pictures that a part's code was looked for in
         self._reading: set[int] = set()
-        self._answers: list[tuple[float, asyncio.Future[Judged]]] = []
+        self._answers: dict[float, asyncio.Future[Judged]] = {}  # by the camera time of the signal
         self.last: Judged | None = None
         self.looked_late_total = 0  # pictures that the loop had to look at itself
 
@@ -169,18 +169,18 @@ class Stage:
 
     async def answer(self, at_mono_ns: int, serial: str, wait_s: float) -> Judged | None:
         """As `signal`, and what comes of it; None: nothing within `wait_s`, or the same part again."""
-        waiting: asyncio.Future[Judged] = self._loop.create_future()
-        entry = (time.monotonic(), waiting)
-        self._answers.append(entry)
+        if self._last is None:
+            return None
+        at_s = self._camera_time_s(at_mono_ns)
+        waiting = self._answers[at_s] = self._loop.create_future()
         try:
-            if not self.signal(at_mono_ns, serial):
-                return None
+            self.signal(at_mono_ns, serial)
             async with asyncio.timeout(wait_s):
                 return await waiting
         except TimeoutError:
             return None
         finally:
-            self._answers = [one for one in self._answers if one is not entry]
+            self._answers.pop(at_s, None)
 
     def _told(self, outcomes: Sequence[Outcome]) -> None:
         station, last = self._station, self._last
@@ -189,7 +189,9 @@ class Stage:
             for outcome in outcomes:
                 if isinstance(outcome, Judged):
                     self.last = outcome
-                    self._answer(outcome)
+                    waiting = self._answers.get(outcome.asked_s)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(outcome)
             judged = [one for one in outcomes if isinstance(one, Judged)]
             decision_ms = (self._now_s() - judged[0].asked_s) * 1000 if judged else 0.0
             self._say(
@@ -198,12 +200,6 @@ class Stage:
         wanted = station.wanted()
         self._frames = {index: frame for index, frame in self._frames.items() if index in wanted}
         self._arm(station)
-
-    def _answer(self, judged: Judged) -> None:
-        for _, waiting in self._answers:
-            if not waiting.done():
-                waiting.set_result(judged)
-                return
 
     # ---- event loop: time -----------------------------------------------------------------------
 
@@ -274,6 +270,10 @@ class Stage:
             self._read_codes()
 
     # ---- asked ----------------------------------------------------------------------------------
+
+    @property
+    def speaker(self) -> Speaker:
+        return self._speaker
 
     def report(self) -> dict[str, Any]:
         """For `status`."""

@@ -5,8 +5,8 @@ import asyncio
 from platforms.context import BadArgumentError, Context
 from platforms.functions import function
 from platforms.manufacturing.stream_result import check_can_be_had, chosen, is_settled, result_of
-from platforms.manufacturing.types import ProcessingPipeline, StreamResult
-from platforms.services import Cameras
+from platforms.manufacturing.types import InspectionResult, ProcessingPipeline, StreamResult
+from platforms.services import Cameras, Inspections
 
 ASK_AGAIN_S = 0.1
 CONFIGURED = ProcessingPipeline()
@@ -35,6 +35,16 @@ async def process_video_stream(
     except TimeoutError:
         found = _result(cameras, camera_id, pipeline)
     return found
+
+
+@function("inspectPart")
+async def inspect_part(
+    context: Context, camera_id: str, serial: str = "", station: str = "", wait: float = 2.0
+) -> InspectionResult:
+    """A part is in view now: the verdict of the camera's station."""
+    inspections = context.service(Inspections)  # type: ignore[type-abstract]  # an interface is what is asked for
+    found = await inspections.inspect(camera_id, station, serial, wait)
+    return InspectionResult(camera_id, **found)
 
 
 def _result(cameras: Cameras, camera_id: str, pipeline: ProcessingPipeline) -> StreamResult:

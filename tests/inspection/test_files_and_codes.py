@@ -42,8 +42,8 @@ def chessboard(path: Path) -> np.ndarray:
     """9 x 6 inner corners of 40 px, seen at an angle; the homography that made it, board to pixels."""
     board = np.kron(np.indices((7, 10)).sum(axis=0) % 2, np.ones((40, 40))) * 255
     board = np.pad(board, 60, constant_values=255).astype(np.uint8)
-    corners = np.float32([[0, 0], [520, 0], [520, 400], [0, 400]])
-    seen = np.float32([[30, 20], [600, 50], [560, 340], [60, 330]])
+    corners = np.array([[0, 0], [520, 0], [520, 400], [0, 400]], np.float32)
+    seen = np.array([[30, 20], [600, 50], [560, 340], [60, 330]], np.float32)
     warp = cv2.getPerspectiveTransform(corners, seen)
     picture = cv2.warpPerspective(board, warp, (640, 360), borderValue=255)
     cv2.imwrite(str(path), cv2.GaussianBlur(picture, (3, 3), 0.8))
@@ -60,7 +60,7 @@ def test_a_chessboard_makes_a_calibration_with_a_small_residual(
     assert (said["points"], said["residual_mm_max"] < 0.2) == (54, True)
     calibration = load_calibration(CalibrationSettings(file=tmp_path / "station.json"))
     assert calibration is not None
-    ends = cv2.perspectiveTransform(np.float32([[[100, 100], [420, 100], [100, 300]]]), warp)[0]
+    ends = cv2.perspectiveTransform(np.array([[[100, 100], [420, 100], [100, 300]]], np.float32), warp)[0]
     a, b, c = calibration.millimetres(ends, 640, 360)
     assert np.hypot(*(b - a)) == pytest.approx(64.0, abs=0.3)  # 320 px of the board are eight squares
     assert np.hypot(*(c - a)) == pytest.approx(40.0, abs=0.3)
