@@ -13,6 +13,8 @@ from typing import Any
 
 from agent.actions.actions import Actions
 from agent.actions.local_broker import LocalBroker
+from agent.alerting.functions import alert_functions
+from agent.alerting.opening import normal_arguments, open_alerting
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
 from agent.config import AgentConfig, PipelineConfig
@@ -30,7 +32,8 @@ from agent.evidence.functions import evidence_functions
 from agent.evidence.uploader import Uploader
 from agent.health import host
 from agent.hosting.cameras import NodeCameras
-from agent.hosting.host import node_host
+from agent.hosting.host import kept_result, node_host
+from agent.hosting.pipelines import NodePipelines, stop_function
 from agent.infer.bundle import Bundle
 from agent.infer.worker import InferenceWorker, Result, Work
 from agent.inspection.inspections import Inspections
@@ -51,15 +54,16 @@ from agent.platform_state.platform_state import PlatformState
 from agent.platform_state.store import ValuesFile
 from agent.platform_state.tables import FILE_NAME as PLATFORM_STATE
 from agent.results.recorder import Recorder
+from agent.sensors.sensors import Sensors
 from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
-from agent.workloads.opening import STOP_S, open_workloads, workload_logs
+from agent.workloads.opening import STOP_S, hardware_of, model_finder, open_workloads, workload_logs
 from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
-from platforms.services import Cameras
+from platforms.services import Cameras, Pipelines
 from platforms.services import Inspections as PlatformInspections
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
@@ -181,17 +185,40 @@ class Agent:
                 evidence=self._evidence,
                 load=self._load_model,
                 seat=self._inspections.seat,
+                kinds=self._assembly.rule_kinds,
             )
             for camera in cameras
         }
+        self._pipelines = NodePipelines(
+            self.streams,
+            config.pipelines,
+            self._state,
+            model_finder(config, lambda reference: self.models.folder_of(reference)),
+            lambda: self.documents,
+            lambda: self.workloads.reports(),
+            lambda name: self.workloads.is_at_work(name),
+        )
         self._host = node_host(
             node.id,
             results_path=self._recorder.path,
             outbox=self.outbox,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
-            services={Cameras: NodeCameras(self.streams), PlatformInspections: self._inspections},
+            services={
+                Cameras: NodeCameras(self.streams),
+                Pipelines: self._pipelines,
+                PlatformInspections: self._inspections,
+            },
             keep=self._recorder.keep,
+        )
+        self._listening = self._assembly.listening(self._host)
+        self._sensors = Sensors(
+            config.sensors,
+            node=node.id,
+            local=config.local_broker.address(),
+            fleet=addresses[0],
+            announce=self.announce,
+            measured=self._listening.measured,
         )
         self._workloads_file = WorkloadsFile(node.data_dir / WORKLOADS, set_aside=True)
         self.workloads = open_workloads(
@@ -204,8 +231,30 @@ class Agent:
             lambda: self._dispatcher.names,
             lambda reference: self.models.folder_of(reference),
         )
+        self._actions = Actions(
+            config.actions,
+            node=node.id,
+            boot=self.boot,
+            topic_root=config.broker.topic_root,
+            broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
+            announce=self.announce,
+        )
+        self.alerting = open_alerting(
+            config,
+            self._assembly,
+            boot=self.boot,
+            outbox=self.outbox,
+            state=self.platform_state,
+            streams=self.streams,
+            actions=self._actions,
+            recorder=self._recorder,
+        )
         functions = [
             workload_logs(self.workloads),
+            stop_function(self._pipelines),
+            *alert_functions(
+                self.alerting, node.id, self.streams, self._actions.names, normal_arguments(self._assembly)
+            ),
             *node_functions(self.streams, self.status),
             report_function(self._again),
             sync_function(self.sync),
@@ -268,7 +317,7 @@ class Agent:
         self._in_force = InForce(self.streams, self._link, node.labels, self.models.follow)
         self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
         self.documents = Documents(
-            self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._in_force.mute
+            self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._mute
         )
         self.documents.publish = self._link.publish_reported
         self.documents.on_sync_policy = self.sync.follow
@@ -278,14 +327,6 @@ class Agent:
         self.documents.standings.append(self.models.standing)
         self.models.on_change = self.documents.restate
         self._link.arrivals.on_desired, self._link.reported = self.documents.receive, self.documents.payload
-        self._actions = Actions(
-            config.actions,
-            node=node.id,
-            boot=self.boot,
-            topic_root=config.broker.topic_root,
-            broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
-            announce=self.announce,
-        )
         self.outbox.on_append = self._appending
         self._machine = host.MachineMeter()
         self._governor = Governor(
@@ -318,12 +359,17 @@ class Agent:
             supervisor.supervise("models", self.models.run, for_ever, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("models-fetch", self.models.fetcher.run, for_ever, stage=0)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
+            self._sensors.supervise(supervisor, stage=0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
+            self.alerting.supervise(supervisor, stage=1)
             state = self.platform_state
             supervisor.supervise("platform-state", state.run, for_ever, stage=1, stop=state.stop)
             supervisor.supervise("platforms", self._start_platforms, stage=1)
+            for name, task in self._listening.tasks():
+                supervisor.supervise(f"platform[{name}]", task, for_ever, stage=1)
             self._actions.supervise(supervisor, stage=2)
             self._inspections.supervise(supervisor, stage=1)
+            self.alerting.begin_actions()
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None and self._uploader is not None:
                 evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
@@ -353,6 +399,7 @@ class Agent:
         self._platform_problems = [str(one) for one in problems]
         for problem in problems:
             log.error("%s", problem, exc_info=problem.__cause__)  # somebody else's code: where it went wrong
+        self._listening.started()
         await asyncio.Event().wait()
 
     async def _run_streams(self) -> None:
@@ -396,6 +443,7 @@ class Agent:
         if self._evidence is not None:
             self._evidence.close()
         self.platform_state.close()
+        self.alerting.close()
         self._file.close()
         self._state.close()
         self._journal.close()
@@ -467,17 +515,24 @@ class Agent:
 
     def _act(self, drafts: Sequence[Draft]) -> None:
         """Facts that do not leave the node: local actions see them all the same."""
-        self._actions.trigger(drafts)
+        self._actions.trigger(self.alerting.heard(drafts))
 
     def _appending(self, drafts: Sequence[Draft]) -> None:
-        self._actions.trigger(drafts)
+        self._actions.trigger(self.alerting.heard(drafts))
         if self._evidence is not None:
             self._evidence.expect(drafts)
+        for draft in drafts:
+            if self._listening.wants(draft.type):
+                self._listening.heard(kept_result(self.config.node.id, draft))
 
     def _committed(self, rows: list[Row]) -> None:
         self._sender.committed(rows)  # first: nothing of the rest is urgent
         if self._evidence is not None:
             self._evidence.committed(rows)
+
+    def _mute(self, rules: frozenset[str]) -> None:
+        self._in_force.mute(rules)
+        self.alerting.mute(rules)
 
     # ---- doing less -----------------------------------------------------------------------------
 
@@ -510,7 +565,7 @@ class Agent:
             site=node.site,
             labels=dict(self._in_force.labels),
             location=dict(node.location),
-            hardware=host.hardware(),
+            hardware=hardware_of(self.config),
             resources=host.resources(node.data_dir),
             versions=host.versions(),
             platforms=self._assembly.names,
@@ -588,6 +643,7 @@ class Agent:
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
             "inspections": self._inspections.report(),
+            "alerts": self.alerting.report(),
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),
@@ -595,8 +651,13 @@ class Agent:
             "platform_state": self.platform_state.report(),
             "workloads": {name: plain(one) for name, one in self.workloads.reports().items()},
             "streams": [asdict(report) for report in beat.streams],
+            "sensors": self._sensors.report(),
             "functions": self._dispatcher.names,
-            "platforms": {"names": self._assembly.names, "problems": self._platform_problems},
+            "platforms": {
+                "names": self._assembly.names,
+                "problems": self._platform_problems,
+                "listeners": self._listening.report(),
+            },
         }
 
     async def _evidence_figures(self) -> dict[str, Any] | None:

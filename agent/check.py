@@ -13,15 +13,19 @@ from agent.infer.settings import InferSettings
 from agent.inspection.files import station_mistakes
 from agent.models.signatures import read_trust
 from platforms.manufacturing.inspection.settings import InspectionSettings
+from platforms.watching import MakeCondition
 from runtime.errors import EdgewrightError
 
 _DECIDED = ("lines", "zones", "rules", "update_interval_s", "move_min")
 
 
-def check_models(config: AgentConfig, known: list[str]) -> list[str]:
+def check_models(
+    config: AgentConfig, known: list[str], kinds: Mapping[str, MakeCondition] | None = None
+) -> list[str]:
     """Every mistake in the models, in what is decided from them and in the secrets; empty when all is well.
 
-    `known` are the mistakes found before: what they spoil is not judged again.
+    `known` are the mistakes found before: what they spoil is not judged again. `kinds`: of alert rules, by the
+    node's platforms.
     """
     mistakes = []
     labels: dict[str, Sequence[str]] = {}
@@ -53,7 +57,9 @@ def check_models(config: AgentConfig, known: list[str]) -> list[str]:
             continue
         labels[pipeline.title] = bundle.labels
         if not any(text.startswith(f"{where}.{key}") for text in known for key in _DECIDED):
-            mistakes += [f"{where}: {text}" for text in check_decide_settings(pipeline.decide, bundle.labels)]
+            mistakes += [
+                f"{where}: {text}" for text in check_decide_settings(pipeline.decide, bundle.labels, kinds or {})
+            ]
     return mistakes + _stations(config, labels)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import platforms
 from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes
+from agent.alerting.settings import AlertingSettings, AlertSettings, alerts_mistakes
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
 from agent.degrade.pipelines import Priority
@@ -17,6 +18,7 @@ from agent.models.settings import NodeModelsTable, is_key, models_mistakes
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.platform_state.settings import StateSettings
 from agent.results.settings import ResultsSettings
+from agent.sensors.settings import SensorConfig, sensor_beside, sensors_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from agent.workloads.settings import WorkloadSettings
 from platforms.manufacturing.inspection.settings import InspectionSettings, inspection_mistakes
@@ -72,6 +74,8 @@ class PipelineConfig:
     priority: Priority = Priority.NORMAL
     sample_interval_s: Annotated[float, Limit(ge=0, le=86400)] = 10.0
     local_only: bool = False
+    fps_max: Annotated[float, Limit(ge=0, le=240)] = 0.0  # at most so many of the camera's frames a second; 0: all
+    classes: Annotated[tuple[str, ...], Limit(len_max=1000)] = ()  # those that count; none: all of the model
     tracker: TrackerSettings = TrackerSettings()
     every_frame: bool = False
     object_events: bool = True
@@ -117,7 +121,10 @@ class AgentConfig:
     inference: InferSettings = InferSettings()
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
+    sensors: Annotated[tuple[SensorConfig, ...], Limit(len_max=64)] = ()
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
+    alerts: Annotated[tuple[AlertSettings, ...], Limit(len_max=1000)] = ()
+    alerting: AlertingSettings = AlertingSettings()
     local_broker: LocalBrokerConfig = LocalBrokerConfig()
     degradation: DegradationSettings = DegradationSettings()
     evidence: EvidenceSettings = EvidenceSettings()
@@ -167,6 +174,7 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
         ),
         local_broker=_files_beside(folder, config.local_broker, *BROKER_FILES),
         actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
+        sensors=tuple(s and sensor_beside(folder, s) for s in config.sensors),
         models=_models_beside(folder, config.models),
         pipelines=tuple(
             p
@@ -214,8 +222,12 @@ def check(config: AgentConfig) -> list[str]:
             others = [p.title for _, p in pipelines if p is not pipeline and p.camera == pipeline.camera]
             mistakes += [f"{where}.inspection.{text}" for text in inspection_mistakes(pipeline.inspection, others)]
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
+    actions = [action.name for action in config.actions if action]
+    mistakes += alerts_mistakes(config.alerts, config.alerting, rules, actions, ids)
+    rules |= {alert.name for alert in config.alerts if alert}
     mistakes += actions_mistakes(config.actions, ids, rules)
     mistakes += evidence_mistakes(config.evidence, ids, rules)
+    mistakes += sensors_mistakes(config.sensors)
     mistakes += models_mistakes(config.models)
     mistakes += read_platforms(config.platforms, Path())[1]
     return mistakes

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from agent.capture.frame import Frame
 from agent.capture.slot import Keep, Slot
 from agent.decide.decider import Decider
 from agent.decide.facts import EventFact, Fact
+from agent.decide.settings import AlertRuleSettings
 from agent.degrade.switches import Switch, Switches
 from agent.degrade.throttle import Throttle
 from agent.infer.decode import Decoder
@@ -121,7 +122,7 @@ class Pipeline:
 
     def offer(self, frame: Frame) -> None:
         """Prepares the model's input and leaves it for the inference thread."""
-        if self._throttle.disabled:
+        if self._throttle.disabled or not self._throttle.is_due(frame.time_s):
             return
         if self._slot.keep is Keep.NEWEST and not self._throttle.takes():  # a replay is complete, however slow
             return
@@ -298,6 +299,14 @@ class Pipeline:
     def mute(self, rules: frozenset[str]) -> None:
         """From the next frame on these alert rules, and no others, raise no alert."""
         self._decider.mute(rules)
+
+    def watch(self, rules: Mapping[str, AlertRuleSettings]) -> None:
+        """From the next frame on these alert rules too, and no others beside the configured ones."""
+        self._decider.watch(rules)
+
+    def watch_mistakes(self, rule: AlertRuleSettings) -> list[str]:
+        """Why it cannot watch for a rule; empty where it can."""
+        return self._decider.watch_mistakes(rule)
 
     def stats(self) -> PipelineStats:
         """Figures for the heartbeat."""

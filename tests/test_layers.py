@@ -36,6 +36,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "agent/platform_state/*.py",
         "agent/results/*.py",
         "agent/workloads/store.py",
+        "agent/alerting/store.py",
         "coordinator/store/*.py",
     ],
     "psycopg": ["runtime/postgres.py"],
@@ -45,6 +46,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "cv2": ["agent/inspection/chessboard.py"],
     "zxingcpp": ["agent/inspection/codes.py"],
     "ai_edge_litert": [
+        "agent/infer/graph/flatbuffer.py",
         "agent/infer/litert.py",
         "agent/infer/compiled.py",
         "platforms/*/training/*.py",
@@ -57,6 +59,9 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "cryptography": ["runtime/ed25519.py"],
     "h11": ["coordinator/models/http.py"],
     "gpiod": ["agent/actions/gpio.py"],
+    "pymodbus": ["agent/sensors/modbus.py"],
+    "asyncua": ["agent/sensors/opcua.py"],
+    "serial": ["agent/sensors/serial_line.py"],
     "subprocess": ["agent/capture/ffmpeg.py", "agent/infer/child.py", "coordinator/quantize/environment.py"],
 }
 

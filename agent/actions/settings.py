@@ -45,6 +45,7 @@ class Drive(StrEnum):
 
     PULSE = "pulse"  # active for pulse_s
     FOLLOW = "follow"  # active while at least one matching alert is raised
+    LATCH = "latch"  # active until every matching alert is over and acknowledged
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class ActionSettings:
     name: Annotated[str, Limit(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", means="1 to 63 letters, digits, . _ -")]
     do: Do
     on: OnSettings = OnSettings()
+    named: bool = False  # only for alerts that name it; of `on` only severities, states and cameras count
     cooldown_s: Annotated[float, Limit(ge=0, le=86400)] = 0.0
     timeout_s: Annotated[float, Limit(gt=0, le=300)] = 10.0
     queue_max: Annotated[int, Limit(ge=1, le=10000)] = 100
@@ -116,7 +118,9 @@ def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence
         where = f"actions[{i}]"
         if names.count(action.name) > 1:
             mistakes.append(f"{where}.name: {action.name!r} is given {names.count(action.name)} times")
-        mistakes += [f"{where}.{text}" for text in (*on_mistakes(action.on, cameras, rules), *_own(action))]
+        mistakes += [f"{where}.{text}" for text in (*on_mistakes(action.on, cameras, rules), *own_mistakes(action))]
+        if action.named and (action.on.types or action.on.rules):
+            mistakes.append(f"{where}.named: only alerts that name it reach it: name no on.types and no on.rules")
         if action.do is Do.GPIO and action.line != "":
             other = lines.setdefault((action.chip, action.line), action.name)
             if other != action.name:
@@ -142,7 +146,8 @@ def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list
     return mistakes
 
 
-def _own(action: ActionSettings) -> list[str]:
+def own_mistakes(action: ActionSettings) -> list[str]:
+    """Of what belongs to its kind, each as `key: what`."""
     defaults = {f.name: f.default for f in fields(ActionSettings)}
     mistakes = [
         f"{key}: belongs to do = {kind.value!r}, not to {action.do.value!r}"
@@ -205,14 +210,15 @@ def _gpio(action: ActionSettings) -> list[str]:
         mistakes.append(f"chip: {action.chip!r} must be a device like /dev/gpiochip0, or fake:/path/state.json")
     if action.parallel != 1:
         mistakes.append("parallel: a line is driven by one event at a time")
-    if action.drive is Drive.FOLLOW:
+    if action.drive is not Drive.PULSE:
+        drive = f"drive = '{action.drive.value}'"
         alerts = {"AlertRaised", "AlertUpdated", "AlertCleared"}
         if set(action.on.types) - alerts:
-            mistakes.append("on.types: drive = 'follow' follows alerts only")
+            mistakes.append(f"on.types: {drive} follows alerts only")
         if action.on.states or action.on.types:
-            mistakes.append("on: drive = 'follow' must see alerts raised and cleared: name no types and no states")
+            mistakes.append(f"on: {drive} must see alerts raised and cleared: name no types and no states")
         if action.cooldown_s:
-            mistakes.append("cooldown_s: drive = 'follow' has none: it would miss that an alert is over")
+            mistakes.append(f"cooldown_s: {drive} has none: it would miss that an alert is over")
     return mistakes
 
 
