@@ -164,7 +164,7 @@ class Inspections:
             for outcome in said.outcomes
             for draft in drafts(outcome, said.speaker, said.utc_ms, said.decision_ms)
         ]
-        leaving = said.outlet.leaving(found)
+        leaving = said.outlet.leaving(found) if said.outlet is not None else []
         if not leaving:
             return
         if self._evidence is not None:

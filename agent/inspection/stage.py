@@ -44,11 +44,11 @@ class Said:
     """Outcomes with what telling them needs. frames: the pictures they are about, by index."""
 
     stage: "Stage"
-    outlet: Outlet
+    outlet: Outlet | None  # None: the camera was never started, so nobody takes facts
     speaker: Speaker
     outcomes: Sequence[Outcome]
     decision_ms: float
-    last: Frame
+    last: Frame | None
     frames: dict[int, Frame]
 
     def utc_ms(self, index: int, time_s: float) -> int:
@@ -56,6 +56,8 @@ class Said:
         frame = self.frames.get(index)
         if frame is not None:
             return frame.captured_utc_ms
+        if self.last is None:
+            return time.time_ns() // 1_000_000
         return self.last.captured_utc_ms + round((time_s - self.last.time_s) * 1000)
 
 
@@ -154,9 +156,11 @@ class Stage:
         self._read_codes()
 
     def signal(self, at_mono_ns: int, serial: str = "") -> bool:
-        """A part is there. False: the camera has given no picture yet."""
+        """A part is there. False: the camera has given no picture yet; that is said."""
         if self._station is None or self._last is None:
-            log.warning("inspection %s: a signal came, and the camera has given no picture yet", self.name)
+            station = self._station or Station(self.settings, self.models, None)
+            nothing = list(station.nothing(0.0, serial, 0.0, 0.0))
+            self._say(Said(self, self._outlet, self._speaker, nothing, 0.0, None, {}))
             return False
         self._told(self._station.signal(self._camera_time_s(at_mono_ns), serial))
         self._read_codes()

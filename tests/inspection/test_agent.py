@@ -123,6 +123,8 @@ def test_signals_get_verdicts_with_the_fleet_away_and_the_facts_follow(tmp_path:
         wait_until(lambda: said(known + 1), lambda: agent.log[-3000:])
         pub(line.port, "line/signal", "not a serial")
         wait_until(lambda: said(known + 2), lambda: agent.log[-3000:])
+        pub(line.port, "line/signal", "W1")  # it was here before
+        wait_until(lambda: said(known + 3), lambda: agent.log[-3000:])
         first = plc.verdicts()[0]
         assert (first["station"], first["serial"]) == ("weld", "W1")
         assert first["verdict"] in ("ok", "reject")
@@ -131,7 +133,7 @@ def test_signals_get_verdicts_with_the_fleet_away_and_the_facts_follow(tmp_path:
         wait_until(lambda: outputs(tmp_path) >= 1)
 
         with broker(tmp_path / "..", port=fleet_port) as fleet, Peer(fleet, answers=True) as coordinator:
-            wait_until(lambda: len(coordinator.events("PartInspected")) >= known + 2, lambda: agent.log[-3000:])
+            wait_until(lambda: len(coordinator.events("PartInspected")) >= known + 3, lambda: agent.log[-3000:])
             parts = coordinator.events("PartInspected")
             assert [part.data["part"] for part in parts] == list(range(1, len(parts) + 1))
             assert {part.data["verdict"] for part in parts} <= {"ok", "reject"}
