@@ -15,6 +15,7 @@ from agent.models.cli import add_commands as add_models_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from agent.platform_state.cli import add_commands as add_state_commands
 from agent.results.cli import add_commands as add_results_commands
+from agent.teach.cli import add_features, add_teach
 from agent.workloads.cli import add_commands as add_workloads_commands
 from platforms.assembly import Assembly, assemble
 from platforms.errors import PlatformError
@@ -65,9 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     add_models_commands(add("models", "models that lie here, also while the agent runs", config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     add_workloads_commands(add("workloads", "what the coordinator has this node run beside its own", config=False))
+    add_teach(add("teach", "make a model that knows good parts from pictures of them", config=False))
     _bundle_arguments(add("bundle", "make a model bundle of a .tflite file", config=False))
     model = add("model", "make model bundles", config=False).add_subparsers(required=True, metavar="WHAT")
     _bundle_arguments(model.add_parser("import", help="make a model bundle of a .tflite file, as `bundle` does"))
+    text = "cut a network at inner layers, for teaching or as features for other programs"
+    add_features(model.add_parser("features", help=text, description=text))
     text = "give a bundle golden frames: pictures with known answers, which every node proves the model on"
     golden = model.add_parser("golden", help=text, description=text)
     golden.add_argument("bundle", type=Path, help="the folder that gets golden.toml and the pictures")
@@ -126,12 +130,15 @@ def _check(arguments: argparse.Namespace) -> int:
         from agent.alerting.check import conditions_mistakes
         from agent.check import check_models
 
-        mistakes += check_models(config, mistakes)
+        kinds, wrong = {}, []
         try:
             assembly = assemble(platforms_table(config, arguments.config))
-            mistakes += conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
+            kinds = assembly.rule_kinds
+            wrong = conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
         except PlatformError as error:
-            mistakes += _lines(error)
+            wrong = _lines(error)
+        mistakes += check_models(config, mistakes, kinds)
+        mistakes += wrong
     if config is None or mistakes:
         raise mistakes_error(arguments.config, mistakes)
     print(f"{arguments.config}: no mistakes; cameras {len(config.cameras)}, pipelines {len(config.pipelines)}")  # noqa: T201

@@ -32,10 +32,11 @@ from agent.evidence.functions import evidence_functions
 from agent.evidence.uploader import Uploader
 from agent.health import host
 from agent.hosting.cameras import NodeCameras
-from agent.hosting.host import node_host
+from agent.hosting.host import kept_result, node_host
 from agent.hosting.pipelines import NodePipelines, stop_function
 from agent.infer.bundle import Bundle
 from agent.infer.worker import InferenceWorker, Result, Work
+from agent.inspection.inspections import Inspections
 from agent.link.asking import Asking
 from agent.link.gate import RateGate
 from agent.link.link import Link
@@ -53,11 +54,12 @@ from agent.platform_state.platform_state import PlatformState
 from agent.platform_state.store import ValuesFile
 from agent.platform_state.tables import FILE_NAME as PLATFORM_STATE
 from agent.results.recorder import Recorder
+from agent.sensors.sensors import Sensors
 from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
-from agent.workloads.opening import STOP_S, model_finder, open_workloads, workload_logs
+from agent.workloads.opening import STOP_S, hardware_of, model_finder, open_workloads, workload_logs
 from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
@@ -160,6 +162,13 @@ class Agent:
             switches=self.switches,
             announce=self.announce,
         )
+        self._inspections = Inspections(
+            config.pipelines,
+            node=node.id,
+            broker=config.local_broker.address(),
+            outbox=self.outbox,
+            evidence=self._evidence,
+        )
         self.streams = {
             camera.id: Stream(
                 camera,
@@ -174,6 +183,8 @@ class Agent:
                 sync=self.sync,
                 evidence=self._evidence,
                 load=self._load_model,
+                seat=self._inspections.seat,
+                kinds=self._assembly.rule_kinds,
             )
             for camera in cameras
         }
@@ -194,6 +205,15 @@ class Agent:
             settings=read_platforms(config.platforms, Path())[0].settings,
             services={Cameras: NodeCameras(self.streams), Pipelines: self._pipelines},
             keep=self._recorder.keep,
+        )
+        self._listening = self._assembly.listening(self._host)
+        self._sensors = Sensors(
+            config.sensors,
+            node=node.id,
+            local=config.local_broker.address(),
+            fleet=addresses[0],
+            announce=self.announce,
+            measured=self._listening.measured,
         )
         self._workloads_file = WorkloadsFile(node.data_dir / WORKLOADS, set_aside=True)
         self.workloads = open_workloads(
@@ -334,12 +354,16 @@ class Agent:
             supervisor.supervise("models", self.models.run, for_ever, stage=0, stop_timeout_s=20.0)
             supervisor.supervise("models-fetch", self.models.fetcher.run, for_ever, stage=0)
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
+            self._sensors.supervise(supervisor, stage=0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
             self.alerting.supervise(supervisor, stage=1)
             state = self.platform_state
             supervisor.supervise("platform-state", state.run, for_ever, stage=1, stop=state.stop)
             supervisor.supervise("platforms", self._start_platforms, stage=1)
+            for name, task in self._listening.tasks():
+                supervisor.supervise(f"platform[{name}]", task, for_ever, stage=1)
             self._actions.supervise(supervisor, stage=2)
+            self._inspections.supervise(supervisor, stage=1)
             self.alerting.begin_actions()
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None and self._uploader is not None:
@@ -370,6 +394,7 @@ class Agent:
         self._platform_problems = [str(one) for one in problems]
         for problem in problems:
             log.error("%s", problem, exc_info=problem.__cause__)  # somebody else's code: where it went wrong
+        self._listening.started()
         await asyncio.Event().wait()
 
     async def _run_streams(self) -> None:
@@ -408,6 +433,7 @@ class Agent:
     def _close(self) -> None:
         self._slots.close()
         self._worker.stop(5.0)
+        self._inspections.close()
         self._recorder.close()
         if self._evidence is not None:
             self._evidence.close()
@@ -490,6 +516,9 @@ class Agent:
         self._actions.trigger(self.alerting.heard(drafts))
         if self._evidence is not None:
             self._evidence.expect(drafts)
+        for draft in drafts:
+            if self._listening.wants(draft.type):
+                self._listening.heard(kept_result(self.config.node.id, draft))
 
     def _committed(self, rows: list[Row]) -> None:
         self._sender.committed(rows)  # first: nothing of the rest is urgent
@@ -531,7 +560,7 @@ class Agent:
             site=node.site,
             labels=dict(self._in_force.labels),
             location=dict(node.location),
-            hardware=host.hardware(),
+            hardware=hardware_of(self.config),
             resources=host.resources(node.data_dir),
             versions=host.versions(),
             platforms=self._assembly.names,
@@ -608,6 +637,7 @@ class Agent:
             "identity_conflict": self._link.twin.report(time.monotonic()),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
+            "inspections": self._inspections.report(),
             "alerts": self.alerting.report(),
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
@@ -616,8 +646,13 @@ class Agent:
             "platform_state": self.platform_state.report(),
             "workloads": {name: plain(one) for name, one in self.workloads.reports().items()},
             "streams": [asdict(report) for report in beat.streams],
+            "sensors": self._sensors.report(),
             "functions": self._dispatcher.names,
-            "platforms": {"names": self._assembly.names, "problems": self._platform_problems},
+            "platforms": {
+                "names": self._assembly.names,
+                "problems": self._platform_problems,
+                "listeners": self._listening.report(),
+            },
         }
 
     async def _evidence_figures(self) -> dict[str, Any] | None:

@@ -18,8 +18,10 @@ from agent.models.settings import NodeModelsTable, is_key, models_mistakes
 from agent.outbox.settings import OutboxSettings, outbox_mistakes
 from agent.platform_state.settings import StateSettings
 from agent.results.settings import ResultsSettings
+from agent.sensors.settings import SensorConfig, sensor_beside, sensors_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from agent.workloads.settings import WorkloadSettings
+from platforms.manufacturing.inspection.settings import InspectionSettings, inspection_mistakes
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import EndpointConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
@@ -82,6 +84,7 @@ class PipelineConfig:
     lines: tuple[LineSettings, ...] = ()
     zones: tuple[ZoneSettings, ...] = ()
     rules: tuple[AlertRuleSettings, ...] = ()
+    inspection: InspectionSettings | None = None
 
     @property
     def title(self) -> str:
@@ -118,6 +121,7 @@ class AgentConfig:
     inference: InferSettings = InferSettings()
     cameras: Annotated[tuple[CameraTable, ...], Limit(len_max=64)] = ()
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
+    sensors: Annotated[tuple[SensorConfig, ...], Limit(len_max=64)] = ()
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
     alerts: Annotated[tuple[AlertSettings, ...], Limit(len_max=1000)] = ()
     alerting: AlertingSettings = AlertingSettings()
@@ -170,8 +174,15 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
         ),
         local_broker=_files_beside(folder, config.local_broker, *BROKER_FILES),
         actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
+        sensors=tuple(s and sensor_beside(folder, s) for s in config.sensors),
         models=_models_beside(folder, config.models),
-        pipelines=tuple(p and replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
+        pipelines=tuple(
+            p
+            and replace(
+                p, model=str(model_path(folder, p.model)), inspection=_inspection_beside(folder, p.inspection)
+            )
+            for p in config.pipelines
+        ),
     )
 
 
@@ -207,12 +218,16 @@ def check(config: AgentConfig) -> list[str]:
         if titles.count(pipeline.title) > 1:
             mistakes.append(f"{where}.name: {pipeline.title!r} is given {titles.count(pipeline.title)} times")
         mistakes += [f"{where}.tracker.{text}" for text in check_tracker_settings(pipeline.tracker)]
+        if pipeline.inspection is not None:
+            others = [p.title for _, p in pipelines if p is not pipeline and p.camera == pipeline.camera]
+            mistakes += [f"{where}.inspection.{text}" for text in inspection_mistakes(pipeline.inspection, others)]
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
     actions = [action.name for action in config.actions if action]
     mistakes += alerts_mistakes(config.alerts, config.alerting, rules, actions, ids)
     rules |= {alert.name for alert in config.alerts if alert}
     mistakes += actions_mistakes(config.actions, ids, rules)
     mistakes += evidence_mistakes(config.evidence, ids, rules)
+    mistakes += sensors_mistakes(config.sensors)
     mistakes += models_mistakes(config.models)
     mistakes += read_platforms(config.platforms, Path())[1]
     return mistakes
@@ -230,6 +245,17 @@ def _models_beside(folder: Path, table: NodeModelsTable) -> NodeModelsTable:
         dir=folder / table.dir if table.dir else None,
         ca_file=folder / table.ca_file if table.ca_file else None,
         trusted_keys=keys,
+    )
+
+
+def _inspection_beside(folder: Path, table: InspectionSettings | None) -> InspectionSettings | None:
+    if table is None:
+        return None
+    file, reference = table.calibration.file, table.camera.reference
+    return replace(
+        table,
+        calibration=replace(table.calibration, file=folder / file if file else None),
+        camera=replace(table.camera, reference=folder / reference if reference else None),
     )
 
 

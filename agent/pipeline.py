@@ -31,6 +31,7 @@ from agent.infer.decode import Decoder
 from agent.infer.detections import Detections
 from agent.infer.preprocess import Preprocessor
 from agent.infer.worker import Result, Work
+from agent.inspection.stage import Seat
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, draft_of
 from agent.sync.outlet import Outlet
@@ -88,6 +89,7 @@ class Pipeline:
         switches: Switches,
         outlet: Outlet,
         decided: Decided | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.name = name
         self._slot = slot
@@ -105,6 +107,7 @@ class Pipeline:
         self._switches = switches
         self._outlet = outlet
         self._on_decided = decided
+        self._seat = seat  # at an inspection station
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._arrived = Mailbox(asyncio.get_running_loop(), self._results.put_nowait)
         self._room = threading.Semaphore(RESULTS_MAX)
@@ -127,6 +130,8 @@ class Pipeline:
         tensor, placement = preprocessor.prepare(frame.picture)
         if self._slot.put(Work(self.name, frame, tensor, placement, edition), self._stopped):
             self._offered += 1
+            if self._seat is not None:
+                self._seat.look(frame)  # while the model runs
 
     # ---- inference thread -----------------------------------------------------------------------
 
@@ -156,6 +161,8 @@ class Pipeline:
         frame = result.frame
         width, height = frame.picture.width, frame.picture.height
         detections = self._read(result, width, height)
+        if self._seat is not None:
+            self._seat.seen(frame, self._labels, detections)  # first: a part on the belt does not wait
         tracks = self._tracker.update(detections, frame.time_s)
         facts = self._decider.update(tracks, frame.time_s, width, height)
         self._last = frame

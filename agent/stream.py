@@ -15,7 +15,7 @@ from agent.capture.slot import Keep, Slots
 from agent.capture.source import open_source
 from agent.config import PipelineConfig
 from agent.decide.decider import Decider
-from agent.decide.settings import AlertRuleSettings
+from agent.decide.settings import NO_KINDS, AlertRuleSettings
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.switches import Switches
 from agent.degrade.throttle import Throttle
@@ -28,10 +28,12 @@ from agent.infer.fitting import fit
 from agent.infer.host import EngineChanged, EngineHost, EngineStats
 from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
+from agent.inspection.stage import Seat
 from agent.outbox.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.sync.sync import Sync
 from agent.track.tracker import Tracker
+from platforms.watching import MakeCondition
 from runtime.errors import EdgewrightError, TemporaryError
 from schemas.messages import StreamReport
 
@@ -104,8 +106,10 @@ class Stream:
         sync: Sync,
         evidence: Evidence | None = None,
         load: Callable[[PipelineConfig], Bundle] = configured,
+        seat: Callable[..., Seat | None] = lambda config, run, outlet, live: None,
+        kinds: Mapping[str, MakeCondition] = NO_KINDS,
     ) -> None:
-        """`load` gives a pipeline's model, in a thread; it raises ModelError."""
+        """`load` gives a pipeline's model, in a thread; it raises ModelError. `kinds`: of alert rules."""
         self.camera_config = camera
         self._parts = [_Slotted(config) for config in pipelines]
         self._infer = infer
@@ -118,6 +122,8 @@ class Stream:
         self._sync = sync
         self._evidence = evidence
         self._load = load
+        self._seat = seat  # a pipeline's place at an inspection station
+        self._kinds = kinds
         self._starts = 0
         self._loop = asyncio.get_running_loop()
         self._camera: Camera | None = None
@@ -276,10 +282,12 @@ class Stream:
         part.throttle.fps_max = config.fps_max
         fitted = fit(_tuned(bundle, part.tuning, config), host.input, host.outputs)
         run = f"{config.title}-{self._boot}.{part.origin}{self._starts}"
-        decider = Decider(self.id, bundle.labels, config.decide, prefix=run)
+        decider = Decider(self.id, bundle.labels, config.decide, prefix=run, kinds=self._kinds)
         evidence = self._evidence
         decider.mute(self._muted)
         lossless = self._recorded and not self.camera_config.realtime
+        outlet = self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded)
+        seat = self._seat(config, run, outlet, live=not self._recorded)
         return Pipeline(
             config.title,
             slot=self._slots.add(config.title, Keep.EVERY if lossless else Keep.NEWEST),
@@ -294,8 +302,9 @@ class Stream:
             live=not self._recorded,
             throttle=part.throttle,
             switches=self._switches,
-            outlet=self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded),
+            outlet=outlet,
             decided=evidence.decided if evidence else None,
+            seat=seat,
         )
 
     async def _finish(self, part: _Slotted) -> None:

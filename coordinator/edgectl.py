@@ -255,9 +255,11 @@ def _set_desired(parsed: Arguments) -> int:
 
 def _status(parsed: Arguments) -> int:
     reader = _reader(parsed)
-    counters, totals, frozen = reader.counters(), reader.totals(), reader.freezes()
+    counters, totals, frozen, replicas = reader.counters(), reader.totals(), reader.freezes(), reader.replicas()
     document = {"counters": counters, "rows": totals, "frozen": [asdict(one) for one in frozen]}
+    document["replicas"] = [asdict(one) for one in replicas]
     head = f"{show.freezes(frozen, _now_ms())}\n" if frozen else ""
+    head += f"{show.replicas(replicas, _now_ms())}\n\n" if replicas else ""
     return _print(parsed, lambda: head + show.status(counters, totals, _now_ms()), document)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from platforms.errors import PlatformError
+from platforms.functions import On
 from platforms.host_context import Host, HostContext
 from platforms.hosting import (
     BAD_ARGUMENTS,
@@ -16,10 +17,12 @@ from platforms.hosting import (
     served_functions,
     together,
 )
+from platforms.listening import Listening
 from platforms.loading import BASE, load_platforms
 from platforms.platform import Platform, Platforms
 from platforms.rules import rules_of
 from platforms.settings import PlatformsTable
+from platforms.watching import MakeCondition
 from schemas.language.catalogue import Catalogue
 from schemas.language.personal import outside
 from schemas.language.validators import InvalidError, Validators
@@ -89,6 +92,20 @@ class Assembly:
             except PlatformError as error:
                 problems.append(error)
         return problems
+
+    def listening(self, host: Host) -> Listening:
+        """What a node's platforms listen to; the host runs its tasks."""
+        return Listening(list(self._platforms.by_name.values()), self._contexts(host))
+
+    @property
+    def rule_kinds(self) -> dict[str, MakeCondition]:
+        """What `kind` of an alert rule may name."""
+        return {
+            f"{name}.{listener.name}": listener.run
+            for name, one in self._platforms.by_name.items()
+            for listener in one.listeners
+            if listener.on is On.RULE
+        }
 
     def _contexts(self, host: Host) -> Callable[[Platform, Any], HostContext]:
         return lambda platform, call: HostContext(host, platform, self._rules[platform.name], call)

@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any
 
 from platforms.fitting import Fitting, Way, shown
-from platforms.functions import CONTEXT, Binding, python_name
+from platforms.functions import CONTEXT, EVERY_S_MAX, EVERY_S_MIN, Binding, Listener, On, python_name
 from schemas.language.schema import Field, FunctionType, Schema
 
 _KINDS = {
@@ -84,6 +84,33 @@ def check_hooks(hooks: Iterable[Callable[..., Any]]) -> list[str]:
         place = f"{code.co_filename}:{code.co_firstlineno}: {hook.__name__}" if code is not None else repr(hook)
         if code is None or not inspect.iscoroutinefunction(hook) or len(inspect.signature(hook).parameters) != 1:
             found.append(f"{place}: what @at_start marks is `async def begin(context: Context) -> None`")
+    return found
+
+
+_LOOKS = {
+    On.EVENTS: "`async def heard(context: Context, event: KeptResult) -> None`",
+    On.SAMPLES: "`def measured(context: Context, window: SampleWindow) -> None`, plain or async",
+    On.TIME: "`async def look(context: Context) -> None`",
+    On.RULE: "`def make(settings: Mapping[str, Any], labels: Sequence[str]) -> Condition`",
+}
+
+
+def check_listeners(listeners: Iterable[Listener]) -> list[str]:
+    """What is wrong with what `@on_events`, `@on_samples`, `@every` and `@rule_kind` mark."""
+    found = []
+    for one in listeners:
+        code = one.run.__code__ if inspect.isfunction(one.run) else None
+        place = f"{code.co_filename}:{code.co_firstlineno}: {one.title}" if code is not None else repr(one.run)
+        parameters = 1 if one.on is On.TIME else 2
+        must_wait = {On.EVENTS: True, On.TIME: True, On.RULE: False}.get(one.on, one.is_async)
+        if code is None or one.is_async is not must_wait or len(inspect.signature(one.run).parameters) != parameters:
+            found.append(f"{place}: what @{one.on} marks is {_LOOKS[one.on]}")
+        if one.on is On.EVENTS and not (one.types and all(name.isidentifier() for name in one.types)):
+            found.append(f'{place}: @on_events wants the types of events: @on_events("LineCrossed")')
+        if one.on is On.TIME and not EVERY_S_MIN <= one.every_s <= EVERY_S_MAX:
+            found.append(f"{place}: @every({one.every_s:g}): {EVERY_S_MIN:g} to {EVERY_S_MAX:g} seconds")
+        if one.on is On.RULE and not one.name.isidentifier():
+            found.append(f"{place}: @rule_kind({one.name!r}): its name is letters, digits and _")
     return found
 
 

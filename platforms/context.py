@@ -87,6 +87,10 @@ class Context(Protocol):
     def state(self) -> StateView:
         """The state of all platforms here. A collection is named `traffic.intersections`."""
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What the platform remembers between calls, as long as this process lives: `state` is for what must last."""
+
     def now_utc_ms(self) -> int: ...
 
     def progress(self, share: float | None, text: str = "") -> None:
@@ -96,8 +100,11 @@ class Context(Protocol):
         """Kept results in the order of their times: the node's own, or what has come to the coordinator. Those of a
         `local_only` pipeline are not among them: the answer to a call leaves the node."""
 
-    async def emit(self, event: str, data: Any, *, subject: str = "") -> None:
-        """Tells a declared event; `data` is a mapping or a dataclass. Raises BadEventError, and nothing is stored."""
+    async def emit(self, event: str, data: Any, *, subject: str = "", routine: bool = False) -> None:
+        """Tells a declared event; `data` is a mapping or a dataclass. Raises BadEventError, and nothing is stored.
+
+        `routine`: a figure that is told again and again; from a node it travels in batches, as samples do.
+        """
 
     def service(self, kind: type[T]) -> T:
         """A service of this host (`platforms/services.py`). Raises NotHereError."""

@@ -30,6 +30,8 @@ class Host:
     tell: Tell
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     services: Mapping[type[Any], Any] = field(default_factory=dict)
+    tell_routine: Tell | None = None  # None: as any event
+    memories: dict[str, dict[str, Any]] = field(default_factory=dict)  # by platform
 
 
 class HostContext:
@@ -59,6 +61,10 @@ class HostContext:
     def state(self) -> StateView:
         return self._host.state
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        return self._host.memories.setdefault(self._platform.name, {})
+
     def now_utc_ms(self) -> int:
         return self._host.now_utc_ms()
 
@@ -69,7 +75,7 @@ class HostContext:
     async def results(self, query: ResultQuery) -> Sequence[KeptResult]:
         return await self._host.results(query)
 
-    async def emit(self, event: str, data: Any, *, subject: str = "") -> None:
+    async def emit(self, event: str, data: Any, *, subject: str = "", routine: bool = False) -> None:
         declared = self._platform.schema.events.get(event)
         if declared is None:
             known = ", ".join(self._platform.schema.events) or "there is none"
@@ -83,7 +89,8 @@ class HostContext:
             checked = self._rules.checks.event(event)(plain)
         except self._rules.invalid as error:
             raise BadEventError(f"{event} is not as {self._platform.name} declares it: {error}") from error
-        await self._host.tell(self._platform.schema, declared, checked, subject or self._host.name)
+        tell = (self._host.tell_routine if routine else None) or self._host.tell
+        await tell(self._platform.schema, declared, checked, subject or self._host.name)
 
     def service(self, kind: type[T]) -> T:
         found = self._host.services.get(kind)

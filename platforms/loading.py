@@ -14,10 +14,10 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from platforms.binding import check_bindings, check_hooks
+from platforms.binding import check_bindings, check_hooks, check_listeners
 from platforms.errors import BrokenPlatformError, ConflictError, PlatformError, SeveralError
 from platforms.finding import Finder, Kind, Origin, folder_names
-from platforms.functions import bindings_of, hooks_of
+from platforms.functions import bindings_of, hooks_of, listeners_of
 from platforms.platform import Platform, Platforms
 from platforms.sameness import different_events, different_functions
 from schemas.language.load import load
@@ -54,11 +54,13 @@ def load_platform(name: str, finder: Finder) -> Platform:
     module = functions_module(origin)
     bindings = [] if module is None else list(bindings_of(module))
     hooks = [] if module is None else list(hooks_of(module))
-    if problems := [*map(str, check_bindings(loaded.schema, bindings)), *check_hooks(hooks)]:
-        listed = "\n".join(f"  {one}" for one in problems)
+    listeners = [] if module is None else list(listeners_of(module))
+    wrong = [*map(str, check_bindings(loaded.schema, bindings)), *check_hooks(hooks), *check_listeners(listeners)]
+    if wrong:
+        listed = "\n".join(f"  {one}" for one in wrong)
         raise BrokenPlatformError(f"{name}: its functions are not as its schema declares them\n{listed}")
     by_name = {one.name: one for one in bindings}
-    return Platform(name, loaded.schema, by_name, hooks, origin, loaded.warnings)
+    return Platform(name, loaded.schema, by_name, hooks, origin, loaded.warnings, listeners)
 
 
 def functions_module(origin: Origin) -> ModuleType | None:

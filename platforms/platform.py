@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from platforms.finding import Origin
-from platforms.functions import Binding
+from platforms.functions import Binding, Listener
 from schemas.language.problems import Problem
 from schemas.language.schema import Schema
 
@@ -20,6 +20,7 @@ class Platform:
     hooks: Sequence[Callable[..., Any]]
     origin: Origin
     warnings: Sequence[Problem] = ()
+    listeners: Sequence[Listener] = ()
 
     @property
     def unbound(self) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from platforms.context import KeptResult, ResultQuery
 from platforms.finding import Finder, in_folder
+from platforms.functions import Listener, On
 from platforms.host_context import Host, HostContext
 from platforms.hosting import BAD_ARGUMENTS as BAD_ARGUMENTS
 from platforms.hosting import FailedError as FailedError
@@ -28,6 +29,8 @@ from platforms.hosting import run_hooks, served_functions
 from platforms.loading import load_platform
 from platforms.platform import Platform
 from platforms.rules import rules_of
+from platforms.samples import SampleWindow
+from platforms.watching import Condition, MakeCondition
 from schemas.fields import Owner
 from schemas.language.schema import EventType, Placement, Schema
 from schemas.language.validators import InvalidError, Validators, plain
@@ -179,6 +182,30 @@ class FakeHost:
     def start(self) -> None:
         """Runs what `@at_start` marks. Raises BrokenPlatformError."""
         asyncio.run(run_hooks(self.platform, self.context()))
+
+    def heard(self, event: KeptResult) -> None:
+        """Gives an event to what `@on_events` marks for its type."""
+        self._listen(On.EVENTS, event, among=lambda one: event.type in one.types)
+
+    def measured(self, window: SampleWindow) -> None:
+        """Gives a window to what `@on_samples` marks."""
+        self._listen(On.SAMPLES, window)
+
+    def look(self) -> None:
+        """Calls what `@every` marks, once."""
+        self._listen(On.TIME)
+
+    def condition(self, kind: str, settings: Mapping[str, Any], labels: Sequence[str] = ()) -> Condition:
+        """What `@rule_kind(kind)` makes. Raises BadArgumentError."""
+        make: MakeCondition = next(one.run for one in self.platform.listeners if one.name == kind)
+        return make(settings, labels)
+
+    def _listen(self, on: On, *given: Any, among: Callable[[Listener], bool] = lambda one: True) -> None:
+        for one in self.platform.listeners:
+            if one.on is on and among(one):
+                done = one.run(self.context(), *given)
+                if one.is_async:
+                    asyncio.run(done)
 
     async def _results(self, query: ResultQuery) -> Sequence[KeptResult]:
         meant = sorted(filter(meaning(query), self.kept), key=lambda one: one.time_utc_ms)

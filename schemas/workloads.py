@@ -253,9 +253,10 @@ def workload_mistakes(spec: WorkloadSpec) -> list[str]:
             found.append(f"{part}: does not belong to a workload of type {spec.type}, which needs {needed}")
         if not given and part == needed:
             found.append(f"{part}: is missing; a workload of type {spec.type} needs it")
-    free = [("function.arguments", spec.function and spec.function.arguments)]
-    free += [("pipeline.settings", spec.pipeline and spec.pipeline.settings)]
-    found += [f"{at}: {flaw}" for at, value in free if value and (flaw := flaw_of(value, VALUE_LEVELS_MAX))]
+    if spec.function is not None and (flaw := flaw_of(spec.function.arguments, VALUE_LEVELS_MAX)):
+        found.append(f"function.arguments: {flaw}")
+    if spec.pipeline is not None and (flaw := flaw_of(spec.pipeline.settings, VALUE_LEVELS_MAX)):
+        found.append(f"pipeline.settings: {flaw}")
     found += _env_mistakes(spec.env)
     if spec.container is not None:
         found += [f"container.{text}" for text in _container_mistakes(spec.container)]

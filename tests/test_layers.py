@@ -45,6 +45,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],
     "cv2": [],
     "ai_edge_litert": [
+        "agent/infer/graph/flatbuffer.py",
         "agent/infer/litert.py",
         "agent/infer/compiled.py",
         "platforms/*/training/*.py",
@@ -57,6 +58,9 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "cryptography": ["runtime/ed25519.py"],
     "h11": ["coordinator/models/http.py"],
     "gpiod": ["agent/actions/gpio.py"],
+    "pymodbus": ["agent/sensors/modbus.py"],
+    "asyncua": ["agent/sensors/opcua.py"],
+    "serial": ["agent/sensors/serial_line.py"],
     "subprocess": ["agent/capture/ffmpeg.py", "agent/infer/child.py", "coordinator/quantize/environment.py"],
 }
 

@@ -18,6 +18,7 @@ def _fulfils(on: OnSettings, draft: Draft) -> bool:
         (not on.severities or draft.severity in on.severities)
         and (not on.states or data.get("state") in on.states)
         and (not on.rules or data.get("rule") in on.rules)
+        and (not on.verdicts or data.get("verdict") in on.verdicts)
         and (not on.cameras or data.get("camera_id") in on.cameras)
     )
 

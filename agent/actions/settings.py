@@ -23,10 +23,12 @@ EVENT_TYPES = frozenset(
         *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
         *("StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
         *("ResultAggregate", "CountsChanged", "FrameResult", "SyncPolicyChanged", "ResultsSetAside"),
+        *("DefectDetected", "PartInspected", "InspectionProblem"),
         *("EvidenceStored", "EvidenceFailed", "EvidenceHealed", "EvidenceLost", "EvidenceRefused"),
     }
 )
-"""Event types of the core; platforms may have more."""
+"""Event types of the core and of inspection; platforms may have more."""
+VERDICTS = ("ok", "rework", "reject", "unsure")
 
 
 class Do(StrEnum):
@@ -55,6 +57,7 @@ class OnSettings:
     states: tuple[AlertState, ...] = ()
     rules: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()  # of a part: ok, rework, reject, unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,9 @@ def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list
             mistakes.append(f"on.types: {kind!r} is no event type")
         elif kind not in EVENT_TYPES:
             mistakes.append(f"on.types: no event is called {kind!r}; there are {', '.join(sorted(EVENT_TYPES))}")
+    mistakes += [
+        f"on.verdicts: {name!r} is none of {', '.join(VERDICTS)}" for name in on.verdicts if name not in VERDICTS
+    ]
     mistakes += [f"on.cameras: no camera has the id {name!r}" for name in on.cameras if name not in cameras]
     mistakes += [f"on.rules: no pipeline has a rule {name!r}" for name in on.rules if name not in rules]
     return mistakes

@@ -14,11 +14,13 @@ Rules kept here:
 import math
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 from agent.decide.facts import AlertFact, AlertState, JsonObject
-from agent.decide.settings import AlertRuleSettings
+from agent.decide.settings import NO_KINDS, AlertRuleSettings
 from agent.decide.view import Sighting, View, listed
 from agent.decide.zones import Located
+from platforms.watching import Condition, MakeCondition, Scene
 
 OBJECTS_MAX = 32
 """Objects listed in an alert, the most confident ones; `count` has them all."""
@@ -59,9 +61,19 @@ NO_FRAMES = "no_frames"
 class Alerts:
     """All alert rules of one camera."""
 
-    def __init__(self, camera_id: str, settings: Sequence[AlertRuleSettings], prefix: str) -> None:
+    def __init__(
+        self,
+        camera_id: str,
+        settings: Sequence[AlertRuleSettings],
+        prefix: str,
+        labels: Sequence[str] = (),
+        kinds: Mapping[str, MakeCondition] = NO_KINDS,
+    ) -> None:
         self._camera_id, self._prefix = camera_id, prefix
         self._rules = [_Rule(camera_id, each, prefix) for each in settings]
+        for rule, each in zip(self._rules, settings, strict=True):
+            if each.kind:
+                rule.condition = kinds[each.kind](each.settings, labels)
         self._watched: dict[str, _Rule] = {}  # those that were added later, also among the rules
         self._muted: frozenset[str] = frozenset()
         self._began = 0  # of those: no two bear the same alerts
@@ -114,6 +126,8 @@ class _Rule:
         self.phase = Phase.IDLE
         self.name = settings.name
         self.muted = False
+        self.condition: Condition | None = None  # of a platform's kind; None: to be there is enough
+        self._said: dict[int, Mapping[str, Any]] = {}  # by the condition of an object, by its track id
         self._camera_id = camera_id
         self._prefix = prefix
         self.settings = settings
@@ -182,20 +196,27 @@ class _Rule:
     def _fulfilling(self, view: View, located: Located) -> list[Sighting]:
         settings = self.settings
         inside = located[settings.zone] if settings.zone else [True] * len(view.sightings)
-        return [
-            sighting
-            for sighting, is_inside in zip(view.sightings, inside, strict=True)
-            if is_inside
+        meant = [
+            is_inside
             and sighting.matched
             and sighting.confidence >= settings.min_confidence
             and (not settings.classes or sighting.class_name in settings.classes)
+            for sighting, is_inside in zip(view.sightings, inside, strict=True)
         ]
+        if self.condition is None:
+            return [sighting for sighting, is_meant in zip(view.sightings, meant, strict=True) if is_meant]
+        scene = Scene(view.time_s, view.frame_width, view.frame_height, view.sightings, meant)
+        matches = [match for match in self.condition.matches(scene) if meant[match.index]]
+        self._said = {view.sightings[match.index].track_id: match.said for match in matches}
+        return [view.sightings[match.index] for match in matches]
 
     def _objects(self, view: View, present: list[Sighting]) -> JsonObject:
         surest = sorted(present, key=lambda sighting: -sighting.confidence)[:OBJECTS_MAX]
         return {
             "count": len(present),
-            "objects": listed([sighting.described() for sighting in surest]),
+            "objects": listed(
+                [{**sighting.described(), **self._said.get(sighting.track_id, {})} for sighting in surest]
+            ),
             **view.size(),
         }
 

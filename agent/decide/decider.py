@@ -15,10 +15,11 @@ from agent.decide.facts import EventFact, Fact, JsonObject
 from agent.decide.frames import frame_analyzed
 from agent.decide.lines import Lines
 from agent.decide.objects import CAMERA_STOPPED, LEFT, Objects
-from agent.decide.settings import AlertRuleSettings, DecideSettings, check_decide_settings, rule_mistakes
+from agent.decide.settings import NO_KINDS, AlertRuleSettings, DecideSettings, check_decide_settings, rule_mistakes
 from agent.decide.view import View
 from agent.decide.zones import Zones
 from agent.track.tracks import Tracks
+from platforms.watching import MakeCondition
 from runtime.errors import ConfigError
 
 _TICK_SLACK_S = 1e-6
@@ -33,10 +34,18 @@ class Decider:
     waiting from there: no time passes at the jump. `labels` are the model's, by class id.
     """
 
-    def __init__(self, camera_id: str, labels: Sequence[str], settings: DecideSettings, *, prefix: str = "") -> None:
+    def __init__(
+        self,
+        camera_id: str,
+        labels: Sequence[str],
+        settings: DecideSettings,
+        *,
+        prefix: str = "",
+        kinds: Mapping[str, MakeCondition] = NO_KINDS,
+    ) -> None:
         """Ids of objects and alerts begin with `prefix` (the camera's id if empty): a name for this run, since their
         numbers begin anew with each decider. Raises ConfigError with every mistake in `settings`."""
-        if mistakes := check_decide_settings(settings, labels):
+        if mistakes := check_decide_settings(settings, labels, kinds):
             raise ConfigError(
                 f"decisions of camera {camera_id!r}: {'; '.join(mistakes)}", hint="correct these settings"
             )
@@ -47,7 +56,7 @@ class Decider:
         self._objects = Objects(camera_id, settings.update_interval_s, settings.move_min)
         self._lines = Lines(camera_id, settings.lines)
         self._zones = Zones(camera_id, settings.zones)
-        self._alerts = Alerts(camera_id, settings.rules, self._prefix)
+        self._alerts = Alerts(camera_id, settings.rules, self._prefix, labels, kinds)
         self._time = _SteadyTime()
         self.view: View | None = None  # of the last frame
 

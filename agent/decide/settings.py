@@ -5,12 +5,17 @@ Coordinates are shares of the picture (see `geometry`). `classes` are labels of 
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import hypot
+from typing import Any
 
 from agent.decide.geometry import Anchor, Point, polygon_mistakes
+from platforms.context import BadArgumentError
+from platforms.watching import MakeCondition
 from schemas.messages import Severity
+
+NO_KINDS: Mapping[str, MakeCondition] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class AlertRuleSettings:
     cooldown_s:        seconds after that in which no new alert is raised
     update_interval_s: seconds between updates of a raised alert, at least
     severity:          info, warning or critical
+    kind:              a platform's kind of condition, as `manufacturing.fallen`; empty: to be there is enough
+    settings:          that kind's own
     """
 
     name: str
@@ -76,6 +83,8 @@ class AlertRuleSettings:
     cooldown_s: float = 30.0
     update_interval_s: float = 10.0
     severity: Severity = Severity.WARNING
+    kind: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +117,11 @@ HYSTERESIS_MAX = 0.25
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-def check_decide_settings(settings: DecideSettings, labels: Sequence[str]) -> list[str]:
-    """Every mistake in `settings` for a model with `labels`, in words; empty when it can be used."""
+def check_decide_settings(
+    settings: DecideSettings, labels: Sequence[str], kinds: Mapping[str, MakeCondition] = NO_KINDS
+) -> list[str]:
+    """Every mistake in `settings` for a model with `labels`, in words; empty when it can be used. `kinds`: those of
+    the node's platforms."""
     mistakes = _seconds("", update_interval_s=settings.update_interval_s)
     if not 0.0 <= settings.move_min <= 100.0:
         mistakes.append(f"move_min = {settings.move_min}: must be from 0 to 100")
@@ -125,6 +137,7 @@ def check_decide_settings(settings: DecideSettings, labels: Sequence[str]) -> li
         mistakes += _zone_mistakes(zone, labels)
     for rule in settings.rules:
         mistakes += rule_mistakes(rule, labels, [zone.name for zone in settings.zones])
+        mistakes += _kind_mistakes(rule, labels, kinds)
     return mistakes
 
 
@@ -175,6 +188,19 @@ def rule_mistakes(rule: AlertRuleSettings, labels: Sequence[str], zones: Sequenc
     if not 0.0 <= rule.min_confidence <= 1.0:
         mistakes.append(f"{where}min_confidence = {rule.min_confidence}: must be from 0 to 1")
     return mistakes
+
+
+def _kind_mistakes(rule: AlertRuleSettings, labels: Sequence[str], kinds: Mapping[str, MakeCondition]) -> list[str]:
+    where = f"rule {rule.name!r}: "
+    if not rule.kind:
+        return [f"{where}settings belong to a kind of rule, and none is named"] if rule.settings else []
+    if rule.kind not in kinds:
+        return [f"{where}no platform here has rules of kind {rule.kind!r} ({_listed([*kinds])})"]
+    try:
+        kinds[rule.kind](rule.settings, labels)
+    except BadArgumentError as error:
+        return [f"{where}settings: {error}"]
+    return []
 
 
 def _class_mistakes(where: str, classes: Iterable[str], labels: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -160,6 +160,14 @@ class Evidence:
         watched.let_go(frame.time_s)
         if self.settings.jpeg and any(self._chooser.concerns(draft) for draft in drafts):
             watched.hold(frame)
+
+    def show(self, drafts: Sequence[Draft], frames: Iterable[Frame]) -> None:
+        """Facts about pictures that were before: those are held until the facts are committed."""
+        times_ms = {draft.time_utc_ms for draft in drafts if self._chooser.concerns(draft)}
+        for frame in frames:
+            watched = self._cameras.get(frame.camera_id)
+            if watched is not None and self.settings.jpeg and frame.captured_utc_ms in times_ms:
+                watched.hold(frame)
 
     def expect(self, drafts: Sequence[Draft]) -> None:
         """Facts on their way to the outbox."""

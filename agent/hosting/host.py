@@ -38,19 +38,30 @@ def node_host(
             return []
         return await asyncio.to_thread(_read, results_path, node, query)
 
-    async def tell(schema: Schema, event: EventType, data: Mapping[str, Any], subject: str) -> None:
+    async def tell(
+        schema: Schema, event: EventType, data: Mapping[str, Any], subject: str, lane: Lane = Lane.EVENT
+    ) -> None:
         now_ms = _now_utc_ms()
         leaving = event_without_personal(schema, event, data)
         if leaving is not None:
             try:
-                await outbox.append([Draft(Lane.EVENT, event.name, subject, now_ms, leaving)])
+                await outbox.append([Draft(lane, event.name, subject, now_ms, leaving)])
             except LocalWireError as error:
                 raise BadEventError(f"{event.name} cannot be sent: {error}") from error
         camera = data.get("camera_id")
         kept = Result(now_ms, camera if isinstance(camera, str) else "", "", event.name, subject, data)
         keep(replace(kept, told=True) if leaving == data else replace(kept, local_only=True))
 
-    return Host(node, Placement.EDGE, state, _now_utc_ms, results, tell, settings, services)
+    async def tell_routine(schema: Schema, event: EventType, data: Mapping[str, Any], subject: str) -> None:
+        await tell(schema, event, data, subject, Lane.SAMPLE)
+
+    return Host(node, Placement.EDGE, state, _now_utc_ms, results, tell, settings, services, tell_routine)
+
+
+def kept_result(node: str, draft: Draft) -> KeptResult:
+    """A fact on its way to the outbox as platforms see it."""
+    camera = str(draft.data.get("camera_id") or "")
+    return KeptResult(node, camera, draft.type, draft.subject, draft.time_utc_ms, draft.data)
 
 
 def _now_utc_ms() -> int:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from agent.config import AgentConfig
 from agent.health import host
 from agent.stream import Stream
+from agent.workloads import engine
 from agent.workloads.calls import CallHere, CallRunner
 from agent.workloads.containers import ContainerRunner
 from agent.workloads.fit import Room
@@ -96,6 +97,12 @@ def room(config: AgentConfig, resources: Mapping[str, float]) -> Room:
         if most:
             free[name] = min(most, free.get(name, 0.0))
     return Room(free, frozenset(host.accelerators()), config.workloads.workloads_max)
+
+
+def hardware_of(config: AgentConfig) -> dict[str, object]:
+    """What the machine is, and what runs containers on it."""
+    table = config.workloads
+    return {**host.hardware(), "containers": engine.said_of(table.containers, table.engine)}
 
 
 def workload_logs(workloads: Workloads) -> Served:

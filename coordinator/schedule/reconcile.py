@@ -3,7 +3,9 @@
 - A replica whose node is lost is replaced at once; it keeps its place until there is another.
 - One that is to leave a node that is there stays until another one runs in its stead.
 - One that failed beyond its restart policy loses its place, and its node is avoided for a while; the next one waits
-  longer with each failure. With `restart = never` it stays as it is.
+  longer with each failure in a row: of one that was placed since the failure before. Many that were placed together
+  and fail together are one failure, and what a lost node had waits for none of them. With `restart = never` it stays
+  as it is.
 - Nothing else moves.
 """
 
@@ -17,7 +19,7 @@ from coordinator.fleet.node import NodeState
 from coordinator.schedule.book import OF_WORKLOAD, Book
 from coordinator.schedule.index import Standing, covers
 from coordinator.schedule.live import SETTLED, Live, Origin
-from coordinator.schedule.placement import HAS_IT, NOT_SELECTED, choose, ever, why_not
+from coordinator.schedule.placement import HAS_IT, NO_CONTAINERS, NOT_SELECTED, choose, ever, why_not
 from coordinator.schedule.preemption import Lower, make_room
 from coordinator.schedule.state import Avoided, Phase, Placement
 from coordinator.schedule.workload import EVERYWHERE, REASON_CHARS_MAX
@@ -57,8 +59,9 @@ def fail(book: Book, live: Live, placement: Placement, reason: str) -> None:
         book.mark(live, placement, phase=Phase.FAILED, reason=reason[:REASON_CHARS_MAX])
         return
     kept = live.kept
-    first = now_ms - kept.failed_utc_ms > FORGIVEN_MS
-    book.save(live, replace(kept, failures=1 if first else kept.failures + 1, failed_utc_ms=now_ms))
+    first = not kept.failures or now_ms - kept.failed_utc_ms > FORGIVEN_MS
+    if first or placement.placed_utc_ms >= kept.failed_utc_ms:
+        book.save(live, replace(kept, failures=1 if first else kept.failures + 1, failed_utc_ms=now_ms))
     known = live.avoided.get(node)
     times = 1 if known is None else known.failures + 1
     until_ms = now_ms + round(AVOID.delay_s(times - 1, 1.0) * 1000)
@@ -207,7 +210,7 @@ def _fill(book: Book, live: Live, missing: int, lost: list[Placement], leaving: 
             data |= {"from_node": origin.node, "to_node": placed.node, "reason": origin.reason}
             book.tell("WorkloadMoved", book.change(placed.node), **data)
 
-    _place(book, live, missing, put)
+    _place(book, live, missing, put, at_once=len(lost))
     return found
 
 
@@ -233,12 +236,13 @@ def _has_successor(live: Live, one: Placement) -> bool:
 
 
 def _place(
-    book: Book, live: Live, missing: int, put: Callable[[int], None], within: Collection[int] | None = None
-) -> bool:
-    """False where it could not look for all of them just now."""
-    if (wait_ms := backoff_ms(live)) > book.now_ms:
+    book: Book, live: Live, missing: int, put: Callable[[int], None], within: Collection[int] | None = None,
+    at_once: int = 0,
+) -> bool:  # fmt: skip
+    """False where it could not look for all of them just now. `at_once`: so many of them wait for no failure."""
+    if waits := (wait_ms := backoff_ms(live)) > book.now_ms:
         book.timers.remind((OF_WORKLOAD, live.name), wait_ms)
-        return False
+        missing = min(missing, at_once)
     count = min(missing, book.room)
     homes = _home_first(book, live, count)
     slots = homes or choose(book.index, book.ask(live, count), within)
@@ -254,7 +258,7 @@ def _place(
         put(found.slot)
     if not book.room or homes:
         book.dirty.add(live.name)
-    return bool(book.room)
+    return bool(book.room) and not waits
 
 
 def _home_first(book: Book, live: Live, count: int) -> list[int]:
@@ -412,7 +416,7 @@ def _why_missing(book: Book, live: Live, missing: int) -> str:
     found = why_not(book.index, ask)
     del found[HAS_IT]
     if live.is_everywhere:
-        del found[NOT_SELECTED]
+        del found[NOT_SELECTED], found[NO_CONTAINERS]
     nodes = len(book.index)
     if not live.is_everywhere and not ever(book.index, ask):
         return _reasons(f"no node can ever have it, of {nodes}: ", found)

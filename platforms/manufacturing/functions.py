@@ -6,9 +6,20 @@ from typing import Any
 
 from platforms.context import BadArgumentError, Context
 from platforms.functions import function
+from platforms.manufacturing.maintenance import watching as machines
+from platforms.manufacturing.production import watching as lines
+from platforms.manufacturing.safety import rules
 from platforms.manufacturing.stream_result import chosen, is_settled, result_of, wanted_of
 from platforms.manufacturing.types import ProcessingPipeline, StreamResult
 from platforms.services import Cameras, Pipelines
+
+# What other files bind and listen to; a module's names are what a host finds.
+open_plant, watch_machines = machines.open_plant, machines.watch_machines
+machine_condition, relearn_machine = machines.machine_condition, machines.relearn_machine
+open_lines, follow_lines, look_at_lines = lines.open_lines, lines.follow_lines, lines.look_at_lines
+line_figures, charts_of_line = lines.line_figures, lines.charts_of_line
+explain_stop, set_line_plan = lines.explain_stop, lines.set_line_plan
+too_close, fallen, missing_equipment, alone = rules.too_close, rules.fallen, rules.missing_equipment, rules.alone
 
 ASK_AGAIN_S = 0.1
 CONFIGURED = ProcessingPipeline()

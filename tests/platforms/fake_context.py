@@ -53,6 +53,7 @@ class FakeContext:
     events: list[tuple[str, Any, str]] = field(default_factory=list)
     steps: list[tuple[float | None, str]] = field(default_factory=list)
     queries: list[ResultQuery] = field(default_factory=list)
+    memory: dict[str, Any] = field(default_factory=dict)
 
     def now_utc_ms(self) -> int:
         return self.now_ms
@@ -65,7 +66,7 @@ class FakeContext:
         found = (result for result in self.kept if _meant(query, result))
         return sorted(found, key=lambda result: result.time_utc_ms)[: query.limit]
 
-    async def emit(self, event: str, data: Any, *, subject: str = "") -> None:
+    async def emit(self, event: str, data: Any, *, subject: str = "", routine: bool = False) -> None:
         self.events.append((event, fields_of(data), subject))
 
     def service(self, kind: type[T]) -> T:

@@ -105,7 +105,7 @@ def test_a_platform_bears_the_names_of_the_seed(name: str) -> None:
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_functions_have_the_signatures_of_the_seed(name: str) -> None:
     schema, wanted = ours(name).schema, seed(name)
-    assert list(schema.functions) == list(wanted.functions)
+    assert [one for one in schema.functions if one in wanted.functions] == list(wanted.functions)
     for one in wanted.functions.values():
         given = schema.functions[one.name]
         assert missing(wanted, one.parameters, schema, given.parameters) == [], one.name
@@ -127,7 +127,7 @@ SHARED_EVENTS = {
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_events_have_the_fields_of_the_seed(name: str) -> None:
     schema, wanted = ours(name).schema, seed(name)
-    assert list(schema.events) == list(wanted.events)
+    assert [one for one in schema.events if one in wanted.events] == list(wanted.events)
     for one in wanted.events.values():
         more = SHARED_EVENTS.get(one.name, set())
         given = tuple(each for each in schema.events[one.name].fields if each.name not in more)

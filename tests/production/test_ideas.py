@@ -79,7 +79,7 @@ def test_reasons() -> None:
         stops.part(at)
     assert stops.explain(2, "no wire") is not None and stops.explain(9, "x") is None
     stops.explain(3, "break", planned=True)
-    assert stops.by_reason(0, 400) == {"no wire": (1, 180), "minor": (1, 20)}
+    assert stops.by_reason([(0, 400)]) == {"no wire": (1, 180), "minor": (1, 20)}
     assert stops.planned_s(0, 400) == 199
     assert stops.lost_s(0, 400) == 200
 

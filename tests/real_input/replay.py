@@ -1,5 +1,6 @@
 """A clip through the frame path without threads or broker: what the agent decides, frame by frame."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from agent.capture.pyav import VideoFile
 from agent.decide.decider import Decider
 from agent.decide.facts import Fact
-from agent.decide.settings import DecideSettings
+from agent.decide.settings import NO_KINDS, DecideSettings
 from agent.infer.bundle_files import load_bundle
 from agent.infer.detections import Detections
 from agent.infer.fitting import fit
@@ -17,6 +18,7 @@ from agent.infer.settings import InferSettings
 from agent.track.settings import TrackerSettings
 from agent.track.tracker import Tracker
 from agent.track.tracks import Tracks
+from platforms.watching import MakeCondition
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ def replay(
     *,
     every: int = 1,
     tracker: TrackerSettings | None = None,
+    kinds: Mapping[str, MakeCondition] = NO_KINDS,
 ) -> Replay:
     """Every `every`-th frame of the clip through model, tracker and decisions."""
     bundle = load_bundle(bundle_folder)
@@ -48,7 +51,7 @@ def replay(
     host.open()
     fitted = fit(bundle, host.input, host.outputs)
     follow = Tracker(tracker or TrackerSettings())
-    decider = Decider("cam", bundle.labels, settings or DecideSettings())
+    decider = Decider("cam", bundle.labels, settings or DecideSettings(), kinds=kinds)
     result = Replay(bundle.labels)
     video = VideoFile(clip)
     video.open()

@@ -6,6 +6,7 @@ have several operating points (speeds, loads), each with its own figures.
 
 from bisect import insort
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
@@ -53,6 +54,15 @@ class Baseline:
         if len(self._values) >= self.windows:
             self._usual = usual_of(self._values, self.spread_share_min)
             self._values.clear()
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """What is learnt from so far, ascending."""
+        return tuple(self._values)
+
+    def remember(self, usual: Usual | None, values: Sequence[float] = ()) -> None:
+        """As it was before a restart."""
+        self._usual, self._values = usual, sorted(values)
 
     def forget(self) -> None:
         """After a repair: it is learnt anew."""

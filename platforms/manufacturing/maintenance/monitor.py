@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 
-from platforms.manufacturing.maintenance.baseline import Baseline, Recent
+from platforms.manufacturing.maintenance.baseline import Baseline, Recent, Usual
 from platforms.manufacturing.maintenance.bearing import Bearing, Fault, fault_frequencies
 from platforms.manufacturing.maintenance.change import Cusum
 from platforms.manufacturing.maintenance.envelope import FOUND_LOG10_P, Envelopes, Finding
@@ -23,6 +24,7 @@ CONFIRM = 2  # windows, of the last CONFIRM_OF, that must say so
 CONFIRM_OF = 3
 TREND_POINTS = 200
 FORECAST_EVERY = 10  # windows
+LIMIT_SLACK = 0.05  # share of a limit by which the level must be below it again
 
 
 class Quantity(StrEnum):
@@ -32,6 +34,10 @@ class Quantity(StrEnum):
     VELOCITY = "velocity"  # mm/s
     CURRENT = "current"  # A
     TEMPERATURE = "temperature"  # degrees Celsius
+
+
+RESTING = (Quantity.CURRENT, Quantity.TEMPERATURE)
+"""A machine that stands draws no current and has the temperature of the hall: neither is a fault of the sensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,8 @@ class Kind(StrEnum):
     LEVEL_CHANGED = "level_changed"
     LEVEL_USUAL = "level_usual"
     ZONE_CHANGED = "zone_changed"
+    LIMIT_REACHED = "limit_reached"
+    LIMIT_LEFT = "limit_left"
     DAMAGE_FOUND = "damage_found"
     DAMAGE_GONE = "damage_gone"
     FORECAST = "forecast"
@@ -91,6 +99,15 @@ class Assessment:
     notices: tuple[Notice, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a monitor has learnt. `course`: (seconds, level), ascending."""
+
+    usual: Usual | None = None
+    values: tuple[float, ...] = ()
+    course: tuple[tuple[float, float], ...] = ()
+
+
 class Monitor:
     """`take` each window in order."""
 
@@ -103,15 +120,17 @@ class Monitor:
         self._direction = 0
         self._trouble = Trouble.NONE
         self._zone: Zone | None = None
+        self._beyond = False
         self._seen: dict[str, deque[bool]] = {fault.value: deque(maxlen=CONFIRM_OF) for fault in Fault}
         self._damage: set[str] = set()
         self._course: deque[tuple[float, float]] = deque(maxlen=TREND_POINTS)
 
-    def take(self, signal: Signal, at_s: float, shaft_hz: float = 0.0) -> Assessment:
+    def take(self, signal: Signal, at_s: float, shaft_hz: float = 0.0, told: Trouble = Trouble.NONE) -> Assessment:
         """`signal`: (window,) samples, NaN where one is missing; `at_s`: seconds of a clock that never goes back;
-        `shaft_hz`: the speed now, 0 where it is not known: no damage is looked for then."""
+        `shaft_hz`: the speed now, 0 where it is not known: no damage is looked for then; `told`: what the sensor
+        itself is known to suffer from."""
         self.windows_total += 1
-        found = trouble(signal, self.watched.window)
+        found = told or trouble(signal, self.watched.window, may_rest=self.watched.quantity in RESTING)
         notices = self._about_sensor(found)
         if found is not Trouble.NONE:
             return Assessment(found, notices=tuple(notices))
@@ -120,9 +139,25 @@ class Monitor:
         level = self._level(signal, shape)
         score = self._about_change(level, notices)
         zone = self._about_zone(level, notices)
+        self._about_limit(level, notices)
         findings = self._about_damage(signal, shaft_hz, notices)
         self._about_future(level, at_s, notices)
         return Assessment(found, shape, level, zone, score, findings, tuple(notices))
+
+    @property
+    def usual(self) -> Usual | None:
+        """What is usual of the level; None while it is being learnt."""
+        return self._baseline.usual
+
+    def memory(self) -> Memory:
+        """What has to survive a restart."""
+        return Memory(self._baseline.usual, self._baseline.values, tuple(self._course))
+
+    def remember(self, memory: Memory) -> None:
+        """As it was before a restart. A course that does not go forward in time is left out: a clock was put back."""
+        self._baseline.remember(memory.usual, memory.values)
+        if all(earlier[0] < later[0] for earlier, later in pairwise(memory.course)):
+            self._course.extend(memory.course)
 
     def relearn(self) -> None:
         """After a repair: what is usual is learnt anew."""
@@ -171,6 +206,19 @@ class Monitor:
             self._zone = zone
         return zone
 
+    def _about_limit(self, level: float, notices: list[Notice]) -> None:
+        limit = self.watched.limit
+        if limit is None or self.watched.zones is not None:
+            return
+        now = self._recent.add(level)
+        if now >= limit and not self._beyond:
+            notices.append(Notice(Kind.LIMIT_REACHED, f"{limit:g}", level))
+        elif self._beyond and now < limit - LIMIT_SLACK * abs(limit):
+            notices.append(Notice(Kind.LIMIT_LEFT, f"{limit:g}", level))
+        else:
+            return
+        self._beyond = not self._beyond
+
     def _about_damage(self, signal: Signal, shaft_hz: float, notices: list[Notice]) -> dict[str, Finding]:
         bearing = self.watched.bearing
         if bearing is None or shaft_hz <= 0:
@@ -189,6 +237,8 @@ class Monitor:
         return findings
 
     def _about_future(self, level: float, at_s: float, notices: list[Notice]) -> None:
+        if self._course and at_s <= self._course[-1][0]:
+            self._course.clear()  # the clock was put back while the agent was down
         self._course.append((at_s, level))
         limit = self._next_limit()
         if limit is None or self.windows_total % FORECAST_EVERY:

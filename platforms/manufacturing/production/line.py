@@ -4,16 +4,17 @@ Nothing here grows without bound: cycle times and parts are kept for `keep_s`, a
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from platforms.manufacturing.production.charts import PChart
 from platforms.manufacturing.production.oee import Oee, oee, takt_s
-from platforms.manufacturing.production.spc import Limits, Signal, p_chart, western_electric
+from platforms.manufacturing.production.shifts import Span, length_s, within
+from platforms.manufacturing.production.spc import Limits, Signal
 from platforms.manufacturing.production.stops import Stop, Stops
 
 PARTS_MAX = 50_000
-POINTS_MAX = 100  # of a control chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,13 @@ class Part:
     at_s: float
     defects: tuple[str, ...] = ()
     rework: bool = False
+    good: bool | None = None  # None: one without defects is good
+    unsure: bool = False  # pictures could not show it: not good, and not known to be bad
+    ideal_cycle_s: float | None = None  # of its product; None: the line's
+
+    @property
+    def is_good(self) -> bool:
+        return not self.defects if self.good is None else self.good
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,10 @@ class LineFigures:
     takt_s: float | None
     stops: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     pareto: tuple[Share, ...] = ()
+    rework: int = 0
+    unsure: int = 0
+    planned_s: float = 0.0
+    stopped_s: float = 0.0
 
 
 class Line:
@@ -75,15 +87,12 @@ class Line:
         self.stops.begin(now_s)
         self._began_s = now_s
         self._parts: deque[Part] = deque(maxlen=PARTS_MAX)
-        self._sample: list[bool] = []
-        self._points: deque[float] = deque(maxlen=POINTS_MAX)
-        self._learnt: list[int] = []
-        self._limits: Limits | None = None
+        self._chart = PChart("p", settings.sample, settings.learn_samples)
 
     @property
     def control_limits(self) -> Limits | None:
         """Of the p chart; None while it is being learnt."""
-        return self._limits
+        return self._chart.tracks[0].limits
 
     def part(self, part: Part) -> tuple[Stop | None, list[Signal]]:
         """Takes a part. Returns the stop that it ends, and what its sample breaks on the p chart if it completes
@@ -91,49 +100,45 @@ class Line:
         self._parts.append(part)
         while self._parts and self._parts[0].at_s < part.at_s - self._settings.keep_s:
             self._parts.popleft()
-        return self.stops.part(part.at_s), self._chart(bool(part.defects))
+        points = self._chart.add(part.at_s, float(not part.is_good))
+        return self.stops.part(part.at_s), [signal for _, point in points for signal in point.signals]
 
-    def _chart(self, defective: bool) -> list[Signal]:
-        self._sample.append(defective)
-        if len(self._sample) < self._settings.sample:
-            return []
-        bad, size = sum(self._sample), len(self._sample)
-        self._sample.clear()
-        if self._limits is None:
-            self._learnt.append(bad)
-            if len(self._learnt) >= self._settings.learn_samples:
-                self._limits = p_chart(sum(self._learnt), size * len(self._learnt), size)
-            return []
-        self._points.append(bad / size)
-        return western_electric(list(self._points), self._limits)
-
-    def figures(self, from_s: float, to_s: float) -> LineFigures:
-        """Of the window from `from_s` up to `to_s`, as far as the line is watched and remembered."""
+    def figures(self, from_s: float, to_s: float, working: Sequence[Span] | None = None) -> LineFigures:
+        """Of the window from `from_s` up to `to_s`, as far as the line is watched and remembered. `working`: when it
+        is to run within it, in order and apart from each other; None: all the time. Parts made besides count, but
+        not in OEE."""
         self.stops.tick(to_s)
         from_s = max(from_s, self._began_s)
-        parts = [part for part in self._parts if from_s <= part.at_s < to_s]
-        good = sum(not part.defects for part in parts)
-        first = [part for part in parts if not part.rework]
-        planned_s = max(0.0, to_s - from_s - self.stops.planned_s(from_s, to_s))
-        lost_s = self.stops.lost_s(from_s, to_s)
+        spans = within([(from_s, to_s)] if working is None else working, from_s, to_s)
+        all_parts = [part for part in self._parts if from_s <= part.at_s < to_s]
+        parts = [part for part in all_parts if any(begin <= part.at_s < end for begin, end in spans)]
+        good = sum(part.is_good for part in parts)
+        first = [part for part in all_parts if not part.rework]
+        planned_s = max(0.0, length_s(spans) - sum(self.stops.planned_s(*span) for span in spans))
+        lost_s = min(planned_s, sum(self.stops.lost_s(*span) for span in spans))
+        ideals = [part.ideal_cycle_s or self._settings.ideal_cycle_s for part in parts]
         cycles = self._cycles(parts)
         demand = round(self._settings.demand_per_h * planned_s / 3600)
         return LineFigures(
-            parts=len(parts),
-            good=good,
-            first_pass_yield=sum(not part.defects for part in first) / len(first) if first else None,
+            parts=len(all_parts),
+            good=sum(part.is_good for part in all_parts),
+            first_pass_yield=sum(part.is_good for part in first) / len(first) if first else None,
             oee=oee(
                 planned_s=planned_s,
-                stopped_s=min(lost_s, planned_s),
-                ideal_cycle_s=self._settings.ideal_cycle_s,
+                stopped_s=lost_s,
+                ideal_cycle_s=sum(ideals) / len(ideals) if ideals else self._settings.ideal_cycle_s,
                 parts=len(parts),
                 good=good,
             ),
             cycle_s_p50=_quantile(cycles, 0.5),
             cycle_s_p95=_quantile(cycles, 0.95),
             takt_s=takt_s(planned_s, demand),
-            stops=self.stops.by_reason(from_s, to_s),
-            pareto=pareto(defect for part in parts for defect in part.defects),
+            stops=self.stops.by_reason(spans),
+            pareto=pareto(defect for part in all_parts if not part.is_good for defect in part.defects),
+            rework=sum(part.rework for part in all_parts),
+            unsure=sum(part.unsure for part in all_parts),
+            planned_s=planned_s,
+            stopped_s=lost_s,
         )
 
     def _cycles(self, parts: list[Part]) -> list[float]:

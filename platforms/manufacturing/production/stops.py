@@ -6,6 +6,7 @@ lost time.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 UNKNOWN = "unknown"
@@ -35,7 +36,7 @@ class Stops:
             raise ValueError(
                 f"a stop after {after_s:g} s, minor below {minor_s:g} s: 0 < the first < the second is wanted"
             )
-        self._after_s = after_s
+        self.after_s = after_s
         self._minor_s = minor_s
         self._last_s: float | None = None
         self._count = 0
@@ -62,7 +63,7 @@ class Stops:
 
     def tick(self, now_s: float) -> Stop | None:
         """Returns a stop that has begun, which is known only now."""
-        if self._last_s is None or self.current is not None or now_s - self._last_s < self._after_s:
+        if self._last_s is None or self.current is not None or now_s - self._last_s < self.after_s:
             return None
         self._count += 1
         self.stops.append(Stop(self._count, self._last_s))
@@ -85,12 +86,13 @@ class Stops:
         """Seconds of planned stops within a span."""
         return sum(_within(stop, from_s, to_s) for stop in self.stops if stop.planned)
 
-    def by_reason(self, from_s: float, to_s: float) -> dict[str, tuple[int, float]]:
-        """(stops, seconds) by reason within a span, the longest first; minor ones together as `minor`."""
+    def by_reason(self, spans: Sequence[tuple[float, float]]) -> dict[str, tuple[int, float]]:
+        """(stops, seconds) by reason within spans of time, the longest first; minor ones together as `minor`."""
         counts: Counter[str] = Counter()
         seconds: dict[str, float] = {}
+        to_s = max((end for _, end in spans), default=0.0)
         for stop in self.stops:
-            inside_s = _within(stop, from_s, to_s)
+            inside_s = sum(_within(stop, *span) for span in spans)
             if inside_s <= 0 or stop.planned:
                 continue
             minor = stop.until_s is not None and stop.lasted_s(to_s) < self._minor_s and stop.reason == UNKNOWN
@@ -99,6 +101,11 @@ class Stops:
             seconds[name] = seconds.get(name, 0.0) + inside_s
         longest = sorted(seconds, key=lambda name: -seconds[name])
         return {name: (counts[name], seconds[name]) for name in longest}
+
+    def at(self, at_s: float) -> Stop | None:
+        """The stop that was then; else the last one before."""
+        before = [stop for stop in self.stops if stop.since_s <= at_s]
+        return before[-1] if before else None
 
 
 def _within(stop: Stop, from_s: float, to_s: float) -> float:
