@@ -41,7 +41,7 @@ severity = "critical"
 actions = ["siren"]
 
 [alerting]
-settle_s = 0.0
+settle_s = 600.0
 """
 
 
