@@ -7,13 +7,15 @@ import logging
 import sys
 from pathlib import Path
 
-from agent.config import AgentConfig, inspect_config, load_config, platforms_table
+from agent.alerting.cli import add_commands as add_alerts_commands
+from agent.config import AgentConfig, event_type_mistakes, inspect_config, load_config, platforms_table
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
 from agent.models.cli import add_commands as add_models_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from agent.platform_state.cli import add_commands as add_state_commands
 from agent.results.cli import add_commands as add_results_commands
+from agent.teach.cli import add_features, add_teach
 from agent.workloads.cli import add_commands as add_workloads_commands
 from platforms.assembly import Assembly, assemble
 from platforms.errors import PlatformError
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_argument("what", choices=("test",), help="do it now and say what happened")
     actions.add_argument("name", help="the action's name")
     actions.set_defaults(run=_actions)
+    add_alerts_commands(add("alerts", "alerts that are on, and acknowledging them at the node itself", config=False))
     add_outbox_commands(add("outbox", "look into the outbox, also while the agent runs", config=False))
     add_evidence_commands(add("evidence", "look into the evidence, also while the agent runs", config=False))
     text = "change a field at the node itself; merged with what the coordinator wants"
@@ -63,9 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     add_models_commands(add("models", "models that lie here, also while the agent runs", config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     add_workloads_commands(add("workloads", "what the coordinator has this node run beside its own", config=False))
+    add_teach(add("teach", "make a model that knows good parts from pictures of them", config=False))
     _bundle_arguments(add("bundle", "make a model bundle of a .tflite file", config=False))
     model = add("model", "make model bundles", config=False).add_subparsers(required=True, metavar="WHAT")
     _bundle_arguments(model.add_parser("import", help="make a model bundle of a .tflite file, as `bundle` does"))
+    text = "cut a network at inner layers, for teaching or as features for other programs"
+    add_features(model.add_parser("features", help=text, description=text))
     text = "give a bundle golden frames: pictures with known answers, which every node proves the model on"
     golden = model.add_parser("golden", help=text, description=text)
     golden.add_argument("bundle", type=Path, help="the folder that gets golden.toml and the pictures")
@@ -109,9 +115,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _assembly(config: AgentConfig, path: Path) -> Assembly:
     try:
-        return assemble(platforms_table(config, path))
+        assembly = assemble(platforms_table(config, path))
     except PlatformError as error:
         raise mistakes_error(path, _lines(error)) from error
+    if mistakes := event_type_mistakes(config, assembly.events):
+        raise mistakes_error(path, mistakes)
+    return assembly
 
 
 def _lines(error: PlatformError) -> list[str]:
@@ -121,11 +130,15 @@ def _lines(error: PlatformError) -> list[str]:
 def _check(arguments: argparse.Namespace) -> int:
     config, mistakes = inspect_config(arguments.config)
     if config is not None:
+        from agent.alerting.check import conditions_mistakes
         from agent.check import check_models
 
         kinds, wrong = {}, []
         try:
-            kinds = assemble(platforms_table(config, arguments.config)).rule_kinds
+            assembly = assemble(platforms_table(config, arguments.config))
+            kinds = assembly.rule_kinds
+            wrong = conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
+            wrong += [text for text in event_type_mistakes(config, assembly.events) if text not in mistakes]
         except PlatformError as error:
             wrong = _lines(error)
         mistakes += check_models(config, mistakes, kinds)

@@ -13,6 +13,8 @@ from typing import Any
 
 from agent.actions.actions import Actions
 from agent.actions.local_broker import LocalBroker
+from agent.alerting.functions import alert_functions
+from agent.alerting.opening import normal_arguments, open_alerting
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
 from agent.config import AgentConfig, PipelineConfig
@@ -31,8 +33,10 @@ from agent.evidence.uploader import Uploader
 from agent.health import host
 from agent.hosting.cameras import NodeCameras
 from agent.hosting.host import kept_result, node_host
+from agent.hosting.pipelines import NodePipelines, stop_function
 from agent.infer.bundle import Bundle
 from agent.infer.worker import InferenceWorker, Result, Work
+from agent.inspection.inspections import Inspections
 from agent.link.asking import Asking
 from agent.link.gate import RateGate
 from agent.link.link import Link
@@ -55,11 +59,11 @@ from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
 from agent.sync.sync import Sync
-from agent.workloads.opening import STOP_S, open_workloads, workload_logs
+from agent.workloads.opening import STOP_S, hardware_of, model_finder, open_workloads, workload_logs
 from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
-from platforms.services import Cameras
+from platforms.services import Cameras, Pipelines
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
 from runtime.calls.hosted import table_of
@@ -158,6 +162,13 @@ class Agent:
             switches=self.switches,
             announce=self.announce,
         )
+        self._inspections = Inspections(
+            config.pipelines,
+            node=node.id,
+            broker=config.local_broker.address(),
+            outbox=self.outbox,
+            evidence=self._evidence,
+        )
         self.streams = {
             camera.id: Stream(
                 camera,
@@ -172,17 +183,27 @@ class Agent:
                 sync=self.sync,
                 evidence=self._evidence,
                 load=self._load_model,
+                seat=self._inspections.seat,
                 kinds=self._assembly.rule_kinds,
             )
             for camera in cameras
         }
+        self._pipelines = NodePipelines(
+            self.streams,
+            config.pipelines,
+            self._state,
+            model_finder(config, lambda reference: self.models.folder_of(reference)),
+            lambda: self.documents,
+            lambda: self.workloads.reports(),
+            lambda name: self.workloads.is_at_work(name),
+        )
         self._host = node_host(
             node.id,
             results_path=self._recorder.path,
             outbox=self.outbox,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
-            services={Cameras: NodeCameras(self.streams)},
+            services={Cameras: NodeCameras(self.streams), Pipelines: self._pipelines},
             keep=self._recorder.keep,
         )
         self._listening = self._assembly.listening(self._host)
@@ -205,8 +226,30 @@ class Agent:
             lambda: self._dispatcher.names,
             lambda reference: self.models.folder_of(reference),
         )
+        self._actions = Actions(
+            config.actions,
+            node=node.id,
+            boot=self.boot,
+            topic_root=config.broker.topic_root,
+            broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
+            announce=self.announce,
+        )
+        self.alerting = open_alerting(
+            config,
+            self._assembly,
+            boot=self.boot,
+            outbox=self.outbox,
+            state=self.platform_state,
+            streams=self.streams,
+            actions=self._actions,
+            recorder=self._recorder,
+        )
         functions = [
             workload_logs(self.workloads),
+            stop_function(self._pipelines),
+            *alert_functions(
+                self.alerting, node.id, self.streams, self._actions.names, normal_arguments(self._assembly)
+            ),
             *node_functions(self.streams, self.status),
             report_function(self._again),
             sync_function(self.sync),
@@ -269,7 +312,7 @@ class Agent:
         self._in_force = InForce(self.streams, self._link, node.labels, self.models.follow)
         self._journal = Journal(node.data_dir / DOCUMENTS, node.id, set_aside=True)
         self.documents = Documents(
-            self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._in_force.mute
+            self._journal, here(config), boot=self.boot, apply=self._in_force.apply, mute=self._mute
         )
         self.documents.publish = self._link.publish_reported
         self.documents.on_sync_policy = self.sync.follow
@@ -279,14 +322,6 @@ class Agent:
         self.documents.standings.append(self.models.standing)
         self.models.on_change = self.documents.restate
         self._link.arrivals.on_desired, self._link.reported = self.documents.receive, self.documents.payload
-        self._actions = Actions(
-            config.actions,
-            node=node.id,
-            boot=self.boot,
-            topic_root=config.broker.topic_root,
-            broker=LocalBroker(config.local_broker.address(), f"{node.id}-actions"),
-            announce=self.announce,
-        )
         self.outbox.on_append = self._appending
         self._machine = host.MachineMeter()
         self._governor = Governor(
@@ -321,12 +356,15 @@ class Agent:
             supervisor.supervise("streams", self._run_streams, stage=0, stop_timeout_s=20.0)
             self._sensors.supervise(supervisor, stage=0)
             supervisor.supervise("notes", self._keep_notes, stage=1)
+            self.alerting.supervise(supervisor, stage=1)
             state = self.platform_state
             supervisor.supervise("platform-state", state.run, for_ever, stage=1, stop=state.stop)
             supervisor.supervise("platforms", self._start_platforms, stage=1)
             for name, task in self._listening.tasks():
                 supervisor.supervise(f"platform[{name}]", task, for_ever, stage=1)
             self._actions.supervise(supervisor, stage=2)
+            self._inspections.supervise(supervisor, stage=1)
+            self.alerting.begin_actions()
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None and self._uploader is not None:
                 evidence_opening.supervise(supervisor, self._evidence, self._uploader, stage=2)
@@ -395,10 +433,12 @@ class Agent:
     def _close(self) -> None:
         self._slots.close()
         self._worker.stop(5.0)
+        self._inspections.close()
         self._recorder.close()
         if self._evidence is not None:
             self._evidence.close()
         self.platform_state.close()
+        self.alerting.close()
         self._file.close()
         self._state.close()
         self._journal.close()
@@ -470,10 +510,10 @@ class Agent:
 
     def _act(self, drafts: Sequence[Draft]) -> None:
         """Facts that do not leave the node: local actions see them all the same."""
-        self._actions.trigger(drafts)
+        self._actions.trigger(self.alerting.heard(drafts))
 
     def _appending(self, drafts: Sequence[Draft]) -> None:
-        self._actions.trigger(drafts)
+        self._actions.trigger(self.alerting.heard(drafts))
         if self._evidence is not None:
             self._evidence.expect(drafts)
         for draft in drafts:
@@ -484,6 +524,10 @@ class Agent:
         self._sender.committed(rows)  # first: nothing of the rest is urgent
         if self._evidence is not None:
             self._evidence.committed(rows)
+
+    def _mute(self, rules: frozenset[str]) -> None:
+        self._in_force.mute(rules)
+        self.alerting.mute(rules)
 
     # ---- doing less -----------------------------------------------------------------------------
 
@@ -516,7 +560,7 @@ class Agent:
             site=node.site,
             labels=dict(self._in_force.labels),
             location=dict(node.location),
-            hardware=host.hardware(),
+            hardware=hardware_of(self.config),
             resources=host.resources(node.data_dir),
             versions=host.versions(),
             platforms=self._assembly.names,
@@ -593,6 +637,8 @@ class Agent:
             "identity_conflict": self._link.twin.report(time.monotonic()),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
+            "inspections": self._inspections.report(),
+            "alerts": self.alerting.report(),
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),
             "desired": self.documents.state(),

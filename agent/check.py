@@ -1,6 +1,6 @@
 """The part of checking a configuration that opens files: secrets, models, labels, rules that name classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from agent.actions.make import check_actions
 from agent.config import AgentConfig
@@ -10,7 +10,9 @@ from agent.infer.bundle_files import load_bundle
 from agent.infer.fitting import fit
 from agent.infer.host import EngineHost
 from agent.infer.settings import InferSettings
+from agent.inspection.files import station_mistakes
 from agent.models.signatures import read_trust
+from platforms.manufacturing.inspection.settings import InspectionSettings
 from platforms.watching import MakeCondition
 from runtime.errors import EdgewrightError
 
@@ -26,6 +28,7 @@ def check_models(
     node's platforms.
     """
     mistakes = []
+    labels: dict[str, Sequence[str]] = {}
     try:
         config.broker.addresses()
     except EdgewrightError as error:
@@ -52,11 +55,42 @@ def check_models(
         except EdgewrightError as error:
             mistakes.append(f"{where}.model: {error}")
             continue
+        labels[pipeline.title] = bundle.labels
         if not any(text.startswith(f"{where}.{key}") for text in known for key in _DECIDED):
             mistakes += [
                 f"{where}: {text}" for text in check_decide_settings(pipeline.decide, bundle.labels, kinds or {})
             ]
+    return mistakes + _stations(config, labels)
+
+
+def _stations(config: AgentConfig, labels: Mapping[str, Sequence[str]]) -> list[str]:
+    """What is wrong with inspection stations whose models can all be read."""
+    mistakes = []
+    for i, pipeline in enumerate(config.pipelines):
+        if pipeline and pipeline.inspection is not None:
+            models = (pipeline.title, *pipeline.inspection.also)
+            if all(model in labels for model in models):
+                known = [label for model in models for label in labels[model]]
+                mistakes += [f"pipelines[{i}].{text}" for text in station_mistakes(pipeline.inspection, known)]
+    if any(pipeline and pipeline.inspection for pipeline in config.pipelines):
+        enabled = config.platforms.get("enabled", [])
+        if "manufacturing" not in enabled:
+            mistakes.append('pipelines: an inspection needs its platform: [platforms] enabled = ["manufacturing"]')
+        if any(p and p.inspection and _talks(p.inspection) for p in config.pipelines):
+            mistakes += _tried(config)
     return mistakes
+
+
+def _talks(settings: InspectionSettings) -> bool:
+    return bool(settings.output.topic or settings.signal.topic or settings.serial.topic)
+
+
+def _tried(config: AgentConfig) -> list[str]:
+    try:
+        config.local_broker.address()
+    except EdgewrightError as error:
+        return [str(error)]
+    return []
 
 
 def _try(bundle: Bundle, settings: InferSettings) -> None:

@@ -1,11 +1,13 @@
 """The agent's configuration, `agent.toml`, as frozen dataclasses; `deploy/agent.toml` comments every key."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import platforms
-from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes
+from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes, unknown_types
+from agent.alerting.settings import AlertingSettings, AlertSettings, alerts_mistakes
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
 from agent.degrade.pipelines import Priority
@@ -20,6 +22,7 @@ from agent.results.settings import ResultsSettings
 from agent.sensors.settings import SensorConfig, sensor_beside, sensors_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from agent.workloads.settings import WorkloadSettings
+from platforms.manufacturing.inspection.settings import InspectionSettings, inspection_mistakes
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import EndpointConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
@@ -72,6 +75,8 @@ class PipelineConfig:
     priority: Priority = Priority.NORMAL
     sample_interval_s: Annotated[float, Limit(ge=0, le=86400)] = 10.0
     local_only: bool = False
+    fps_max: Annotated[float, Limit(ge=0, le=240)] = 0.0  # at most so many of the camera's frames a second; 0: all
+    classes: Annotated[tuple[str, ...], Limit(len_max=1000)] = ()  # those that count; none: all of the model
     tracker: TrackerSettings = TrackerSettings()
     every_frame: bool = False
     object_events: bool = True
@@ -80,6 +85,7 @@ class PipelineConfig:
     lines: tuple[LineSettings, ...] = ()
     zones: tuple[ZoneSettings, ...] = ()
     rules: tuple[AlertRuleSettings, ...] = ()
+    inspection: InspectionSettings | None = None
 
     @property
     def title(self) -> str:
@@ -118,6 +124,8 @@ class AgentConfig:
     pipelines: Annotated[tuple[PipelineConfig, ...], Limit(len_max=64)] = ()
     sensors: Annotated[tuple[SensorConfig, ...], Limit(len_max=64)] = ()
     actions: Annotated[tuple[ActionSettings, ...], Limit(len_max=64)] = ()
+    alerts: Annotated[tuple[AlertSettings, ...], Limit(len_max=1000)] = ()
+    alerting: AlertingSettings = AlertingSettings()
     local_broker: LocalBrokerConfig = LocalBrokerConfig()
     degradation: DegradationSettings = DegradationSettings()
     evidence: EvidenceSettings = EvidenceSettings()
@@ -169,7 +177,13 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
         actions=tuple(a and _files_beside(folder, a, "token_file", "ca_file") for a in config.actions),
         sensors=tuple(s and sensor_beside(folder, s) for s in config.sensors),
         models=_models_beside(folder, config.models),
-        pipelines=tuple(p and replace(p, model=str(model_path(folder, p.model))) for p in config.pipelines),
+        pipelines=tuple(
+            p
+            and replace(
+                p, model=str(model_path(folder, p.model)), inspection=_inspection_beside(folder, p.inspection)
+            )
+            for p in config.pipelines
+        ),
     )
 
 
@@ -205,13 +219,27 @@ def check(config: AgentConfig) -> list[str]:
         if titles.count(pipeline.title) > 1:
             mistakes.append(f"{where}.name: {pipeline.title!r} is given {titles.count(pipeline.title)} times")
         mistakes += [f"{where}.tracker.{text}" for text in check_tracker_settings(pipeline.tracker)]
+        if pipeline.inspection is not None:
+            others = [p.title for _, p in pipelines if p is not pipeline and p.camera == pipeline.camera]
+            mistakes += [f"{where}.inspection.{text}" for text in inspection_mistakes(pipeline.inspection, others)]
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
-    mistakes += actions_mistakes(config.actions, ids, rules)
-    mistakes += evidence_mistakes(config.evidence, ids, rules)
+    actions = [action.name for action in config.actions if action]
+    mistakes += alerts_mistakes(config.alerts, config.alerting, rules, actions, ids)
+    rules |= {alert.name for alert in config.alerts if alert}
+    open_types = bool(config.platforms.get("enabled") or config.platforms.get("folders"))
+    mistakes += actions_mistakes(config.actions, ids, rules, open_types=open_types)
+    mistakes += evidence_mistakes(config.evidence, ids, rules, open_types=open_types)
     mistakes += sensors_mistakes(config.sensors)
     mistakes += models_mistakes(config.models)
     mistakes += read_platforms(config.platforms, Path())[1]
     return mistakes
+
+
+def event_type_mistakes(config: AgentConfig, declared: Collection[str]) -> list[str]:
+    """Types of events that actions and evidence name and nobody declares: `declared` are those of the platforms."""
+    on = [(f"actions[{i}]", action.on) for i, action in enumerate(config.actions) if action]
+    on.append(("evidence", config.evidence.on))
+    return [f"{where}.{text}" for where, one in on for text in unknown_types(one, declared)]
 
 
 def platforms_table(config: AgentConfig, path: Path) -> PlatformsTable:
@@ -226,6 +254,17 @@ def _models_beside(folder: Path, table: NodeModelsTable) -> NodeModelsTable:
         dir=folder / table.dir if table.dir else None,
         ca_file=folder / table.ca_file if table.ca_file else None,
         trusted_keys=keys,
+    )
+
+
+def _inspection_beside(folder: Path, table: InspectionSettings | None) -> InspectionSettings | None:
+    if table is None:
+        return None
+    file, reference = table.calibration.file, table.camera.reference
+    return replace(
+        table,
+        calibration=replace(table.calibration, file=folder / file if file else None),
+        camera=replace(table.camera, reference=folder / reference if reference else None),
     )
 
 

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,12 +24,14 @@ from agent.capture.frame import Frame
 from agent.capture.slot import Keep, Slot
 from agent.decide.decider import Decider
 from agent.decide.facts import EventFact, Fact
+from agent.decide.settings import AlertRuleSettings
 from agent.degrade.switches import Switch, Switches
 from agent.degrade.throttle import Throttle
 from agent.infer.decode import Decoder
 from agent.infer.detections import Detections
 from agent.infer.preprocess import Preprocessor
 from agent.infer.worker import Result, Work
+from agent.inspection.stage import Seat
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, draft_of
 from agent.sync.outlet import Outlet
@@ -87,6 +89,7 @@ class Pipeline:
         switches: Switches,
         outlet: Outlet,
         decided: Decided | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.name = name
         self._slot = slot
@@ -104,6 +107,7 @@ class Pipeline:
         self._switches = switches
         self._outlet = outlet
         self._on_decided = decided
+        self._seat = seat  # at an inspection station
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._arrived = Mailbox(asyncio.get_running_loop(), self._results.put_nowait)
         self._room = threading.Semaphore(RESULTS_MAX)
@@ -118,7 +122,7 @@ class Pipeline:
 
     def offer(self, frame: Frame) -> None:
         """Prepares the model's input and leaves it for the inference thread."""
-        if self._throttle.disabled:
+        if self._throttle.disabled or not self._throttle.is_due(frame.time_s):
             return
         if self._slot.keep is Keep.NEWEST and not self._throttle.takes():  # a replay is complete, however slow
             return
@@ -126,6 +130,8 @@ class Pipeline:
         tensor, placement = preprocessor.prepare(frame.picture)
         if self._slot.put(Work(self.name, frame, tensor, placement, edition), self._stopped):
             self._offered += 1
+            if self._seat is not None:
+                self._seat.look(frame)  # while the model runs
 
     # ---- inference thread -----------------------------------------------------------------------
 
@@ -155,6 +161,8 @@ class Pipeline:
         frame = result.frame
         width, height = frame.picture.width, frame.picture.height
         detections = self._read(result, width, height)
+        if self._seat is not None:
+            self._seat.seen(frame, self._labels, detections)  # first: a part on the belt does not wait
         tracks = self._tracker.update(detections, frame.time_s)
         facts = self._decider.update(tracks, frame.time_s, width, height)
         self._last = frame
@@ -291,6 +299,14 @@ class Pipeline:
     def mute(self, rules: frozenset[str]) -> None:
         """From the next frame on these alert rules, and no others, raise no alert."""
         self._decider.mute(rules)
+
+    def watch(self, rules: Mapping[str, AlertRuleSettings]) -> None:
+        """From the next frame on these alert rules too, and no others beside the configured ones."""
+        self._decider.watch(rules)
+
+    def watch_mistakes(self, rule: AlertRuleSettings) -> list[str]:
+        """Why it cannot watch for a rule; empty where it can."""
+        return self._decider.watch_mistakes(rule)
 
     def stats(self) -> PipelineStats:
         """Figures for the heartbeat."""

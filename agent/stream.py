@@ -15,7 +15,7 @@ from agent.capture.slot import Keep, Slots
 from agent.capture.source import open_source
 from agent.config import PipelineConfig
 from agent.decide.decider import Decider
-from agent.decide.settings import NO_KINDS
+from agent.decide.settings import NO_KINDS, AlertRuleSettings
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.switches import Switches
 from agent.degrade.throttle import Throttle
@@ -23,14 +23,16 @@ from agent.documents.plan import Tuning
 from agent.evidence.evidence import Evidence
 from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
-from agent.infer.engine import EngineUnavailableError
+from agent.infer.engine import EngineUnavailableError, ModelError
 from agent.infer.fitting import fit
 from agent.infer.host import EngineChanged, EngineHost, EngineStats
 from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
+from agent.inspection.stage import Seat
 from agent.outbox.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.sync.sync import Sync
+from agent.teach.watching import DriftTeller
 from agent.track.tracker import Tracker
 from platforms.watching import MakeCondition
 from runtime.errors import EdgewrightError, TemporaryError
@@ -105,6 +107,7 @@ class Stream:
         sync: Sync,
         evidence: Evidence | None = None,
         load: Callable[[PipelineConfig], Bundle] = configured,
+        seat: Callable[..., Seat | None] = lambda config, run, outlet, live: None,
         kinds: Mapping[str, MakeCondition] = NO_KINDS,
     ) -> None:
         """`load` gives a pipeline's model, in a thread; it raises ModelError. `kinds`: of alert rules."""
@@ -120,6 +123,7 @@ class Stream:
         self._sync = sync
         self._evidence = evidence
         self._load = load
+        self._seat = seat  # a pipeline's place at an inspection station
         self._kinds = kinds
         self._starts = 0
         self._loop = asyncio.get_running_loop()
@@ -127,6 +131,8 @@ class Stream:
         self._runner: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._muted: frozenset[str] = frozenset()
+        self._tunings: Mapping[str, Tuning] = {}
+        self._watched: Mapping[str, AlertRuleSettings] = {}
         self._recorded = False  # a file or folder: it has an end, and its time is media time
         self._latest: Frame | None = None
         self._active: tuple[Pipeline, ...] = ()
@@ -169,11 +175,13 @@ class Stream:
             await self._shut()
             return was_running
 
-    async def add(self, config: PipelineConfig, given: Tuning) -> None:
+    async def add(self, config: PipelineConfig, given: Tuning, origin: str | None = None) -> None:
         """One pipeline more, at once where the camera runs; the others go on meanwhile. No other bears its title."""
         async with self._changing:
             self._starts += 1  # what it finds must not bear the names of what an earlier one found
-            part = _Slotted(config, given=given, tuning=given, origin=f"{self.id}.")
+            part = _Slotted(config, given=given, tuning=self._tunings.get(config.title, Tuning()).over(given))
+            part.origin = f"{self.id}." if origin is None else origin
+            part.throttle.disabled = not part.tuning.enabled
             self._parts.append(part)
             if self.is_running:
                 await self._open(part)
@@ -253,6 +261,7 @@ class Stream:
         part.task = asyncio.create_task(part.pipeline.run(), name=f"pipeline[{config.title}]")
         part.task.add_done_callback(lambda task: self._pipeline_ended(part, task))
         self._active = (*self._active, part.pipeline)
+        self.watch(self._watched)
         self._announce("PipelineStarted", config.title, {"camera_id": self.id, "model": bundle.name})
 
     async def _opened(self, config: PipelineConfig, bundle: Bundle) -> EngineHost:
@@ -269,12 +278,17 @@ class Stream:
     def _pipeline(self, part: _Slotted, bundle: Bundle, host: EngineHost, camera: Camera) -> Pipeline:
         """Raises an EdgewrightError where model, settings and decisions do not fit together."""
         config = part.config
-        fitted = fit(_tuned(bundle, part.tuning), host.input, host.outputs)
+        if unknown := [name for name in config.classes if name not in bundle.labels]:
+            raise ModelError(f"classes: model {bundle.name} has no {unknown[0]!r} ({', '.join(bundle.labels[:12])})")
+        part.throttle.fps_max = config.fps_max
+        fitted = fit(_tuned(bundle, part.tuning, config), host.input, host.outputs)
         run = f"{config.title}-{self._boot}.{part.origin}{self._starts}"
         decider = Decider(self.id, bundle.labels, config.decide, prefix=run, kinds=self._kinds)
         evidence = self._evidence
         decider.mute(self._muted)
         lossless = self._recorded and not self.camera_config.realtime
+        outlet = self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded)
+        seat = self._seat(config, run, outlet, live=not self._recorded)
         return Pipeline(
             config.title,
             slot=self._slots.add(config.title, Keep.EVERY if lossless else Keep.NEWEST),
@@ -289,8 +303,9 @@ class Stream:
             live=not self._recorded,
             throttle=part.throttle,
             switches=self._switches,
-            outlet=self._sync.outlet(self.id, config.title, local_only=config.local_only, recorded=self._recorded),
-            decided=evidence.decided if evidence else None,
+            outlet=outlet,
+            decided=DriftTeller(config.title, self._announce, evidence.decided if evidence else None).decided,
+            seat=seat,
         )
 
     async def _finish(self, part: _Slotted) -> None:
@@ -311,6 +326,7 @@ class Stream:
         if not part.config.local_only:
             totals["detections_total"] = stats.detections_total
         self._active = tuple(p for p in self._active if p.name != name)
+        self.watch(self._watched)
         self._slots.remove(name)
         self._worker.remove(name)
         if part.task is not None:
@@ -344,7 +360,7 @@ class Stream:
                     await self._open(part)
                 return
             try:
-                fitted = fit(_tuned(bundle, part.tuning), host.input, host.outputs)
+                fitted = fit(_tuned(bundle, part.tuning, part.config), host.input, host.outputs)
             except EdgewrightError:
                 await asyncio.to_thread(host.close)
                 raise
@@ -447,11 +463,12 @@ class Stream:
 
     def tune(self, tunings: Mapping[str, Tuning]) -> None:
         """What is different about each pipeline from the next frame on, also after a restart of the camera."""
+        self._tunings = dict(tunings)
         for part in self._parts:
-            tuning = tunings.get(part.config.title, part.given)
+            tuning = tunings.get(part.config.title, Tuning()).over(part.given)
             part.throttle.disabled = part.leaving or not tuning.enabled
             if tuning != part.tuning and part.pipeline and part.host and part.bundle:
-                fitted = fit(_tuned(part.bundle, tuning), part.host.input, part.host.outputs)
+                fitted = fit(_tuned(part.bundle, tuning, part.config), part.host.input, part.host.outputs)
                 part.pipeline.decode_with(fitted.decoder)
             part.tuning = tuning
 
@@ -460,6 +477,19 @@ class Stream:
         self._muted = rules
         for pipeline in self._active:
             pipeline.mute(rules)
+
+    def watch(self, rules: Mapping[str, AlertRuleSettings]) -> None:
+        """These alert rules too, also after a restart of the camera: each in the first pipeline that can."""
+        self._watched = left = dict(rules)
+        for pipeline in self._active:
+            here = {name: rule for name, rule in left.items() if not pipeline.watch_mistakes(rule)}
+            pipeline.watch(here)
+            left = {name: rule for name, rule in left.items() if name not in here}
+
+    def watch_mistake(self, rule: AlertRuleSettings) -> str:
+        """Why no pipeline that runs now can watch for it; empty where one can, or none runs yet."""
+        wrong = [pipeline.watch_mistakes(rule) for pipeline in self._active]
+        return "" if not wrong or not all(wrong) else "; ".join(wrong[0])
 
     def reports(self) -> list[StreamReport]:
         """One report a pipeline, for the heartbeat and `status`."""
@@ -493,8 +523,9 @@ class Stream:
         )
 
 
-def _tuned(bundle: Bundle, tuning: Tuning) -> Bundle:
-    return replace(bundle, thresholds=tuning.thresholds(bundle.thresholds))
+def _tuned(bundle: Bundle, tuning: Tuning, config: PipelineConfig) -> Bundle:
+    thresholds = tuning.thresholds(bundle.thresholds)
+    return replace(bundle, thresholds=replace(thresholds, keep=config.classes) if config.classes else thresholds)
 
 
 def _given_up(worker: InferenceWorker, name: str) -> int:

@@ -38,8 +38,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    add("run", "run the coordinator until it is told to stop", _run)
+    run = add("run", "run the coordinator until it is told to stop", _run)
     check = add("check", "check a configuration and report every mistake", _check)
+    for command in (run, check):
+        command.add_argument("--instance", default="", metavar="NAME", help="in place of coordinator.instance")
     check.add_argument("--store", action="store_true", help="and the store, all of it")
     check.add_argument("--backup", type=Path, metavar="FILE", help="and this backup, in the same way")
     taken = add("backup", "write the store to a new file, also while the coordinator runs", _backup)
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     path = arguments.config
     faulthandler.enable()  # systemd's watchdog ends a hung process with SIGABRT: the journal then shows where it hung
-    config = load_config(path)
+    config = load_config(path, arguments.instance)
     passwords = [one.address(place).password for place, one in config.named_brokers()]
     secrets = [text for text in (*passwords, *config.evidence.keys()) if text]
     secrets += config.store.secrets()
@@ -74,7 +76,7 @@ def _assembly(config: CoordinatorConfig, path: Path) -> Assembly:
 
 def _check(arguments: argparse.Namespace) -> int:
     path = arguments.config
-    config = load_config(path)
+    config = load_config(path, arguments.instance)
     config.evidence.keys()
     _assembly(config, path)
     _say(f"{path}: fine")

@@ -1,5 +1,6 @@
 """The coordinator's configuration, `coordinator.toml`; `deploy/coordinator.toml` comments every key."""
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from coordinator.fleet.settings import FleetTable
 from coordinator.ingest.batch import BatchLimits
 from coordinator.models.settings import ModelsTable
 from coordinator.store.place import Place
-from coordinator.store.settings import StoreTable
+from coordinator.store.settings import StoreBackend, StoreTable
 from coordinator.store.sql import StoreLimits
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import BrokerConfig, EndpointConfig, load, mistakes_error
@@ -20,6 +21,7 @@ from runtime.mqtt import BrokerAddress
 from schemas.shape import Limit
 
 BROKERS_MAX = 16
+INSTANCE = "[a-z0-9-]{0,32}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,10 @@ class CoordinatorTable:
     """The `[coordinator]` table."""
 
     data_dir: Path = Path("/var/lib/edgewright-coordinator")
-    instance: Annotated[str, Limit(pattern="[a-z0-9-]{0,32}", means="at most 32 of a-z 0-9 -")] = ""
+    instance: Annotated[str, Limit(pattern=INSTANCE, means="at most 32 of a-z 0-9 -")] = ""
+    replicas: bool = False  # several coordinators share the store and the brokers
+    lease_s: Annotated[float, Limit(ge=1, le=300)] = 15.0  # so long after the leader is gone another leads
+    files_dir: Path = Path()  # models and evidence; empty: in data_dir
     batch_messages_max: Annotated[int, Limit(ge=1, le=1000)] = 500
     batch_bytes_max: Annotated[int, Limit(ge=4096, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
     batch_pause_ms: Annotated[float, Limit(ge=0, le=1000)] = 50.0
@@ -47,6 +52,15 @@ class CoordinatorTable:
         return LivenessRules(
             round(self.heartbeat_s * 1000), self.heartbeats_missed_max, round(self.will_hold_s * 1000)
         )
+
+    @property
+    def files(self) -> Path:
+        """The folder of models and evidence that are kept on disk."""
+        return self.files_dir if self.has_files_dir else self.data_dir
+
+    @property
+    def has_files_dir(self) -> bool:
+        return self.files_dir != Path()
 
     @property
     def client_id(self) -> str:
@@ -121,11 +135,20 @@ class CoordinatorConfig:
         return StoreLimits(self.coordinator.refused_rows_max, self.coordinator.refused_bytes_max, self.state.rows_max)
 
 
-def load_config(path: Path) -> CoordinatorConfig:
-    """The file at `path`; a relative `data_dir` is relative to its folder. Raises ConfigError with all mistakes."""
+def load_config(path: Path, instance: str = "") -> CoordinatorConfig:
+    """The file at `path`; a relative `data_dir` is relative to its folder. Raises ConfigError with all mistakes.
+
+    `instance` stands in for that of the file, so that several coordinators can have one.
+    """
     config = load(CoordinatorConfig, path)
+    if instance:
+        if re.fullmatch(INSTANCE, instance) is None:
+            raise ConfigError(f"--instance: {instance[:60]!r} must be at most 32 of a-z 0-9 -")
+        config = replace(config, coordinator=replace(config.coordinator, instance=instance))
     folder = path.resolve().parent
     table = replace(config.coordinator, data_dir=folder / config.coordinator.data_dir)
+    if table.has_files_dir:
+        table = replace(table, files_dir=folder / table.files_dir)
     store = config.store.beside(folder)
     mistakes = _mistakes(table, config) + store.mistakes()
     mistakes += config.fleet.mistakes() + config.evidence.mistakes()
@@ -155,6 +178,7 @@ def _mistakes(table: CoordinatorTable, config: CoordinatorConfig) -> list[str]:
     mistakes = []
     if table.data_dir.exists() and not table.data_dir.is_dir():
         mistakes.append(f"coordinator.data_dir: {table.data_dir} is no folder")
+    mistakes += _mistakes_of_replicas(table, config) if table.replicas else []
     for place, broker in config.named_brokers():
         if broker.password_file is not None and broker.password_env:
             mistakes.append(f"{place}: password_file and password_env are both given; one is enough")
@@ -165,6 +189,24 @@ def _mistakes(table: CoordinatorTable, config: CoordinatorConfig) -> list[str]:
         except ConfigError as error:
             mistakes.append(str(error))
     return mistakes + _mistakes_of_brokers(config)
+
+
+def _mistakes_of_replicas(table: CoordinatorTable, config: CoordinatorConfig) -> list[str]:
+    """What several coordinators need, so that any of them can lead."""
+    mistakes = []
+    if config.store.backend is not StoreBackend.POSTGRES:
+        mistakes.append('coordinator.replicas: several share a database: set store.backend = "postgres"')
+    if not table.instance:
+        mistakes.append("coordinator.instance: is needed with replicas: a name that no other of them has")
+    on_disk = [("models", config.models.backend)]
+    on_disk += [("evidence", config.evidence.backend)] if config.evidence.enabled else []
+    names = [name for name, backend in on_disk if backend is BackendKind.DISK]
+    if names and not table.has_files_dir:
+        what = " and ".join(f"{name}.backend" for name in names)
+        mistakes.append(
+            f"coordinator.files_dir: is needed with replicas while {what} is disk: a folder that all of them share"
+        )
+    return mistakes
 
 
 def _mistakes_of_brokers(config: CoordinatorConfig) -> list[str]:

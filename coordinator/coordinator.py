@@ -1,7 +1,7 @@
 """The composition root: the wiring of the broker-side process, in the order a message travels."""
 
 import asyncio
-import gc
+import contextlib
 import logging
 import secrets
 import time
@@ -24,6 +24,7 @@ from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
 from coordinator.lease.duty import Duty
 from coordinator.link.links import BrokerName, Links
+from coordinator.link.subscriber import Part
 from coordinator.lock import FolderLock
 from coordinator.models.mirror import open_blobs
 from coordinator.models.registry import Registry, open_http
@@ -41,7 +42,8 @@ from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
 from runtime.calls.hosted import table_of
 from runtime.calls.served import Nothing, Served, plain
-from runtime.errors import EdgewrightError
+from runtime.errors import EdgewrightError, TemporaryError
+from runtime.garbage import look_less_often
 from runtime.mqtt import Message
 from runtime.sdnotify import Notifier
 from runtime.supervision import RestartPolicy, Supervisor, feed_watchdog, run_until_signalled
@@ -50,25 +52,31 @@ from schemas.topics import COORDINATOR, Kind, Topic, TopicSpace
 log = logging.getLogger(__name__)
 
 COUNTERS_EVERY_S = 2.0
+LOOK_EVERY_S = 0.5  # for fleet events that another coordinator stored
 DRAIN_S = 10.0  # how long a stopping coordinator finishes what it has already received
 GOODBYE_S = 4.0
 CALLS_MAX = 64  # under way at a time; one more is rejected
 
 
 class Coordinator:
-    """Everything of one process. `run` returns when it was told to stop and has finished what it held."""
+    """Everything of one process, or of one of several while it leads.
 
-    def __init__(self, config: CoordinatorConfig, store: SqlStore, assembly: Assembly | None = None) -> None:
-        """Without an `assembly` it has the base platform alone."""
+    `run` returns when it was told to stop and has finished what it held.
+    """
+
+    def __init__(
+        self, config: CoordinatorConfig, store: SqlStore, assembly: Assembly | None = None, part: Part = Part.WHOLE
+    ) -> None:
+        """Without an `assembly` it has the base platform alone. `part`: FLEET where others take rows too."""
         table, space = config.coordinator, TopicSpace(config.topic_root)
         brokers = [BrokerName(one.name, one.address(place)) for place, one in config.named_brokers()]
         names = [one.name for one in brokers]
-        self._store, self._space = store, space
+        self._store, self._space, self._part = store, space, part
         self._notifier = Notifier.from_environment()
         self._started_s = time.monotonic()
 
         self._counters = Counters()
-        self._inbox = Inbox(self._counters)
+        self._inbox = Inbox(self._counters, len(brokers))
         now_ms = time.monotonic_ns() // 1_000_000
         self._fleet = Fleet(store.nodes(), table.liveness, now_ms, config.fleet.rules, store.memory(), names)
         self._assembly = assembly or assemble(PlatformsTable())
@@ -81,7 +89,7 @@ class Coordinator:
         self._watch = Watch(self._fleet, probes, store.boot, self._ingest.nudge)
         self._fleet_functions = FleetFunctions(self._ingest.ask)
         self._documents = Documents(store, space, self._counters, brokers=len(brokers))
-        blobs = open_blobs(config.models, config.evidence, table.data_dir)
+        blobs = open_blobs(config.models, config.evidence, table.files)
         self._models = Registry(store, blobs, config.models)
         self._models_http = open_http(config.models, blobs, self._models)
         self._rollouts = Rollouts(store, self._fleet, self._documents.changed, find=self._models.find)
@@ -92,7 +100,7 @@ class Coordinator:
             store,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
-            announce=lambda: self._links.announce(),
+            announce=lambda: self._announce(),
         )
         self._calls = Dispatcher(
             table_of(self._functions(), self._assembly.hosting(self._host), self._assembly),
@@ -103,26 +111,28 @@ class Coordinator:
             links=len(brokers),
         )
         self._links = Links(
-            brokers, self._inbox, self._calls, self._counters, store, client_id=table.client_id, space=space
-        )
+            brokers, self._inbox, self._calls, self._counters, store,
+            client_id=table.client_id, space=space, part=part,
+        )  # fmt: skip
 
         self._retention_duty = Duty(store, "retention", f"{table.client_id} {secrets.token_hex(4)}")
         self._retention = Retention(store, self._retention_duty, config.store.keep)
         self._receiver: Receiver | None = None
         if config.evidence.enabled:
-            spool, backend = Spool(table.data_dir / SPOOL_NAME), open_backend(config.evidence, table.data_dir)
+            spool, backend = Spool(table.files / SPOOL_NAME), open_backend(config.evidence, table.files)
             self._receiver = Receiver(config.evidence, spool, backend, store, space)
             self._links.take_files(self._receiver.put)
 
         self._links.on_link = self._link_changed
-        self._ingest.on_fleet_events = self._links.announce
+        self._told_of = asyncio.Event()  # fleet events that are not announced yet
+        self._ingest.on_fleet_events = self._announce
         self._ingest.on_problem = self._problem_changed
         self._ingest.on_news = self._heard
         self._ingest.on_stale, self._ingest.on_gone = self._clear, self._gone
         self._ingest.names_report = self._documents.names_report
         self._watch.publish = self._links.probe
         self._links.on_probe = self._watch.came_back
-        self._rollouts.on_events = self._schedules.on_events = self._links.announce
+        self._rollouts.on_events = self._schedules.on_events = self._announce
         self._documents.publish = self._links.publish_at
         self._documents.where = self._fleet.where
         self._documents.is_registered = self._fleet.nodes.__contains__
@@ -130,7 +140,24 @@ class Coordinator:
         self._documents.has_room = self._links.has_room
 
     async def run(self) -> None:
-        """Stops in the order of the stages: intake and ingest, then the link, then the store."""
+        """As a process of its own: until a signal."""
+        supervisor = self.start()
+        # That the loop runs is what is asked: a disk that hangs is waited out, not restarted against.
+        supervisor.supervise("watchdog", lambda: feed_watchdog(self._notifier, lambda: True), stage=3)
+        self._notifier.ready(self._summary())
+        try:
+            await run_until_signalled(supervisor)
+        finally:
+            self._notifier.stopping()
+            await self.end()
+
+    async def end(self) -> None:
+        """After the tasks have ended."""
+        await self._store_counters()
+        self._notifier.close()
+
+    def start(self) -> Supervisor:
+        """All its tasks. They stop in the order of the stages: intake and ingest, then the link, then the store."""
         supervisor = Supervisor()
         for_ever = RestartPolicy(restarts_max=None)
         supervisor.supervise("ingest", self._ingest.run, stage=0, stop=self._inbox.close, stop_timeout_s=DRAIN_S)
@@ -150,17 +177,10 @@ class Coordinator:
         supervisor.supervise("counters", self._save_counters, for_ever, stage=1)
         for name, link, stop in self._links.tasks():
             supervisor.supervise(name, link, for_ever, stage=2, stop=stop, stop_timeout_s=GOODBYE_S)
-        # That the loop runs is what is asked: a disk that hangs is waited out, not restarted against.
-        supervisor.supervise("watchdog", lambda: feed_watchdog(self._notifier, lambda: True), stage=3)
-        gc.collect()
-        gc.freeze()  # the nodes of an earlier run stay: the collector need not look through them again
-        self._notifier.ready(self._summary())
-        try:
-            await run_until_signalled(supervisor)
-        finally:
-            self._notifier.stopping()
-            await self._store_counters()
-            self._notifier.close()
+        if self._part is Part.FLEET:
+            supervisor.supervise("announcements", self._announce_of_others, for_ever, stage=1)
+        look_less_often()
+        return supervisor
 
     # ---- what others may ask --------------------------------------------------------------------
 
@@ -258,6 +278,24 @@ class Coordinator:
         here = f"{self._links.count} of {len(self._links.names)} brokers; " if self._links.count else ""
         return f"{here}waiting for the broker: {self._links.problem or 'connecting'}"
 
+    def _announce(self) -> None:
+        """Fleet events were stored."""
+        self._links.announce()
+        self._told_of.set()
+
+    async def _announce_of_others(self) -> None:
+        """Where others store rows too: their fleet events, and ours in one order with them."""
+        while True:
+            try:
+                if await self._store.see_unannounced():
+                    self._links.announce()
+            except TemporaryError as error:
+                log.debug("fleet events of others cannot be read: %s", error)
+            self._told_of.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._told_of.wait()
+
     # ---- small tasks ----------------------------------------------------------------------------
 
     async def _save_counters(self) -> None:
@@ -277,6 +315,11 @@ async def run(config: CoordinatorConfig, assembly: Assembly | None = None) -> No
     table = config.coordinator
     lock = FolderLock(table.data_dir)
     try:
+        if table.replicas:
+            from coordinator.replica.replica import Replica
+
+            await Replica(config, assembly or assemble(PlatformsTable())).run()
+            return
         store = open_store(config.place, config.store_limits)
         try:
             await Coordinator(config, store, assembly).run()

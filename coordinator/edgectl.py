@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorConfig, load_config
+from coordinator.ctl import alerts as alert_commands
 from coordinator.ctl import (
     arguments,
     calling,
@@ -100,6 +101,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     gaps.add_argument("--open-for", default="5m", metavar="SPAN", help=text)
     text = "pictures and clips that came from the nodes"
     evidence.add_commands(commands.add_parser("evidence", help=text, description=text), Opener(_reader, _config))
+    text = "alerts that are on, acknowledgement, and what raises them at a node; `alerts` lists their events"
+    alert_commands.add_commands(commands.add_parser("alert", help=text, description=text), _reader, _broker)
     text = "platform state: what nodes and the coordinator keep by key, with its age"
     state.add_commands(commands.add_parser("state", help=text, description=text), _reader)
     _add_documents(commands)
@@ -252,9 +255,11 @@ def _set_desired(parsed: Arguments) -> int:
 
 def _status(parsed: Arguments) -> int:
     reader = _reader(parsed)
-    counters, totals, frozen = reader.counters(), reader.totals(), reader.freezes()
+    counters, totals, frozen, replicas = reader.counters(), reader.totals(), reader.freezes(), reader.replicas()
     document = {"counters": counters, "rows": totals, "frozen": [asdict(one) for one in frozen]}
+    document["replicas"] = [asdict(one) for one in replicas]
     head = f"{show.freezes(frozen, _now_ms())}\n" if frozen else ""
+    head += f"{show.replicas(replicas, _now_ms())}\n\n" if replicas else ""
     return _print(parsed, lambda: head + show.status(counters, totals, _now_ms()), document)
 
 

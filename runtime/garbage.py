@@ -15,3 +15,14 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def look_less_often() -> None:
+    """For a process that keeps very much, and replaces it by and by without making cycles.
+
+    What is there now stays and is not looked through again; of what comes the young are looked through every so many,
+    and the old, which with 50,000 nodes takes half a second each time, a thousandth as often as by default.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

@@ -167,10 +167,14 @@ def _unless_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _limited(inner: Any, limits: list[Limit]) -> tuple[Any, None]:
-    """Numbers with bounds; others are left to the slow way."""
-    if len(limits) != 1 or inner not in (int, float):
+    """Numbers with bounds, and texts with lengths; others are left to the slow way."""
+    if len(limits) != 1 or inner not in (int, float, str):
         raise NotCompiledError(str(inner))
     limit = limits[0]
+    if inner is str:
+        if limit.pattern is not None:
+            raise NotCompiledError(str(inner))
+        return Annotated[str, Meta(min_length=limit.len_min, max_length=limit.len_max)], None
     least, most = (-(2**63), 2**63 - 1) if inner is int else (-FLOAT_MOST, FLOAT_MOST)
     bounds: dict[str, Any] = {"ge": least, "le": most}
     if limit.ge is not None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, TypeVar
 
-from schemas.codec import decode_object
+from schemas.codec import check_size, decode_object, quick_document
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.fields import Rule, rule_of
 from schemas.hlc import Stamp
@@ -203,7 +203,21 @@ def decode_reported(payload: bytes) -> Reported:
     return document
 
 
+def _as_encoded(cls: type[T], kind: Kind, payload: bytes) -> T | None:
+    """A document exactly as `encode` writes it, in half the time; None for one that has to be looked at closely."""
+    check_size(kind, payload)
+    found = quick_document(cls, payload)
+    if found is None or _canonical(_content(found)).encode() != payload:
+        return None
+    told = f'"hash":"{found.hash}",'.encode()  # never the last of the sorted keys
+    content = payload.replace(told, b"", 1)
+    is_right = payload.count(told) == 1 and hashlib.sha256(content).hexdigest()[:32] == found.hash
+    return found if is_right else None
+
+
 def _decoded(cls: type[T], kind: Kind, payload: bytes) -> T:
+    if (found := _as_encoded(cls, kind, payload)) is not None:
+        return found
     raw = decode_object(kind, payload)
     told, right = raw.get("hash"), content_hash(raw)
     if told != right:

@@ -16,7 +16,7 @@ from typing import Any
 from schemas.release import read_wanted_model, read_wanted_release
 from schemas.shape import ShapeError
 from schemas.sync import parse_policy
-from schemas.workloads import parse_report, parse_workload
+from schemas.workloads import parse_named_pipeline, parse_report, parse_workload
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 LIST_MAX = 100
@@ -135,6 +135,8 @@ FIELDS: tuple[Field, ...] = (
           Rule.LAST_WRITER),
     Field("pipelines.<name>.classes_ignored", Owner.SHARED, _texts, "classes whose detections are dropped",
           Rule.UNION),
+    Field("pipelines.<name>.spec", Owner.SHARED, _shape("a pipeline", parse_named_pipeline),
+          "a pipeline that is to run, in place of the configured one of that name", Rule.LAST_WRITER),
     Field("alerts.<name>.muted_until_utc_ms", Owner.SHARED, _moment, "until when the rule raises no alert", Rule.MAX),
     Field("workloads.<name>.spec", Owner.COORDINATOR, _shape("a workload", parse_workload),
           "what is to run beside the configured pipelines"),

@@ -58,7 +58,7 @@ class Birth:
     site: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     location: dict[str, float] = field(default_factory=dict)  # lat, lon in degrees, alt in metres
-    hardware: dict[str, Any] = field(default_factory=dict)  # arch, cpu, accelerators
+    hardware: dict[str, Any] = field(default_factory=dict)  # arch, cpu, accelerators, containers
     resources: dict[str, Amount] = field(default_factory=dict)  # cores, memory_mb, storage_mb, gpu, npu, tpu
     versions: dict[str, str] = field(default_factory=dict)
     platforms: list[str] = field(default_factory=list)

@@ -172,6 +172,15 @@ class WorkloadReport:
     since_utc_ms: Count = 0
 
 
+@dataclass(frozen=True, slots=True)
+class NamedPipeline:
+    """A pipeline by its name, in one of its versions: `pipelines.<name>.spec`. One of that name in agent.toml gives
+    way to it; its lines, zones and rules hold where `pipeline.settings` has no others."""
+
+    pipeline: PipelineSpec
+    version: Count = 1
+
+
 PARTS = {
     WorkloadType.AI_INFERENCE: "pipeline",
     WorkloadType.VIDEO_ANALYTICS: "pipeline",
@@ -204,6 +213,23 @@ def parse_workload(raw: object) -> WorkloadSpec:
     return spec
 
 
+def parse_named_pipeline(raw: object) -> NamedPipeline:
+    """A pipeline from a mapping. Raises ShapeError with every mistake."""
+    named, mistakes = read_what_can_be(NamedPipeline, raw)
+    if named is not None and named.pipeline is not None and not mistakes:
+        mistakes = workload_mistakes(workload_of(named))
+        if (size := len(json.dumps(fields_of(named)).encode())) > SPEC_BYTES_MAX:
+            mistakes.append(f"{size} bytes in all; at most {SPEC_BYTES_MAX} are allowed")
+    if mistakes or named is None:
+        raise ShapeError(mistakes)
+    return named
+
+
+def workload_of(named: NamedPipeline) -> WorkloadSpec:
+    """What runs it."""
+    return WorkloadSpec(WorkloadType.VIDEO_ANALYTICS, named.version, pipeline=named.pipeline)
+
+
 def parse_report(raw: object) -> WorkloadReport:
     """What a node says, from a mapping; what a later version has beside it is passed over. Raises ShapeError."""
     return read(WorkloadReport, raw, strict=False)
@@ -227,9 +253,10 @@ def workload_mistakes(spec: WorkloadSpec) -> list[str]:
             found.append(f"{part}: does not belong to a workload of type {spec.type}, which needs {needed}")
         if not given and part == needed:
             found.append(f"{part}: is missing; a workload of type {spec.type} needs it")
-    free = [("function.arguments", spec.function and spec.function.arguments)]
-    free += [("pipeline.settings", spec.pipeline and spec.pipeline.settings)]
-    found += [f"{at}: {flaw}" for at, value in free if value and (flaw := flaw_of(value, VALUE_LEVELS_MAX))]
+    if spec.function is not None and (flaw := flaw_of(spec.function.arguments, VALUE_LEVELS_MAX)):
+        found.append(f"function.arguments: {flaw}")
+    if spec.pipeline is not None and (flaw := flaw_of(spec.pipeline.settings, VALUE_LEVELS_MAX)):
+        found.append(f"pipeline.settings: {flaw}")
     found += _env_mistakes(spec.env)
     if spec.container is not None:
         found += [f"container.{text}" for text in _container_mistakes(spec.container)]

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from agent.infer.bundle_maker import make_bundle
 from agent.outbox.inspect import account
@@ -23,6 +24,7 @@ from schemas.codec import decode_event, decode_packed
 from schemas.errors import RemoteWireError
 from schemas.messages import Heartbeat, StreamReport
 from schemas.topics import Kind, TopicSpace
+from scripts import demo_line
 from scripts.stack import Stack, StackError
 
 LATENCIES_MAX = 100_000
@@ -44,6 +46,7 @@ class Summary:
     duplicated: int = 0
     latency_ms_p50: float = 0.0  # frame captured to event at a subscriber
     latency_ms_p99: float = 0.0
+    inspection: dict[str, Any] | None = None  # with --platform manufacturing
 
     def adds_up(self) -> bool:
         """Everything that was produced is stored, each row once, and something was seen."""
@@ -86,7 +89,13 @@ class Watcher:
             self.problems.append(f"{node}: {event.type} {event.subject}: {event.data.get('reason')}")
         if event.type in ("FrameAnalyzed", "ObjectUpdated"):
             return
-        what = event.data.get("class") or event.data.get("state") or event.data.get("rule") or ""
+        what = (
+            event.data.get("class")
+            or event.data.get("verdict")
+            or event.data.get("state")
+            or event.data.get("rule")
+            or ""
+        )
         confidence = event.data.get("confidence")
         sure = f" {confidence:.2f}" if isinstance(confidence, float) else ""
         self.latest.append(f"{node:8} {event.type:20} {event.subject:16} {what}{sure}")
@@ -104,8 +113,7 @@ def main() -> int:
     arguments = _arguments()
     folder = Path(tempfile.mkdtemp(prefix="edgewright-demo-"))
     try:
-        nodes = _nodes(arguments, folder)
-        summary = asyncio.run(_demo(folder, nodes, arguments.seconds))
+        summary = asyncio.run(_demo(folder, arguments))
     except (StackError, EdgewrightError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -120,17 +128,23 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--seconds", type=float, default=0.0, metavar="N", help="stop after N seconds (0: Ctrl-C)")
+    text = "inspection stations on the rendered lines, and their verdicts against the truth"
+    parser.add_argument("--platform", choices=["manufacturing"], help=text)
     parser.add_argument("--video", metavar="FILE", help="your own clip instead of the rendered lines")
     parser.add_argument("--model", metavar="BUNDLE", help="a model bundle, or a .tflite file to make one of")
     parser.add_argument("--json", action="store_true", help="print a summary object as the last line")
     arguments = parser.parse_args()
     if bool(arguments.video) != bool(arguments.model):
         parser.error("--video and --model go together")
+    if arguments.platform and arguments.video:
+        parser.error("--platform has its own rendered lines: leave --video out")
     return arguments
 
 
-def _nodes(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:
+def _nodes(arguments: argparse.Namespace, folder: Path, port: int) -> dict[str, str]:
     """Each node's cameras and pipelines as TOML."""
+    if arguments.platform:
+        return demo_line.bodies(folder, port)
     if not arguments.video:
         return {
             "weld-1": _body("scene:weld?seed=1&fps=30", "weld_defects", rule="crack"),
@@ -155,9 +169,10 @@ def _body(source: str, model: str, *, rule: str = "") -> str:
     return text + (f'rules = [{{ name = "{rule}", classes = ["{rule}"], for_s = 0.2 }}]\n' if rule else "")
 
 
-async def _demo(folder: Path, nodes: dict[str, str], seconds: float) -> Summary:
+async def _demo(folder: Path, arguments: argparse.Namespace) -> Summary:
     watcher = Watcher()
     with Stack(folder) as stack:
+        nodes = _nodes(arguments, folder, stack.port)
         stack.start_broker()
         stack.start_coordinator()
         connection = Connection(
@@ -176,12 +191,15 @@ async def _demo(folder: Path, nodes: dict[str, str], seconds: float) -> Summary:
         for node, body in nodes.items():
             stack.start_agent(node, body)
         print(f"demo: broker on port {stack.port}, everything in {folder}; Ctrl-C stops", file=sys.stderr)
-        await _show(stack, watcher, nodes, seconds)
+        await _show(stack, watcher, nodes, arguments.seconds)
         print("demo: stopping", file=sys.stderr)
         for node in nodes:
             await asyncio.to_thread(stack.stop_one, node)
         await _settled(stack, nodes)
         summary = _summary(stack, watcher, nodes)
+        if arguments.platform:
+            matrix, summary.inspection = demo_line.inspected(lambda sql: _query(stack, sql))
+            print(matrix.text(), file=sys.stderr)
         await connection.close()
         await asyncio.to_thread(stack.stop)
     for problem in dict.fromkeys(watcher.problems):
@@ -264,7 +282,7 @@ def _width() -> int:
 # ---- adding up -----------------------------------------------------------------------------------
 
 
-def _query(stack: Stack, sql: str) -> list[tuple[int, ...]]:
+def _query(stack: Stack, sql: str) -> list[tuple[Any, ...]]:
     path = stack.folder / "coordinator" / "coordinator.db"
     if not path.exists():
         return []
@@ -311,13 +329,19 @@ def _summary(stack: Stack, watcher: Watcher, nodes: dict[str, str]) -> Summary:
 
 
 def _verdict(summary: Summary) -> str:
+    inspected = "" if summary.inspection is None else f"; inspection: {_shares(summary.inspection)}"
     head = "the numbers add up" if summary.adds_up() else "THE NUMBERS DO NOT ADD UP"
     return (
         f"demo: {head}: {summary.frames} frames, {summary.detections} detections, "
         f"{summary.events_published} rows committed at the edge, {summary.rows_stored} stored by the coordinator, "
         f"{summary.lost} lost, {summary.duplicated} doubled; frame to subscriber "
-        f"p50 {summary.latency_ms_p50} ms, p99 {summary.latency_ms_p99} ms"
+        f"p50 {summary.latency_ms_p50} ms, p99 {summary.latency_ms_p99} ms{inspected}"
     )
+
+
+def _shares(inspection: dict[str, Any]) -> str:
+    names = ("parts", "right", "escaped", "false_rejects", "doubled", "decision_ms_p50")
+    return ", ".join(f"{name} {inspection[name]}" for name in names)
 
 
 if __name__ == "__main__":

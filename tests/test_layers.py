@@ -36,6 +36,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
         "agent/platform_state/*.py",
         "agent/results/*.py",
         "agent/workloads/store.py",
+        "agent/alerting/store.py",
         "coordinator/store/*.py",
     ],
     "psycopg": ["runtime/postgres.py"],
@@ -44,6 +45,7 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],
     "cv2": [],
     "ai_edge_litert": [
+        "agent/infer/graph/flatbuffer.py",
         "agent/infer/litert.py",
         "agent/infer/compiled.py",
         "platforms/*/training/*.py",

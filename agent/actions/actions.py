@@ -9,7 +9,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from agent.actions.settings import FAILED, ActionSettings, Do
 from agent.outbox.rows import Draft
 from runtime.errors import EdgewrightError
 from runtime.supervision import Supervisor
+from schemas.identity import Lane
 
 log = logging.getLogger(__name__)
 
@@ -128,18 +129,29 @@ class Actions:
         self._broker = broker
         self._actions = [_Action(each, runner_of(each, broker), announce) for each in settings]
         self._needs_broker = any(each.do is Do.MQTT for each in settings)
+        self._announce = announce
+        self._brought: dict[str, tuple[_Action, asyncio.Task[None]]] = {}  # by rules of alerts, by name
+        self._broker_task: asyncio.Task[None] | None = None
         self._seen = 0
+        self.named: Callable[[Draft], Collection[str]] = lambda draft: ()  # the actions that an alert names
+
+    @property
+    def names(self) -> list[str]:
+        """Of the configured ones."""
+        return [action.settings.name for action in self._actions]
 
     def trigger(self, drafts: Sequence[Draft]) -> None:
         """Facts on their way to the outbox. Returns at once."""
-        if not self._actions:
+        actions = [*self._actions, *(action for action, _ in self._brought.values())]
+        if not actions:
             return
         now_s = time.monotonic()
         for draft in drafts:
             self._seen += 1
             event: LocalEvent | None = None
-            for action in self._actions:
-                if action.trigger.fires(draft, now_s):
+            named = self.named(draft) if draft.lane is Lane.ALERT else ()
+            for action in actions:
+                if action.trigger.fires(draft, now_s, named=action.settings.name in named):
                     event = event or LocalEvent(self._node, self._root, f"{self._boot}.{self._seen}", draft)
                     action.put(now_s, event)
 
@@ -153,17 +165,39 @@ class Actions:
             for n in range(action.settings.parallel):
                 supervisor.supervise(f"action[{action.settings.name}].{n}", action.run, stage=stage)
 
+    def bring(self, wanted: Mapping[str, ActionSettings]) -> None:
+        """Actions that rules of alerts bring along, by name: from now on these and no others. One that is not wanted
+        any more goes when it has done what waits for it."""
+        for name, (action, worker) in list(self._brought.items()):
+            if name not in wanted and not action.queue.qsize() and not action.under_way:
+                worker.cancel()
+                del self._brought[name]
+        for name, settings in wanted.items():
+            if name in self._brought:
+                continue
+            if settings.do is Do.MQTT and not self._needs_broker and self._broker_task is None:
+                self._broker_task = asyncio.create_task(self._broker.run(), name="local-broker")
+                self._broker_task.add_done_callback(_ended)
+            action = _Action(settings, runner_of(settings, self._broker), self._announce)
+            worker = asyncio.create_task(action.run(), name=f"action[{name}]")
+            worker.add_done_callback(_ended)
+            self._brought[name] = action, worker
+
     async def _finish(self) -> None:
         """The first of them to be stopped: gives the others a moment for what the end itself brought."""
         try:
             await asyncio.Event().wait()
         finally:
             deadline_s = time.monotonic() + LAST_S
-            while left := sum(action.queue.qsize() + action.under_way for action in self._actions):
+            every = [*self._actions, *(action for action, _ in self._brought.values())]
+            while left := sum(action.queue.qsize() + action.under_way for action in every):
                 if time.monotonic() > deadline_s:
                     log.warning("%d events are not acted on any more: the agent stops", left)
                     break
                 await asyncio.sleep(0.02)
+            tasks = [worker for _, worker in self._brought.values()]
+            for task in [*tasks, *([self._broker_task] if self._broker_task else [])]:
+                task.cancel()
 
     def close(self) -> None:
         """Everything in its safe state; the workers have ended."""
@@ -183,5 +217,11 @@ class Actions:
                 "cooled": action.trigger.cooled_total,
                 "waiting": action.queue.qsize(),
             }
-            for action in self._actions
+            for action in [*self._actions, *(action for action, _ in self._brought.values())]
         ]
+
+
+def _ended(task: "asyncio.Task[None]") -> None:
+    """A worker runs until it is cancelled: anything else is a defect, said here and kept to its action."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("%s ended by a defect", task.get_name(), exc_info=task.exception())

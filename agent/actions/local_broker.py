@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Callable, Mapping
 
 from agent.actions.event import LocalEvent
 from agent.actions.runner import ActionError
@@ -10,7 +11,7 @@ from agent.actions.settings import ActionSettings
 from agent.actions.template import fill, fill_topic
 from runtime.backoff import Backoff
 from runtime.errors import EdgewrightError
-from runtime.mqtt import BrokerAddress, BrokerUnreachableError, Connection, Message
+from runtime.mqtt import BrokerAddress, BrokerUnreachableError, Connection, Delivery, Message
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +19,21 @@ log = logging.getLogger(__name__)
 class LocalBroker:
     """One connection for all actions. Whoever publishes waits until the broker has the message."""
 
-    def __init__(self, address: BrokerAddress, client_id: str) -> None:
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        *,
+        filters: Mapping[str, int] | None = None,
+        on_message: Callable[[Delivery], None] = lambda delivery: None,
+        on_connected: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`filters` are subscribed to with their QoS on each connection."""
         self._address = address
         self._client_id = client_id
+        self._filters = dict(filters or {})
+        self._on_message = on_message
+        self._on_connected = on_connected
         self._connection: Connection | None = None
         self._there = asyncio.Event()
         self._answers: dict[int, asyncio.Future[bool]] = {}
@@ -35,14 +48,20 @@ class LocalBroker:
         pause, attempt = Backoff(first_s=0.5, max_s=15.0), 0
         while True:
             connection = Connection(
-                self._address, client_id=self._client_id, on_message=lambda delivery: None, on_puback=self._answered
+                self._address,
+                client_id=self._client_id,
+                on_message=lambda delivery: self._received(connection, delivery),  # noqa: B023 - one at a time
+                on_puback=self._answered,
             )
             try:
                 await connection.connect()
+                if self._filters:
+                    await connection.subscribe(self._filters)
                 attempt = 0
                 self._connection, self.error = connection, ""
                 self._there.set()
                 log.info("local broker %s: connected", self._address)
+                self._on_connected()
                 self._gone(await connection.wait_closed())
             except EdgewrightError as error:
                 self._gone(str(error))
@@ -52,6 +71,27 @@ class LocalBroker:
                 await connection.close()
             await asyncio.sleep(pause.delay_s(attempt, random.random()))
             attempt += 1
+
+    def post(self, message: Message) -> bool:
+        """Hands it over at once, and nobody waits for the broker's answer. False: there is no connection now."""
+        if self._connection is None:
+            return False
+        try:
+            self._connection.publish(message)
+        except EdgewrightError as error:
+            log.debug("local broker: not handed over: %s", error)
+            return False
+        return True
+
+    async def listen(self, filters: Mapping[str, int]) -> None:
+        """Subscribes to these too, now and on each later connection."""
+        self._filters |= filters
+        if self._connection is not None:
+            await self._connection.subscribe(filters)
+
+    def _received(self, connection: Connection, delivery: Delivery) -> None:
+        self._on_message(delivery)
+        connection.acknowledge(delivery)
 
     async def publish(self, message: Message, timeout_s: float) -> None:
         """Waits for the broker as long as it is away, then at most `timeout_s` for its answer.

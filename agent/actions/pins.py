@@ -31,7 +31,7 @@ class PinRunner:
         self._settings = settings
         self._take = take
         self._line: OutputLine | None = None
-        self._follower = Follower() if settings.drive is Drive.FOLLOW else None
+        self._follower = None if settings.drive is Drive.PULSE else Follower(latch=settings.drive is Drive.LATCH)
 
     def open(self) -> None:
         """Takes the line, inactive. Raises ActionError."""

@@ -1,7 +1,7 @@
 """`[[actions]]` and `[local_broker]`: what the node does itself about which events."""
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -21,12 +21,14 @@ EVENT_TYPES = frozenset(
         *("AlertRaised", "AlertUpdated", "AlertCleared"),
         *("ObjectSeen", "ObjectUpdated", "ObjectGone", "LineCrossed", "ZoneCountChanged", "FrameAnalyzed"),
         *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
-        *("StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
+        *("SensorStateChanged", "StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
         *("ResultAggregate", "CountsChanged", "FrameResult", "SyncPolicyChanged", "ResultsSetAside"),
+        *("DefectDetected", "PartInspected", "InspectionProblem"),
         *("EvidenceStored", "EvidenceFailed", "EvidenceHealed", "EvidenceLost", "EvidenceRefused"),
     }
 )
-"""Event types of the core; platforms may have more."""
+"""Event types of the core and of inspection; platforms may have more."""
+VERDICTS = ("ok", "rework", "reject", "unsure")
 
 
 class Do(StrEnum):
@@ -43,6 +45,7 @@ class Drive(StrEnum):
 
     PULSE = "pulse"  # active for pulse_s
     FOLLOW = "follow"  # active while at least one matching alert is raised
+    LATCH = "latch"  # active until every matching alert is over and acknowledged
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class OnSettings:
     states: tuple[AlertState, ...] = ()
     rules: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()  # of a part: ok, rework, reject, unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class ActionSettings:
     name: Annotated[str, Limit(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", means="1 to 63 letters, digits, . _ -")]
     do: Do
     on: OnSettings = OnSettings()
+    named: bool = False  # only for alerts that name it; of `on` only severities, states and cameras count
     cooldown_s: Annotated[float, Limit(ge=0, le=86400)] = 0.0
     timeout_s: Annotated[float, Limit(gt=0, le=300)] = 10.0
     queue_max: Annotated[int, Limit(ge=1, le=10000)] = 100
@@ -103,8 +108,13 @@ class LocalBrokerConfig(EndpointConfig):
 # ---- what is wrong -------------------------------------------------------------------------------
 
 
-def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence[str], rules: set[str]) -> list[str]:
-    """Every mistake in the actions that the shape alone does not show; None stands for one too wrong to be read."""
+def actions_mistakes(
+    actions: Sequence[ActionSettings | None], cameras: Sequence[str], rules: set[str], *, open_types: bool = False
+) -> list[str]:
+    """Every mistake in the actions that the shape alone does not show; None stands for one too wrong to be read.
+
+    `open_types`: platforms are enabled that may declare further events; `unknown_types` asks them.
+    """
     mistakes = []
     given = [(i, action) for i, action in enumerate(actions) if action]
     names = [action.name for _, action in given]
@@ -113,7 +123,10 @@ def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence
         where = f"actions[{i}]"
         if names.count(action.name) > 1:
             mistakes.append(f"{where}.name: {action.name!r} is given {names.count(action.name)} times")
-        mistakes += [f"{where}.{text}" for text in (*on_mistakes(action.on, cameras, rules), *_own(action))]
+        wrong = on_mistakes(action.on, cameras, rules, open_types=open_types)
+        mistakes += [f"{where}.{text}" for text in (*wrong, *own_mistakes(action))]
+        if action.named and (action.on.types or action.on.rules):
+            mistakes.append(f"{where}.named: only alerts that name it reach it: name no on.types and no on.rules")
         if action.do is Do.GPIO and action.line != "":
             other = lines.setdefault((action.chip, action.line), action.name)
             if other != action.name:
@@ -121,7 +134,7 @@ def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence
     return mistakes
 
 
-def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list[str]:
+def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str], *, open_types: bool = False) -> list[str]:
     """What names nothing that there is, each as `on.key: what`."""
     mistakes = []
     for kind in on.types:
@@ -129,14 +142,25 @@ def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list
             mistakes.append(f"on.types: {FAILED} triggers nothing, or a failing action would trigger itself")
         elif not kind.isidentifier():
             mistakes.append(f"on.types: {kind!r} is no event type")
-        elif kind not in EVENT_TYPES:
+        elif kind not in EVENT_TYPES and not open_types:
             mistakes.append(f"on.types: no event is called {kind!r}; there are {', '.join(sorted(EVENT_TYPES))}")
+    mistakes += [
+        f"on.verdicts: {name!r} is none of {', '.join(VERDICTS)}" for name in on.verdicts if name not in VERDICTS
+    ]
     mistakes += [f"on.cameras: no camera has the id {name!r}" for name in on.cameras if name not in cameras]
     mistakes += [f"on.rules: no pipeline has a rule {name!r}" for name in on.rules if name not in rules]
     return mistakes
 
 
-def _own(action: ActionSettings) -> list[str]:
+def unknown_types(on: OnSettings, declared: Collection[str]) -> list[str]:
+    """Of those that `open_types` lets pass, what no platform declares either."""
+    known = EVENT_TYPES | set(declared)
+    unknown = [kind for kind in on.types if kind not in known and kind != FAILED]
+    return [f"on.types: no event is called {kind!r}; there are {', '.join(sorted(known))}" for kind in unknown]
+
+
+def own_mistakes(action: ActionSettings) -> list[str]:
+    """Of what belongs to its kind, each as `key: what`."""
     defaults = {f.name: f.default for f in fields(ActionSettings)}
     mistakes = [
         f"{key}: belongs to do = {kind.value!r}, not to {action.do.value!r}"
@@ -199,14 +223,15 @@ def _gpio(action: ActionSettings) -> list[str]:
         mistakes.append(f"chip: {action.chip!r} must be a device like /dev/gpiochip0, or fake:/path/state.json")
     if action.parallel != 1:
         mistakes.append("parallel: a line is driven by one event at a time")
-    if action.drive is Drive.FOLLOW:
+    if action.drive is not Drive.PULSE:
+        drive = f"drive = '{action.drive.value}'"
         alerts = {"AlertRaised", "AlertUpdated", "AlertCleared"}
         if set(action.on.types) - alerts:
-            mistakes.append("on.types: drive = 'follow' follows alerts only")
+            mistakes.append(f"on.types: {drive} follows alerts only")
         if action.on.states or action.on.types:
-            mistakes.append("on: drive = 'follow' must see alerts raised and cleared: name no types and no states")
+            mistakes.append(f"on: {drive} must see alerts raised and cleared: name no types and no states")
         if action.cooldown_s:
-            mistakes.append("cooldown_s: drive = 'follow' has none: it would miss that an alert is over")
+            mistakes.append(f"cooldown_s: {drive} has none: it would miss that an alert is over")
     return mistakes
 
 

@@ -36,6 +36,10 @@ class RgbPicture:
 
         return scale_rgb(self._rgb, *wanted)
 
+    def luma(self) -> NDArray[np.uint8]:
+        """See `luma`; green stands in for luma."""
+        return self._rgb[:, :, 1]
+
     def luma_points(self, across: int, down: int) -> NDArray[np.uint8]:
         """See `luma_points`; green stands in for luma."""
         return pick_points(self._rgb[:, :, 1], across, down)
@@ -56,3 +60,12 @@ def fingerprint(picture: Picture, across: int = 32, down: int = 18) -> NDArray[n
         picked: NDArray[np.uint8] = points(across, down)
         return picked
     return pick_points(picture.rgb()[:, :, 1], across, down)
+
+
+def luma(picture: Picture) -> NDArray[np.uint8]:
+    """(height, width) uint8, the brightness of each pixel; not to be written to."""
+    plane = getattr(picture, "luma", None)
+    if plane is not None:
+        found: NDArray[np.uint8] = plane()
+        return found
+    return picture.rgb()[:, :, 1]

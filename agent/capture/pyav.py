@@ -115,13 +115,18 @@ class AvPicture:
     def rgb(self, width: int | None = None, height: int | None = None) -> Rgb:
         return _contiguous(scale(self.frame, width or self.width, height or self.height, "rgb24"))
 
-    def luma_points(self, across: int, down: int) -> NDArray[np.uint8]:
-        """See `picture.fingerprint`; read straight from the luma plane where there is one."""
+    def luma(self) -> NDArray[np.uint8]:
+        """See `picture.luma`; the luma plane itself where there is one."""
         if self.frame.format.name in _LUMA_FIRST:
             plane = self.frame.planes[0]
             rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
-            return pick_points(rows[: self.height, : self.width], across, down)
-        return pick_points(self.rgb()[:, :, 1], across, down)
+            visible: NDArray[np.uint8] = rows[: self.height, : self.width]
+            return visible
+        return self.rgb()[:, :, 1]
+
+    def luma_points(self, across: int, down: int) -> NDArray[np.uint8]:
+        """See `picture.fingerprint`."""
+        return pick_points(self.luma(), across, down)
 
 
 def jpeg(picture: Picture, quality: int = 80, width_max: int | None = None) -> bytes:

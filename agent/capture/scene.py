@@ -30,7 +30,10 @@ class Renderer(Protocol):
 
 
 # Name in the address: module and class, imported when asked for. The class takes the address's parameters.
-SCENES: Mapping[str, tuple[str, str]] = {"weld": ("platforms.manufacturing.weld_scene", "WeldScene")}
+SCENES: Mapping[str, tuple[str, str]] = {
+    "weld": ("platforms.manufacturing.weld_scene", "WeldScene"),
+    "weld_station": ("platforms.manufacturing.demo.scene", "WeldStation"),
+}
 
 
 class SceneSource:

@@ -69,10 +69,14 @@ class Alerts:
         labels: Sequence[str] = (),
         kinds: Mapping[str, MakeCondition] = NO_KINDS,
     ) -> None:
+        self._camera_id, self._prefix = camera_id, prefix
         self._rules = [_Rule(camera_id, each, prefix) for each in settings]
         for rule, each in zip(self._rules, settings, strict=True):
             if each.kind:
                 rule.condition = kinds[each.kind](each.settings, labels)
+        self._watched: dict[str, _Rule] = {}  # those that were added later, also among the rules
+        self._muted: frozenset[str] = frozenset()
+        self._began = 0  # of those: no two bear the same alerts
 
     def observe(self, view: View, located: Located) -> list[AlertFact]:
         """What a frame changes; `lapse` must have been called for the frame's time."""
@@ -93,8 +97,24 @@ class Alerts:
 
     def mute(self, rules: frozenset[str]) -> None:
         """From now on these rules raise no alert. One that is on goes on without updates, and is cleared as ever."""
+        self._muted = rules
         for rule in self._rules:
             rule.muted = rule.name in rules
+
+    def watch(self, wanted: Mapping[str, AlertRuleSettings]) -> None:
+        """From now on these rules beside those that it began with. One that is not wanted any more, or changed, is
+        forgotten: whoever took it away says that its alert is over."""
+        for name, rule in list(self._watched.items()):
+            if wanted.get(name) != rule.settings:
+                del self._watched[name]
+                self._rules.remove(rule)
+        for name, settings in wanted.items():
+            if name not in self._watched:
+                self._began += 1
+                rule = _Rule(self._camera_id, settings, f"{self._prefix}.w{self._began}")
+                rule.muted = name in self._muted
+                self._watched[name] = rule
+                self._rules.append(rule)
 
     def active(self) -> list[str]:
         """The ids of the alerts that are on."""
@@ -110,7 +130,7 @@ class _Rule:
         self._said: dict[int, Mapping[str, Any]] = {}  # by the condition of an object, by its track id
         self._camera_id = camera_id
         self._prefix = prefix
-        self._settings = settings
+        self.settings = settings
         self._raised_so_far = 0
         self._since_s = 0.0  # first fulfilled, in this life
         self._present_s = 0.0  # last fulfilled
@@ -121,17 +141,17 @@ class _Rule:
 
     def alert_id(self) -> str:
         """The id of the alert that is on, or was last."""
-        return f"{self._prefix}-{self._settings.name}-{self._raised_so_far}"
+        return f"{self._prefix}-{self.settings.name}-{self._raised_so_far}"
 
     def deadline_s(self) -> float:
         """When the phase ends by itself."""
         match self.phase:
             case Phase.ARMING:
-                return self._present_s + self._settings.gap_s
+                return self._present_s + self.settings.gap_s
             case Phase.RAISED:
-                return self._present_s + self._settings.clear_after_s
+                return self._present_s + self.settings.clear_after_s
             case Phase.COOLING:
-                return self._cleared_s + self._settings.cooldown_s
+                return self._cleared_s + self.settings.cooldown_s
         return math.inf
 
     def observe(self, view: View, located: Located) -> list[AlertFact]:
@@ -144,14 +164,14 @@ class _Rule:
             self._since_s, self._best_confidence = view.time_s, 0.0
         self._present_s = view.time_s
         self._best_confidence = max(self._best_confidence, *(sighting.confidence for sighting in present))
-        held = view.time_s - self._since_s >= self._settings.for_s and not self.muted
+        held = view.time_s - self._since_s >= self.settings.for_s and not self.muted
         self.phase = TRANSITIONS[before, Sign.HELD if held else Sign.PRESENT]
         if self.phase is not Phase.RAISED or self.muted:
             return []
         if before is not Phase.RAISED:
             self._raised_so_far += 1
             return [self._report(AlertState.RAISED, view.time_s, self._objects(view, present))]
-        if view.time_s - self._reported_s >= self._settings.update_interval_s:
+        if view.time_s - self._reported_s >= self.settings.update_interval_s:
             return [self._report(AlertState.UPDATED, view.time_s, self._objects(view, present))]
         return []
 
@@ -174,7 +194,7 @@ class _Rule:
         return deadline_s <= until_s if self.phase is Phase.COOLING else deadline_s < until_s
 
     def _fulfilling(self, view: View, located: Located) -> list[Sighting]:
-        settings = self._settings
+        settings = self.settings
         inside = located[settings.zone] if settings.zone else [True] * len(view.sightings)
         meant = [
             is_inside
@@ -208,12 +228,12 @@ class _Rule:
         self._reported_s = time_s
         data: JsonObject = {
             "camera_id": self._camera_id,
-            "rule": self._settings.name,
-            "zone": self._settings.zone or None,
+            "rule": self.settings.name,
+            "zone": self.settings.zone or None,
             "duration_s": round(time_s - self._since_s, 3),
             "best_confidence": self._best_confidence,
             **more,
         }
         return AlertFact(
-            self._settings.name, self.alert_id(), state, self._settings.severity, self._camera_id, time_s, data
+            self.settings.name, self.alert_id(), state, self.settings.severity, self._camera_id, time_s, data
         )

@@ -15,7 +15,7 @@ from agent.decide.facts import EventFact, Fact, JsonObject
 from agent.decide.frames import frame_analyzed
 from agent.decide.lines import Lines
 from agent.decide.objects import CAMERA_STOPPED, LEFT, Objects
-from agent.decide.settings import NO_KINDS, DecideSettings, check_decide_settings
+from agent.decide.settings import NO_KINDS, AlertRuleSettings, DecideSettings, check_decide_settings, rule_mistakes
 from agent.decide.view import View
 from agent.decide.zones import Zones
 from agent.track.tracks import Tracks
@@ -113,6 +113,14 @@ class Decider:
     def mute(self, rules: frozenset[str]) -> None:
         """From now on these alert rules, and no others, raise no alert."""
         self._alerts.mute(rules)
+
+    def watch(self, rules: Mapping[str, AlertRuleSettings]) -> None:
+        """From now on these alert rules too, and no others beside the configured ones."""
+        self._alerts.watch(rules)
+
+    def watch_mistakes(self, rule: AlertRuleSettings) -> list[str]:
+        """Why it cannot watch for a rule; empty where it can."""
+        return rule_mistakes(rule, self._labels, [zone.name for zone in self._settings.zones])
 
     def counts(self) -> JsonObject:
         """Totals so far: objects and detections per class, crossings per line, direction and class."""

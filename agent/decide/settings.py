@@ -136,7 +136,7 @@ def check_decide_settings(
     for zone in settings.zones:
         mistakes += _zone_mistakes(zone, labels)
     for rule in settings.rules:
-        mistakes += _rule_mistakes(rule, labels, [zone.name for zone in settings.zones])
+        mistakes += rule_mistakes(rule, labels, [zone.name for zone in settings.zones])
         mistakes += _kind_mistakes(rule, labels, kinds)
     return mistakes
 
@@ -172,7 +172,8 @@ def _zone_mistakes(zone: ZoneSettings, labels: Sequence[str]) -> list[str]:
     return mistakes + [where + mistake for mistake in polygon_mistakes(zone.polygon)]
 
 
-def _rule_mistakes(rule: AlertRuleSettings, labels: Sequence[str], zones: Sequence[str]) -> list[str]:
+def rule_mistakes(rule: AlertRuleSettings, labels: Sequence[str], zones: Sequence[str]) -> list[str]:
+    """Every mistake in an alert rule for a model with `labels`, among these zones."""
     where = f"rule {rule.name!r}: "
     mistakes = _class_mistakes(where, rule.classes, labels) + _seconds(
         where,

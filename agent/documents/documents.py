@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.documents.journal import Journal, Journalled
-from agent.documents.plan import Here, Plan, plan, without
+from agent.documents.plan import Here, Plan, plan, spec_path, without
 from agent.documents.report import make_report
 from agent.documents.standing import Standing, with_standings
 from runtime.errors import EdgewrightError
@@ -32,8 +32,8 @@ SyncPolicy = Callable[[Mapping[str, Any]], list[str]]
 """Puts a sync policy into force; {}: the configured one. Returns what is wrong with it, and then nothing changes."""
 
 
-RunWorkloads = Callable[[Mapping[str, WorkloadSpec]], dict[str, str]]
-"""Runs these and no others. Returns why some are not run, by name."""
+RunWorkloads = Callable[[Mapping[str, WorkloadSpec], frozenset[str]], dict[str, str]]
+"""Runs these and no others; the names are of named pipelines. Returns why some are not run, by name."""
 
 
 class Documents:
@@ -107,6 +107,14 @@ class Documents:
         self._received.append(payload)
         self._wake.set()
 
+    async def write(self, path: str, value: Any) -> bool:
+        """As `edge-agent local set`, or `unset` with None: on the disk and in force when this returns. False: there
+        was nothing to take back. Raises StorageError, and nothing has changed."""
+        changed = await asyncio.to_thread(self._journal.write, path, value, machine_time())
+        if changed:
+            self._put_into_force(await asyncio.to_thread(self._journal.journalled))
+        return changed
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
@@ -177,9 +185,9 @@ class Documents:
         if self.on_workloads is None:
             refused = dict.fromkeys(made.workloads, "this agent runs no workloads")
         else:
-            refused = self.on_workloads(made.workloads)
+            refused = self.on_workloads(made.workloads, made.named)
         for name, why in refused.items():
-            made = without(made, f"workloads.{name}.spec", [why])
+            made = without(made, spec_path(name, named=name in made.named), [why])
         return made
 
     def _with_sync(self, made: Plan) -> Plan:

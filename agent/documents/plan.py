@@ -13,7 +13,7 @@ from schemas.documents import canonical
 from schemas.fields import find_field
 from schemas.release import WantedModel, WantedRelease, read_wanted_model, read_wanted_release
 from schemas.resolve import Resolution
-from schemas.workloads import WorkloadSpec, parse_workload
+from schemas.workloads import WorkloadSpec, parse_named_pipeline, parse_workload, workload_of
 
 IN_THEIR_TIME = frozenset({"models.<name>.release", "pipelines.<name>.model"})
 """Fields whose part says itself when they hold (standing.py)."""
@@ -39,6 +39,12 @@ class Tuning:
     confidence_min: float | None = None  # None: as the model's bundle has it
     classes_ignored: frozenset[str] = frozenset()
 
+    def over(self, given: "Tuning") -> "Tuning":
+        """This one, where it says something, upon what was given with the pipeline."""
+        confidence = given.confidence_min if self.confidence_min is None else self.confidence_min
+        ignored = self.classes_ignored | given.classes_ignored
+        return Tuning(self.enabled and given.enabled, confidence, ignored)
+
     def thresholds(self, given: Thresholds) -> Thresholds:
         """The bundle's thresholds with these changes. A class with a threshold of its own keeps it."""
         confidence = given.confidence if self.confidence_min is None else self.confidence_min
@@ -60,6 +66,7 @@ class Plan:
     models: Mapping[str, WantedModel] = field(default_factory=dict)  # by pipeline: to run
     sources: tuple[str, ...] | None = None  # of models; None: the configured ones
     workloads: Mapping[str, WorkloadSpec] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()  # those of the workloads that are named pipelines
     holds: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,7 +81,7 @@ def plan(resolution: Resolution, here: Here) -> Plan:
     muted: dict[str, int] = {}
     labels, single = dict(here.labels), dict[str, Any]()
     releases, models = dict[str, WantedRelease](), dict[str, WantedModel]()
-    workloads: dict[str, WorkloadSpec] = {}
+    workloads, named = dict[str, WorkloadSpec](), dict[str, WorkloadSpec]()
     refused = dict(resolution.refused)
     for path, value in resolution.values.items():
         found = find_field(path)
@@ -85,6 +92,8 @@ def plan(resolution: Resolution, here: Here) -> Plan:
             models[name] = read_wanted_model(value)
         elif kind == "models":
             releases[name] = read_wanted_release(value)
+        elif kind == "pipelines" and leaf == ".spec":
+            named[name] = workload_of(parse_named_pipeline(value))
         elif kind == "pipelines" and name in changes:
             changes[name][leaf.removeprefix(".")] = value
         elif kind == "pipelines":
@@ -99,6 +108,9 @@ def plan(resolution: Resolution, here: Here) -> Plan:
             workloads[name] = parse_workload(value)
         else:
             single[kind] = value
+    for name in workloads.keys() & named.keys():
+        refused[spec_path(name, named=True)] = f"a workload is called {name} already"
+        del named[name]
     tunings = {
         name: Tuning(
             given.get("enabled", True), given.get("confidence_min"), frozenset(given.get("classes_ignored", ()))
@@ -115,7 +127,8 @@ def plan(resolution: Resolution, here: Here) -> Plan:
         releases,
         models,
         tuple(single["models.sources"]) if "models.sources" in single else None,
-        workloads,
+        {**workloads, **named},
+        frozenset(named),
         refused=refused,
     )
     applied = {
@@ -124,6 +137,11 @@ def plan(resolution: Resolution, here: Here) -> Plan:
         if path not in refused and (found := find_field(path)) and found[0].path not in IN_THEIR_TIME
     }
     return replace(made, holds=_facts(made, here) | _echo(applied))
+
+
+def spec_path(name: str, *, named: bool) -> str:
+    """The field that a workload stands in."""
+    return f"pipelines.{name}.spec" if named else f"workloads.{name}.spec"
 
 
 def without(made: Plan, path: str, reasons: list[str]) -> Plan:

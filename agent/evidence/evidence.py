@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -31,7 +31,7 @@ from agent.evidence.settings import Blur, EvidenceSettings
 from agent.evidence.store import EvidenceStore
 from agent.evidence.tables import Binding, Kept
 from agent.evidence.watched import Watched
-from agent.infer.detections import Detections
+from agent.infer.detections import Detections, Heat
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, Row
 from agent.track.tracks import Tracks
@@ -64,6 +64,7 @@ class Expected:
     time_s: float | None
     draft: Draft
     frame: Frame | None
+    heat: Heat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Wanted:
     until_s: float
     frame: Frame | None = None
     collection: Collection | None = None
+    heat: Heat | None = None
 
 
 class Evidence:
@@ -159,7 +161,15 @@ class Evidence:
         watched.found(frame, labels, detections, tracks)
         watched.let_go(frame.time_s)
         if self.settings.jpeg and any(self._chooser.concerns(draft) for draft in drafts):
-            watched.hold(frame)
+            watched.hold(frame, detections.heat)
+
+    def show(self, drafts: Sequence[Draft], frames: Iterable[Frame]) -> None:
+        """Facts about pictures that were before: those are held until the facts are committed."""
+        times_ms = {draft.time_utc_ms for draft in drafts if self._chooser.concerns(draft)}
+        for frame in frames:
+            watched = self._cameras.get(frame.camera_id)
+            if watched is not None and self.settings.jpeg and frame.captured_utc_ms in times_ms:
+                watched.hold(frame)
 
     def expect(self, drafts: Sequence[Draft]) -> None:
         """Facts on their way to the outbox."""
@@ -172,7 +182,9 @@ class Evidence:
             time_s = draft.data.get("time_s")
             at_s = float(time_s) if isinstance(time_s, int | float) else None
             frame = watched.held(draft.time_utc_ms)
-            self._expected[_key(draft)] = Expected(watched.camera_id, at_s, draft, frame)
+            self._expected[_key(draft)] = Expected(
+                watched.camera_id, at_s, draft, frame, watched.heat(draft.time_utc_ms)
+            )
             if len(self._expected) > EXPECTED_MAX:
                 self._expected.popitem(last=False)
                 self.dropped_total += 1
@@ -199,7 +211,7 @@ class Evidence:
         binding = Binding(event_id, draft.type, draft.time_utc_ms, alert_id, severity)
         now_s = time.monotonic()
         if settings.jpeg:
-            self._want(Wanted(watched, binding, time_s, now_s + GRACE_S, expected.frame))
+            self._want(Wanted(watched, binding, time_s, now_s + GRACE_S, expected.frame, heat=expected.heat))
         if not settings.clip:
             return
         collection = watched.collect(time_s) if self._switches.is_on(Switch.EVIDENCE_CLIPS) else None
@@ -279,7 +291,7 @@ class Evidence:
             source = wanted.frame or watched.nearest(wanted.time_s)
             if source is None:
                 return 0
-            pieces = self._maker.still(watched.camera_id, source, boxes.at)
+            pieces = self._maker.still(watched.camera_id, source, boxes.at, wanted.heat)
         count = 0
         for made in pieces:
             piece = made.piece
@@ -358,6 +370,7 @@ def stored_event(kept: Kept, binding: Binding) -> Draft:
         "blurred": piece.blurred,
         "local_only": piece.local_only,
         "reason": piece.reason,
+        "view": piece.view,
     }
     return Draft(Lane.EVIDENCE, "EvidenceStored", piece.camera_id, binding.time_utc_ms, data)
 

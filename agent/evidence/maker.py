@@ -11,9 +11,11 @@ import numpy as np
 from agent.capture.frame import Frame, Rgb
 from agent.evidence.blur import Boxes, padded, pixelated
 from agent.evidence.encode import clip_of, jpeg_of, rgb_of, small_rgb
+from agent.evidence.heat import HEAT, heated
 from agent.evidence.ring import RingFrame
 from agent.evidence.settings import Blur, EvidenceSettings
 from agent.evidence.tables import Piece
+from agent.infer.detections import Heat
 
 UNKNOWN = "no model looked for people in it, so nobody can say what to hide"
 ORIGINAL = "the original of what was hidden elsewhere"
@@ -37,8 +39,10 @@ class Maker:
         self._regions: Boxes = np.array(settings.blur_regions, np.float32).reshape(-1, 4)
         self.frames_unknown_total = 0  # frames that stayed here because nobody knew what to hide
 
-    def still(self, camera_id: str, source: Frame | RingFrame, boxes_at: BoxesAt) -> Iterator[Made]:
-        """The picture of one moment. Raises UndecodableError."""
+    def still(
+        self, camera_id: str, source: Frame | RingFrame, boxes_at: BoxesAt, heat: Heat | None = None
+    ) -> Iterator[Made]:
+        """The picture of one moment, and once more with its heat map. Raises UndecodableError."""
         if isinstance(source, Frame):
             rgb, utc_ms = small_rgb(source.picture, self._settings.jpeg_width), source.captured_utc_ms
         else:
@@ -48,11 +52,19 @@ class Maker:
         hidden = self._hidden(rgb, source.time_s, boxes_at)
         if hidden is None:
             self.frames_unknown_total += 1
-            yield Made(jpeg_of(rgb, quality), replace(piece, local_only=True, reason=UNKNOWN))
+            stays = replace(piece, local_only=True, reason=UNKNOWN)
+            yield Made(jpeg_of(rgb, quality), stays)
+            yield from self._heated(rgb, source, heat, stays)
             return
         yield Made(jpeg_of(hidden, quality), replace(piece, blurred=self._settings.hides))
+        yield from self._heated(hidden, source, heat, replace(piece, blurred=self._settings.hides))
         if self._settings.keep_original and self._settings.hides:
             yield Made(jpeg_of(rgb, quality), replace(piece, local_only=True, reason=ORIGINAL))
+
+    def _heated(self, rgb: Rgb, source: Frame | RingFrame, heat: Heat | None, piece: Piece) -> Iterator[Made]:
+        if heat is not None and isinstance(source, Frame):
+            over = heated(rgb, heat, source.picture.width, source.picture.height)
+            yield Made(jpeg_of(over, self._settings.jpeg_quality), replace(piece, view=HEAT))
 
     def clip(self, camera_id: str, frames: Sequence[RingFrame], boxes_at: BoxesAt) -> Iterator[Made]:
         """The seconds around one moment; `frames` has at least one. Raises UndecodableError."""

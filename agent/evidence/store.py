@@ -193,10 +193,11 @@ class EvidenceStore:
 
     def _insert(self, db: sqlite3.Connection, sha256: str, size: int, piece: Piece, *, alert: bool) -> None:
         db.execute(
-            f"INSERT INTO evidence ({COLUMNS}, alert, made_run_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO evidence ({COLUMNS}, alert, made_run_s) VALUES ({', '.join('?' * 15)})",
             (
                 sha256, size, piece.content_type, piece.camera_id, piece.from_utc_ms, piece.to_utc_ms, piece.width,
-                piece.height, piece.blurred, piece.local_only, piece.reason, State.KEPT.value, alert, self.run_s,
+                piece.height, piece.blurred, piece.local_only, piece.reason, State.KEPT.value, piece.view, alert,
+                self.run_s,
             ),
         )  # fmt: skip
 

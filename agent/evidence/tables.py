@@ -47,6 +47,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
         """,
     ),
+    (
+        "0002-view",
+        "ALTER TABLE evidence ADD COLUMN view TEXT NOT NULL DEFAULT '';  -- `heat`: a heat map over it",
+    ),
 )
 
 # What goes first when room is needed: what the coordinator has, then what no alert is about, then the oldest. What
@@ -90,6 +94,7 @@ class Piece:
     blurred: bool = False
     local_only: bool = False
     reason: str = ""
+    view: str = ""  # `heat`: with how unlike the taught pictures each place is drawn over it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +110,18 @@ class Kept:
 
 COLUMNS = (
     "sha256, bytes, content_type, camera_id, from_utc_ms, to_utc_ms, width, height, "
-    "blurred, local_only, reason, state"
+    "blurred, local_only, reason, state, view"
 )
 
 
-def kept_of(row: tuple[str, int, str, str, int, int, int, int, int, int, str, str], db: sqlite3.Connection) -> Kept:
+def kept_of(
+    row: tuple[str, int, str, str, int, int, int, int, int, int, str, str, str], db: sqlite3.Connection
+) -> Kept:
     """A row of COLUMNS with the events that belong to it."""
-    sha256, size, kind, camera_id, from_ms, to_ms, width, height, blurred, local_only, reason, state = row
+    sha256, size, kind, camera_id, from_ms, to_ms, width, height, blurred, local_only, reason, state, view = row
     sql = "SELECT event_id, event_type, time_utc_ms, alert_id, severity FROM bindings WHERE sha256 = ?"
     events = tuple(Binding(*found) for found in db.execute(sql + " ORDER BY time_utc_ms, event_id", (sha256,)))
-    piece = Piece(kind, camera_id, from_ms, to_ms, width, height, bool(blurred), bool(local_only), reason)
+    piece = Piece(kind, camera_id, from_ms, to_ms, width, height, bool(blurred), bool(local_only), reason, view)
     return Kept(sha256, size, piece, State(state), events)
 
 

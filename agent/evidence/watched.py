@@ -9,7 +9,7 @@ from agent.capture.frame import Frame
 from agent.evidence.blur import NEAR_S, Boxes, BoxHistory, heads, shares
 from agent.evidence.ring import Collection, Rate, Ring, RingFrame
 from agent.evidence.settings import Blur, EvidenceSettings
-from agent.infer.detections import Detections
+from agent.infer.detections import Detections, Heat
 from agent.track.tracks import Tracks
 
 COLLECTIONS_MAX = 4  # clips of one camera at a time
@@ -31,6 +31,7 @@ class Watched:
         self._boxes = BoxHistory(span_s + settings.post_s + 2 * SLACK_S)
         self._collections: list[Collection] = []
         self._frames: deque[Frame] = deque(maxlen=FRAMES_MAX)
+        self._heats: deque[tuple[int, Heat]] = deque(maxlen=FRAMES_MAX)  # by the time of their frame
         self.waiting = 0  # frames on their way into the ring
 
     def wants(self, frame: Frame) -> bool:
@@ -50,9 +51,11 @@ class Watched:
             with self._lock:
                 self._boxes.seen(frame.time_s, boxes)
 
-    def hold(self, frame: Frame) -> None:
+    def hold(self, frame: Frame, heat: Heat | None = None) -> None:
         """Something happened in this frame: a picture of it may be wanted soon."""
         self._frames.append(frame)
+        if heat is not None:
+            self._heats.append((frame.captured_utc_ms, heat))
 
     def let_go(self, time_s: float) -> None:
         """Frames of long ago need not take memory."""
@@ -62,6 +65,10 @@ class Watched:
     def held(self, utc_ms: int) -> Frame | None:
         """The frame of that moment, if it is held."""
         return next((frame for frame in self._frames if frame.captured_utc_ms == utc_ms), None)
+
+    def heat(self, utc_ms: int) -> Heat | None:
+        """Of the frame of that moment."""
+        return next((heat for at_ms, heat in self._heats if at_ms == utc_ms), None)
 
     def nearest(self, time_s: float) -> RingFrame | None:
         with self._lock:

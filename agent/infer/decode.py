@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from agent.infer.detections import Detections
 from agent.infer.engine import Tensor, TensorSpec
-from agent.infer.heads import centerpoint, classification, ssd_postprocess, ssd_raw, yolo
+from agent.infer.heads import anomaly, centerpoint, classification, ssd_postprocess, ssd_raw, yolo
 from agent.infer.heads.base import Surroundings, surroundings
 from agent.infer.preprocess import Geometry, Placement
 from agent.infer.reader import Reader
@@ -38,6 +38,7 @@ HEADS: Mapping[str, Head] = {
     yolo.NAME: Head(yolo.read_options, yolo.Yolo),
     classification.NAME: Head(classification.read_options, classification.Classification),
     centerpoint.NAME: Head(centerpoint.read_options, centerpoint.CenterPoint),
+    anomaly.NAME: Head(anomaly.read_options, anomaly.Anomaly),
 }
 
 

@@ -22,6 +22,8 @@ from agent.infer.reader import Reader
 LAYOUTS = ("nhwc", "nchw")
 COLORS = ("rgb", "bgr", "gray")
 RESIZES = ("stretch", "letterbox")
+ROI_MIN = 0.05
+"""Least share of width and height: the whole picture is scaled with it before it is cut out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class InputRule:
     fill: int = 114
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    roi: tuple[float, ...] = ()  # x0 y0 x1 y1, shares of the picture: the model sees no more of it; stretch only
 
 
 def read_input_rule(reader: Reader) -> InputRule:
@@ -57,9 +60,28 @@ def read_input_rule(reader: Reader) -> InputRule:
         fill=reader.integer("fill", 114, 0, 255),
         mean=mean,
         std=std,
+        roi=_roi(reader) if "roi" in reader else (),
     )
+    if rule.roi and rule.resize != "stretch":
+        reader.wrong("roi", "goes with resize = stretch only")
     reader.finish()
     return rule
+
+
+def _roi(reader: Reader) -> tuple[float, ...]:
+    roi = reader.numbers("roi", None, 4)
+    if not roi or (mistake := roi_mistake(roi)) == "":
+        return roi
+    reader.wrong("roi", mistake)
+    return ()
+
+
+def roi_mistake(roi: tuple[float, ...]) -> str:
+    """Why these four numbers are no region of interest; empty where they are."""
+    x0, y0, x1, y1 = roi
+    if 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 and min(x1 - x0, y1 - y0) >= ROI_MIN:
+        return ""
+    return f"x0 y0 x1 y1 from 0 to 1 are wanted, each side at least {ROI_MIN}, not {list(roi)}"
 
 
 def _per_channel(reader: Reader, key: str, channels: int) -> tuple[float, ...]:
@@ -92,6 +114,7 @@ class Geometry:
     width: int
     height: int
     resize: str = "stretch"
+    roi: tuple[float, ...] = ()
 
     def content(self, frame_width: int, frame_height: int) -> tuple[int, int, int, int]:
         """x, y, width, height of the picture inside the input."""
@@ -103,6 +126,11 @@ class Geometry:
         return (self.width - width) // 2, (self.height - height) // 2, width, height
 
     def placement(self, frame_width: int, frame_height: int) -> Placement:
+        if self.roi:
+            x0, y0, x1, y1 = self.roi
+            scale_x = frame_width * (x1 - x0) / self.width
+            scale_y = frame_height * (y1 - y0) / self.height
+            return Placement(scale_x, scale_y, -x0 * frame_width / scale_x, -y0 * frame_height / scale_y)
         x, y, width, height = self.content(frame_width, frame_height)
         return Placement(frame_width / width, frame_height / height, float(x), float(y))
 
@@ -113,9 +141,9 @@ def input_geometry(rule: InputRule, spec: TensorSpec) -> Geometry:
     if len(spec.shape) == 4 and spec.shape[0] == 1 and all(d > 0 for d in spec.shape):
         _, a, b, c = spec.shape
         if rule.layout == "nhwc" and c == channels:
-            return Geometry(width=b, height=a, resize=rule.resize)
+            return Geometry(width=b, height=a, resize=rule.resize, roi=rule.roi)
         if rule.layout == "nchw" and a == channels:
-            return Geometry(width=c, height=b, resize=rule.resize)
+            return Geometry(width=c, height=b, resize=rule.resize, roi=rule.roi)
     wanted = f"(1, height, width, {channels})" if rule.layout == "nhwc" else f"(1, {channels}, height, width)"
     raise ModelError(
         f"input tensor {spec.name!r} has the shape {spec.shape}, but layout {rule.layout} with color {rule.color} "
@@ -143,13 +171,20 @@ class Preprocessor:
             if len(self._placements) >= 64:
                 self._placements.clear()
             placement = self._placements[size] = self.geometry.placement(*size)
-        pixels = self._store(_recolor(self._fit(picture), self._rule.color))
+        pixels = self._store(_recolor(self.fitted(picture), self._rule.color))
         if self._rule.layout == "nchw":
             pixels = pixels.transpose(2, 0, 1)
         return np.ascontiguousarray(pixels).reshape(self._shape), placement
 
-    def _fit(self, picture: Picture) -> Rgb:
+    def fitted(self, picture: Picture) -> Rgb:
+        """What the model is to see, as RGB of the input's size."""
         geometry = self.geometry
+        if geometry.roi:
+            x0, y0, x1, y1 = geometry.roi
+            whole = picture.rgb(round(geometry.width / (x1 - x0)), round(geometry.height / (y1 - y0)))
+            left = min(round(x0 * whole.shape[1]), whole.shape[1] - geometry.width)
+            top = min(round(y0 * whole.shape[0]), whole.shape[0] - geometry.height)
+            return np.ascontiguousarray(whole[top : top + geometry.height, left : left + geometry.width])
         x, y, width, height = geometry.content(picture.width, picture.height)
         rgb = picture.rgb(width, height)
         if (width, height) == (geometry.width, geometry.height):

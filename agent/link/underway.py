@@ -13,6 +13,7 @@ from agent.link.silence import Silence
 from agent.link.window import RowKey, Window
 
 UNANSWERED_MAX = 12_000
+DELAYS_WAITED = 2.0  # times as long as answers take is waited for them, where that is longer than configured
 PATIENCE_MAX = 8  # a coordinator that stays silent is asked again less and less often, down to an eighth
 
 
@@ -67,11 +68,17 @@ class UnderWay:
         self._silence.asked(now_s)
 
     def answered(self, now_s: float) -> None:
-        """The coordinator answered something that was sent; the window knows already what."""
+        """The coordinator answered something that was sent; the window knows already what.
+
+        How long answers take is learnt from rows sent once (the rule of Karn, see RFC 6298): a fleet that sends
+        everything again because its coordinator has much to do buries it.
+        """
         self._breaker.answered()
         self._silence.answered(now_s, still_asked=bool(self.window.unanswered))
-        self._patience = 1
-        self.window.resend_after_s = self._resend_after_s
+        if (once_s := self.window.once()) is not None:
+            self._patience = 1
+            slow_s = DELAYS_WAITED * (now_s - once_s)
+            self.window.resend_after_s = min(PATIENCE_MAX * self._resend_after_s, max(self._resend_after_s, slow_s))
         freed, sent_s = self.window.feedback()
         if freed:
             self._pace.answered(freed, now_s - sent_s, now_s)
@@ -81,7 +88,7 @@ class UnderWay:
         late = self.window.overdue(now_s)
         if late:
             self._patience = min(PATIENCE_MAX, 2 * self._patience)
-            self.window.resend_after_s = self._resend_after_s * self._patience
+            self.window.resend_after_s = max(self.window.resend_after_s, self._resend_after_s * self._patience)
             self._pace.timed_out()
             self._breaker.timed_out(now_s)
         return late

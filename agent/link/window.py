@@ -35,6 +35,9 @@ class Window:
     _bytes: int = 0
     _freed: int = 0
     _freed_sent_s: float = 0.0
+    _again: set[RowKey] = field(default_factory=set)  # unanswered, and sent more than once
+    _late: set[RowKey] = field(default_factory=set)  # to be sent again
+    _once_sent_s: float | None = None
 
     def room(self, *, others_wait: bool = False) -> int:
         """How many more messages may be published now; of live rows, where the backlog waits too."""
@@ -66,6 +69,9 @@ class Window:
             self._forget(key)
             self.unanswered[key] = (now_s, backlog)
             self.backlog_rows += backlog
+            if key in self._late:
+                self._late.discard(key)
+                self._again.add(key)
 
     def puback(self, mid: int) -> None:
         """The broker has the message."""
@@ -89,10 +95,23 @@ class Window:
         else:
             seqs = _within(sorted(seq for sent_lane, seq in self.unanswered if sent_lane is lane), asked)
         for seq in seqs:
-            sent_s, backlog = self._forget((lane, seq))
+            key = (lane, seq)
+            sent_s, backlog = self._forget(key)
             if backlog:
                 self._freed, self._freed_sent_s = self._freed + 1, sent_s
+            if key in self._again:
+                self._again.discard(key)
+            else:
+                self._once_sent_s = sent_s if self._once_sent_s is None else min(self._once_sent_s, sent_s)
         return runs(seqs)
+
+    def once(self) -> float | None:
+        """When the row was sent, of those answered since the last call, that waited longest of all sent only once.
+
+        None where there is none: of a row that was sent twice nobody knows which of both was answered.
+        """
+        found, self._once_sent_s = self._once_sent_s, None
+        return found
 
     def feedback(self) -> tuple[int, float]:
         """Backlog rows answered since the last call, and when the last of them had been sent."""
@@ -107,17 +126,23 @@ class Window:
             if now_s - sent_s < self.resend_after_s:
                 break
             self._forget(key)
+            self._again.discard(key)
             late.append(key)
+        self._late = {*late, *(self._late if len(self._late) < self.unanswered_max else ())}
         return late
 
     def make_room(self) -> None:
         """Forgets the oldest unanswered rows beyond half of the limit: for when nobody answers anyway."""
         while len(self.unanswered) > self.unanswered_max // 2:
-            self._forget(next(iter(self.unanswered)))
+            key = next(iter(self.unanswered))
+            self._forget(key)
+            self._again.discard(key)
 
     def forget_all(self) -> None:
         """Everything that is in the file counts as not sent."""
         self.unanswered.clear()
+        self._again.clear()
+        self._late.clear()
         self.backlog_rows = 0
 
     def _forget(self, key: RowKey) -> tuple[float, bool]:

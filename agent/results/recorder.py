@@ -55,6 +55,7 @@ class Recorder:
         self._began_s = time.monotonic()
         self._room = True
         self._complaint = ""
+        self.on_keep: Callable[[Result], None] = lambda result: None  # told of each, on the loop
         self.kept_total = 0
         self.dropped_total: Counter[str] = Counter()  # by reason, since the start
 
@@ -72,6 +73,7 @@ class Recorder:
 
     def keep(self, result: Result) -> None:
         """Takes a result; a frame's also into the windows. Never waits."""
+        self.on_keep(result)
         if result.type == FRAME:
             self._sum_up(result)
             if not self._settings.raw_hours:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from pathlib import PurePath
 
@@ -20,6 +21,17 @@ _KEPT = (
 _COMMAND_STATUSES = (126, 127)  # of `run`: the container's own command cannot be run, or is not there
 
 
+def said_of(enabled: bool, program: str) -> str:
+    """As a birth has it in `hardware.containers`: podman, docker, or "" where this node runs no containers."""
+    if not enabled or shutil.which(program) is None:
+        return ""
+    return "docker" if _is_docker(program) else "podman"
+
+
+def _is_docker(program: str) -> bool:
+    return "docker" in PurePath(program).name
+
+
 class EngineError(NotNowError):
     """The engine did not do it, or is not there."""
 
@@ -34,7 +46,7 @@ class Engine:
 
     @property
     def is_docker(self) -> bool:
-        return "docker" in PurePath(self._program).name
+        return _is_docker(self._program)
 
     async def call(self, *words: str, timeout_s: float | None = None, both: bool = False) -> bytes:
         """What it said on stdout (`both`: and on stderr, as it came).

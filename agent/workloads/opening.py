@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from agent.config import AgentConfig
 from agent.health import host
 from agent.stream import Stream
+from agent.workloads import engine
 from agent.workloads.calls import CallHere, CallRunner
 from agent.workloads.containers import ContainerRunner
 from agent.workloads.fit import Room
-from agent.workloads.models import finder
+from agent.workloads.models import FindModel, finder
 from agent.workloads.pipelines import PipelineRunner
 from agent.workloads.record import Announce
 from agent.workloads.store import WorkloadsFile
@@ -48,7 +49,6 @@ def open_workloads(
 ) -> Workloads:
     """Nothing runs yet. `resources`: what the node has in all. `functions`: what it serves. `in_cache`: where a
     release of the registry lies."""
-    folders = {Path(pipeline.model).name: pipeline.model for pipeline in config.pipelines}
     private = {pipeline.camera for pipeline in config.pipelines if pipeline.local_only}
 
     def note(name: str, state: WorkloadState, reason: str) -> None:
@@ -57,8 +57,10 @@ def open_workloads(
     containers = ContainerRunner(config.node.id, config.workloads)
     pipelines = PipelineRunner(
         streams,
-        finder(folders, config.node.data_dir / MODELS, in_cache),
-        titles={pipeline.title for pipeline in config.pipelines},
+        model_finder(config, in_cache),
+        configured={pipeline.title: pipeline for pipeline in config.pipelines},
+        gives_way=lambda name: name in made.named,
+        wanted=lambda name: made.wants(name),
         enabled={camera.id for camera in config.cameras if camera.enabled},
         private=private,
         models={pipeline.camera: pipeline.model for pipeline in reversed(config.pipelines)},
@@ -80,6 +82,12 @@ def open_workloads(
     return made
 
 
+def model_finder(config: AgentConfig, in_cache: Callable[[str], str | None]) -> FindModel:
+    """Where models lie that workloads and named pipelines may name."""
+    folders = {Path(pipeline.model).name: pipeline.model for pipeline in config.pipelines}
+    return finder(folders, config.node.data_dir / MODELS, in_cache)
+
+
 def room(config: AgentConfig, resources: Mapping[str, float]) -> Room:
     """What is left for workloads beside the configured pipelines."""
     free = dict(resources)
@@ -89,6 +97,12 @@ def room(config: AgentConfig, resources: Mapping[str, float]) -> Room:
         if most:
             free[name] = min(most, free.get(name, 0.0))
     return Room(free, frozenset(host.accelerators()), config.workloads.workloads_max)
+
+
+def hardware_of(config: AgentConfig) -> dict[str, object]:
+    """What the machine is, and what runs containers on it."""
+    table = config.workloads
+    return {**host.hardware(), "containers": engine.said_of(table.containers, table.engine)}
 
 
 def workload_logs(workloads: Workloads) -> Served:

@@ -1,7 +1,8 @@
 """Workloads that are pipelines: a model on a camera of this node, added and removed while the others run on."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent.capture.camera import CameraState
@@ -32,21 +33,27 @@ class PipelineRunner:
         streams: Mapping[str, Stream],
         find_model: FindModel,
         *,
-        titles: Collection[str],
+        configured: Mapping[str, PipelineConfig],
+        gives_way: Callable[[str], bool],
+        wanted: Callable[[str], bool],
         enabled: Collection[str],
         private: Collection[str],
         models: Mapping[str, str],
         note: Note,
     ) -> None:
-        """`titles`: of the configured pipelines. `enabled`: cameras that run anyway. `private`: cameras of which
-        nothing may leave the node. `models`: of a configured pipeline by camera, for a spec that names none."""
+        """`configured`: pipelines by title; one that `gives_way` to a named one is back when that is not `wanted` any
+        more. `enabled`: cameras that run anyway. `private`: cameras of which nothing may leave the node. `models`: of
+        a configured pipeline by camera, for a spec that names none."""
         self._streams = streams
         self._find_model = find_model
-        self._titles = titles
+        self._configured = configured
+        self._gives_way = gives_way
+        self._wanted = wanted
         self._enabled = enabled
         self._private = private
         self._models = models
         self._note = note
+        self._standing_in: set[str] = set()  # names of configured ones that gave way
         self._woken: set[str] = set()  # cameras that run for workloads alone
 
     def refusal(self, name: str, spec: WorkloadSpec) -> str | None:
@@ -56,8 +63,13 @@ class PipelineRunner:
             return (
                 f"pipeline.camera: no camera {camera!r} here ({', '.join(sorted(self._streams)) or 'there is none'})"
             )
-        if name in self._titles:
-            return f"a pipeline of this node's configuration is called {name} already"
+        if (there := self._configured.get(name)) is not None:
+            if not self._gives_way(name):
+                return f"a pipeline of this node's configuration is called {name} already"
+            if there.camera != camera:
+                return (
+                    f"pipeline.camera: the pipeline {name} of this node's configuration is of camera {there.camera}"
+                )
         if not spec.pipeline.model and camera not in self._models:
             return f"pipeline.model: is missing, and no configured pipeline of camera {camera} has one"
         if wrong := _mistakes(name, spec):
@@ -75,8 +87,10 @@ class PipelineRunner:
         assert spec.pipeline is not None
         stream = self._streams[spec.pipeline.camera]
         model = self._models[stream.id] if not spec.pipeline.model else self._find_model(spec.pipeline.model)
-        config, tuning = read_pipeline(name, spec, model)
+        config, tuning = read_pipeline(name, spec, model, self._configured.get(name))
         await stream.remove(name)
+        if name in self._configured:
+            self._standing_in.add(name)
         await stream.add(config, tuning)
         if not stream.is_running and await stream.start() and stream.id not in self._enabled:
             self._woken.add(stream.id)
@@ -109,7 +123,13 @@ class PipelineRunner:
     async def stop(self, name: str, spec: WorkloadSpec, grace_s: float | None = None) -> None:
         assert spec.pipeline is not None
         stream = self._streams[spec.pipeline.camera]
+        back = self._configured.get(name)
+        if back is not None and name not in self._standing_in:
+            return  # it is the configured one that runs
         await stream.remove(name)
+        if back is not None and not self._wanted(name):
+            self._standing_in.discard(name)
+            await stream.add(back, Tuning(), origin="")
         if stream.id in self._woken and not stream.has_pipelines:
             self._woken.discard(stream.id)
             await stream.stop()
@@ -118,8 +138,11 @@ class PipelineRunner:
         return None
 
 
-def read_pipeline(name: str, spec: WorkloadSpec, model: str) -> tuple[PipelineConfig, Tuning]:
-    """The pipeline that is meant. Raises WorkloadError with every mistake."""
+def read_pipeline(
+    name: str, spec: WorkloadSpec, model: str, there: PipelineConfig | None = None
+) -> tuple[PipelineConfig, Tuning]:
+    """The pipeline that is meant, with what `settings` do not have as the one that is `there` has it. Raises
+    WorkloadError with every mistake."""
     pipeline = spec.pipeline
     assert pipeline is not None
     if wrong := _mistakes(name, spec):
@@ -127,6 +150,8 @@ def read_pipeline(name: str, spec: WorkloadSpec, model: str) -> tuple[PipelineCo
     given = _numbers(spec.env)
     confidence = given.pop("confidence_min", pipeline.confidence_min)
     config = read(PipelineConfig, {**_table(name, pipeline), **given, "model": model}, strict=True)
+    if there is not None:
+        config = replace(there, model=model, **{key: getattr(config, key) for key in (*pipeline.settings, *given)})
     return config, Tuning(True, confidence, frozenset(pipeline.classes_ignored))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agent.documents.plan import spec_path
 from agent.documents.standing import Standing as Fields
 from agent.workloads.command_line import mark_of
 from agent.workloads.containers import ContainerRunner
@@ -66,6 +67,7 @@ class Workloads:
             settings.restart_first_s, settings.restart_max_s, settings.stable_s, settings.crash_loop_max
         )
         self._wanted: dict[str, WorkloadSpec] = {}
+        self.named: frozenset[str] = frozenset()
         self._refused: dict[str, Standing] = {}
         self._ones: dict[str, _One] = {}
         self._standings = {
@@ -80,8 +82,10 @@ class Workloads:
 
     # ---- told -------------------------------------------------------------------------------------
 
-    def follow(self, specs: Mapping[str, WorkloadSpec]) -> dict[str, str]:
-        """From now on these and no others; returns why some of them are not run, by name."""
+    def follow(self, specs: Mapping[str, WorkloadSpec], named: frozenset[str] = frozenset()) -> dict[str, str]:
+        """From now on these and no others; returns why some of them are not run, by name. `named`: those that are
+        named pipelines, before which a configured one gives way."""
+        self.named = named
         refused = {name: why for name, spec in specs.items() if (why := self._runner(spec).refusal(name, spec))}
         rest = {name: spec for name, spec in specs.items() if name not in refused}
         refused |= too_much(rest, self._room, {*self._wanted, *self._standings})
@@ -98,6 +102,14 @@ class Workloads:
         if (one := self._ones.get(name)) is not None:
             one.machine.noted(state, reason, _now())
             self._wake.set()
+
+    def wants(self, name: str) -> bool:
+        """Whether something of this name is to run."""
+        return name in self._wanted
+
+    def is_at_work(self, name: str) -> bool:
+        """Whether something of this name runs, or has not ended yet."""
+        return name in self._ones
 
     def stop(self) -> None:
         """`run` ends when everything has stopped, or is left as the configuration says."""
@@ -120,7 +132,7 @@ class Workloads:
         holds, pending, refused = dict[str, Any](), dict[str, str](), dict[str, str]()
         for name, report in self.reports().items():
             holds[f"workloads.{name}.state"] = plain(report)
-            path, one = f"workloads.{name}.spec", self._ones.get(name)
+            path, one = spec_path(name, named=name in self.named), self._ones.get(name)
             if name in self._refused:
                 continue  # the plan says so already
             if one is None or one.machine.standing.mark != mark_of(self._wanted[name]):

@@ -139,9 +139,9 @@ def _declared(accuracy: Mapping[str, float], latency_ms: Mapping[str, float]) ->
 
 
 def _measured(found: MeasuredView | None) -> str:
-    if found is None or not found.nodes:
+    if found is None or not found.measured_utc_ms:
         return "not yet"
-    parts = [f"{found.nodes} times"]
+    parts = [f"{found.nodes} {'node' if found.nodes == 1 else 'nodes'}"]
     for name, value in (
         ("p50 ms", found.latency_ms_p50), ("p95 ms", found.latency_ms_p95), ("accuracy", found.accuracy)
     ):  # fmt: skip

@@ -11,9 +11,11 @@ from coordinator.store.fleet import FreezeView, WindowView
 from coordinator.store.gaps import GapView
 from coordinator.store.leases import LeaseView
 from coordinator.store.reader import EventView, NodeView, RefusedView, StreamView
+from coordinator.store.replicas import ReplicaView
 
 RAW_SHOWN = 60
 STALE_AFTER_MS = 30_000
+FREEZES_SHOWN = 5
 ONE_BROKER = "broker_connected."  # a counter for each, where there are several
 
 
@@ -114,7 +116,12 @@ def _brokers(counters: dict[str, float]) -> list[tuple[str, bool]]:
 
 
 def freezes(found: Sequence[FreezeView], now_utc_ms: int) -> str:
-    return "\n".join(_frozen(one, now_utc_ms) for one in found)
+    """A line for each; of very many those of more than a site first, and how many more there are."""
+    wide_first = sorted(found, key=lambda one: bool(one.scope) and not one.scope.startswith("("))
+    lines = [_frozen(one, now_utc_ms) for one in wide_first[:FREEZES_SHOWN]]
+    if more := len(found) - len(lines):
+        lines.append(f"and {more} sites more: edgectl status --json has all of them")
+    return "\n".join(lines)
 
 
 def leases(found: Sequence[LeaseView], now_utc_ms: int) -> str:
@@ -129,6 +136,22 @@ def leases(found: Sequence[LeaseView], now_utc_ms: int) -> str:
             last = f"the last {age(one.refused_utc_ms, now_utc_ms)} ago, of {printable(one.refused_holder)}"
             lines.append(f"{one.duty}: {one.refused} writes of former holders were refused, {last}")
     return "\n".join(lines)
+
+
+def replicas(found: Sequence[ReplicaView], now_utc_ms: int) -> str:
+    """A line for each coordinator that shares the store."""
+    rows = []
+    for one in found:
+        if one.stopped:
+            state = "stopped"
+        elif one.seen_ms_ago > STALE_AFTER_MS:
+            state = f"SILENT for {one.seen_ms_ago / 1000:.0f} s"
+        else:
+            state = "leads" if one.leads else "takes rows"
+        deaf = "" if one.figures.get("broker_connected", 1) else "not connected"
+        counts = [f"{one.figures.get(name, 0):.0f}" for name in ("stored", "duplicates", "refused", "queue_depth")]
+        rows.append((one.name, state, age(one.since_utc_ms, now_utc_ms), *counts, deaf))
+    return table(("REPLICA", "STATE", "RUNS", "STORED", "DUPLICATES", "REFUSED", "QUEUE", "BROKER"), rows)
 
 
 def why(verdict: Verdict, depth: int = 0) -> str:
@@ -266,4 +289,4 @@ def _frozen(one: FreezeView, now_utc_ms: int) -> str:
 
 
 def _assignments(values: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in values.items())
+    return " ".join(f"{key}={value}" if value != "" else f'{key}=""' for key, value in values.items())

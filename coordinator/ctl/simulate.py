@@ -27,12 +27,16 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("--desired-failing", "desired", "failing", float, "share of nodes that refuse what is desired"),
     ("--desired-silent", "desired", "silent", float, "share of nodes that never report"),
     ("--workloads-failing", "workloads", "failing", float, "share of starts of workloads that fail"),
+    ("--models-failing", "models", "failing", float, "share of nodes that refuse to run a model"),
+    ("--models-silent", "models", "silent", float, "share of nodes that fall silent over a model"),
+    ("--models-flapping", "models", "flapping", float, "share of nodes that come and go over a model"),
     ("--processes", "run", "processes", int, "in so many processes; each holds 19,000 nodes at most"),
     ("--connects", "run", "connects_per_s", float, "first connections a second, all together"),
     ("--topic-root", "run", "topic_root", str, "the root of the topics"),
 )
 _SPANS = (
     ("--for", "run", "for_s", "how long, such as 90s or 10m"),
+    ("--models-fetch", "models", "fetch_s", "until a release of a model is fetched"),
     ("--drain", "run", "drain_s", "at the end wait so long for answers"),
 )
 
@@ -50,6 +54,8 @@ def add_commands(commands: Any, config: Config, open_: Open) -> None:
     command.add_argument("--broker", action="append", default=[], metavar="ADDRESS", help=meaning)
     meaning = "what goes wrong, such as drop:5%%@60s or half-open:1%%/2m+90s; may be given more than once"
     command.add_argument("--fault", action="append", default=[], metavar="FAULT", help=meaning)
+    meaning = "PIPELINE=NAME@VERSION that nodes have, with the model that they run; may be given more than once"
+    command.add_argument("--pipeline", action="append", default=[], metavar="PIPELINE", help=meaning)
     command.add_argument("--json", action="store_true", help="one JSON object at the end, nothing else")
     command.set_defaults(run=lambda parsed: _run(parsed, config, open_))
 
@@ -75,6 +81,8 @@ def _run(parsed: argparse.Namespace, config: Config, open_: Open) -> int:
         flags.setdefault("run", {})["brokers"] = parsed.broker
     elif coordinator and parsed.scenario is None:
         flags.setdefault("run", {})["brokers"] = [f"{one.host}:{one.port}" for _, one in coordinator.named_brokers()]
+    if parsed.pipeline:
+        flags.setdefault("models", {})["pipelines"] = parsed.pipeline
     scenario = load_scenario(parsed.scenario, flags, parsed.fault)
     with Live(sys.stderr, every_line=not parsed.json) as live:
         found = asyncio.run(simulate(scenario, live.show))

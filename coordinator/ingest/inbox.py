@@ -18,7 +18,7 @@ from runtime.mqtt import RECEIVE_MAXIMUM, Delivery, Message
 from schemas.messages import Ack
 from schemas.topics import Kind
 
-PRESSURE_AT = 2 * RECEIVE_MAXIMUM
+PRESSURE_AT = 2 * RECEIVE_MAXIMUM  # with one broker; with each more of them as many more as that one may send
 PRESSURE_BYTES_AT = 32 * 1024 * 1024
 INBOX_MAX = 2 * PRESSURE_AT  # reached only by a link that flaps while the disk is slow
 INBOX_BYTES_MAX = 2 * PRESSURE_BYTES_AT
@@ -67,7 +67,9 @@ class Inbox:
     go on, and no heartbeat is worked on that is out of date.
     """
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, brokers: int = 1) -> None:
+        self._pressure_at = PRESSURE_AT + (brokers - 1) * RECEIVE_MAXIMUM
+        self._most = INBOX_MAX // PRESSURE_AT * self._pressure_at
         self._queues: tuple[deque[Item], ...] = (deque(), deque(), deque())  # most urgent first
         self._beats: dict[str, Item] = {}  # by topic, the longest waiting first
         self._bytes = 0
@@ -101,7 +103,7 @@ class Inbox:
             self._put_beat(item)
             return
         size, queued = len(item.delivery.payload), self._queued
-        full = queued >= INBOX_MAX or self._bytes + size > INBOX_BYTES_MAX
+        full = queued >= self._most or self._bytes + size > INBOX_BYTES_MAX
         if self.closed or (full and queued):
             self._counters.dropped += 1
             return
@@ -109,7 +111,7 @@ class Inbox:
         queue.append(item)
         self._bytes += size
         self._counters.received += 1
-        if queued + 1 >= PRESSURE_AT or self._bytes >= PRESSURE_BYTES_AT:
+        if queued + 1 >= self._pressure_at or self._bytes >= PRESSURE_BYTES_AT:
             self._pressed = True
             self.on_pressure(True)
         if queue is self._queues[0]:
@@ -131,7 +133,8 @@ class Inbox:
         """The oldest of each queue first; at least one if there is any.
 
         What is urgent comes first, yet one message at least of each other queue goes with it, and heartbeats have a
-        quarter: none waits for ever. With an alert goes little of the rest, so that it is stored soon.
+        quarter, or what the others leave: none waits for ever. With an alert goes little of the rest, so that it is
+        stored soon.
         """
         taken: list[Item] = []
         bytes_left = bytes_max
@@ -141,10 +144,14 @@ class Inbox:
             if queue is self._queues[0]:
                 bytes_left = min(bytes_left, bytes_max // WITH_ALERT)
         self._bytes -= sum(len(item.delivery.payload) for item in taken)
-        taken += self._take_beats(max(beats, messages_max - len(taken)))
+        if self._queued:  # their bytes were too many: more heartbeats would take the time of those that wait still
+            beats = min(beats, max(1, len(taken) // (BEATS_SHARE - 1)))
+        else:
+            beats = max(beats, messages_max - len(taken))
+        taken += self._take_beats(beats)
         if not self._queues[0]:
             self.urgent.clear()
-        if self._pressed and self._queued < PRESSURE_AT // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
+        if self._pressed and self._queued < self._pressure_at // 2 and self._bytes < PRESSURE_BYTES_AT // 2:
             self._pressed = False
             self.on_pressure(False)
         return taken

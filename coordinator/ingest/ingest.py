@@ -20,6 +20,7 @@ from coordinator.ingest.batch import BatchLimits, Pacing
 from coordinator.ingest.decode import Decoder, Facts, News
 from coordinator.ingest.inbox import Inbox, Item, Wire
 from coordinator.state.judge import Judge
+from coordinator.store.leases import LeaseLostError
 from coordinator.store.store import (
     Batch,
     Committed,
@@ -101,7 +102,13 @@ class Ingest:
         self.on_gone: Callable[[list[str]], None] = lambda nodes: None
 
     async def run(self) -> None:
-        """Until the inbox is closed and empty."""
+        """Until the inbox is closed and empty, or another coordinator leads: what waits is that one's then."""
+        try:
+            await self._run()
+        except LeaseLostError as error:
+            log.warning("nothing is stored here any more: %s", error)
+
+    async def _run(self) -> None:
         while True:
             items = await self._gather()
             if not items and self._inbox.closed:
@@ -115,7 +122,7 @@ class Ingest:
                 self._inbox.put_back(items)
                 raise
             size = sum(len(item.delivery.payload) for item in items)
-            self._pacing.done(size, (time.monotonic() - self._began_s) * 1000)
+            self._pacing.done(size, (time.monotonic() - self._began_s) * 1000, self._inbox.bytes)
 
     def figures(self) -> dict[str, int]:
         """Rows that were not as their schema declares them, and rows that no schema declares."""
@@ -361,6 +368,8 @@ class Ingest:
             began_s = time.monotonic()
             try:
                 committed = await self._store.commit(batch)
+            except LeaseLostError:
+                raise
             except TemporaryError as error:
                 self._counters.commit_failures += 1
                 if not self.problem:

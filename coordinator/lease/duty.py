@@ -54,7 +54,10 @@ class Duty:
         finally:
             if self._lease.token:
                 token, self._lease = self._lease.token, self._lease.lost()
-                await self._store.run(lambda db: leases.release(db, self.name, token))
+                try:
+                    await self._store.run(lambda db: leases.release(db, self.name, token))
+                except TemporaryError as error:
+                    log.debug("the lease %s was not given back, and ends by itself: %s", self.name, error)
 
     async def ask(self) -> None:
         """For the lease, or for more of it."""

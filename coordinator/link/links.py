@@ -14,7 +14,7 @@ from coordinator.ingest.inbox import Inbox
 from coordinator.link.announcements import Encoded
 from coordinator.link.channel import Channel
 from coordinator.link.outgoing import Rank
-from coordinator.link.subscriber import PROBE, Subscriber
+from coordinator.link.subscriber import PROBE, Part, Subscriber
 from coordinator.store.store import Store
 from runtime.calls.dispatcher import Dispatcher
 from runtime.mqtt import BrokerAddress, Delivery, Message
@@ -40,12 +40,13 @@ class Links:
         self,
         brokers: Sequence[BrokerName],
         inbox: Inbox,
-        dispatcher: Dispatcher,
+        dispatcher: Dispatcher | None,
         counters: Counters,
         store: Store,
         *,
         client_id: str,
         space: TopicSpace,
+        part: Part = Part.WHOLE,
     ) -> None:
         self.names = [one.name for one in brokers]
         self._space = space
@@ -55,7 +56,7 @@ class Links:
         self._links = [
             Subscriber(
                 one.address, inbox, dispatcher, counters, store,
-                client_id=client_id, space=space, index=index, encoded=encoded,
+                client_id=client_id, space=space, index=index, encoded=encoded, part=part,
             )
             for index, one in enumerate(brokers)
         ]  # fmt: skip
@@ -65,9 +66,11 @@ class Links:
         for index, link in enumerate(self._links):
             link.on_link = self._told(index)
             link.on_probe = self._probed(index)
-            link.on_answered = dispatcher.puback
+            if dispatcher is not None:
+                link.on_answered = dispatcher.puback
         inbox.on_pressure = self._pressed
-        dispatcher.answers.publish_on = self._answer
+        if dispatcher is not None:
+            dispatcher.answers.publish_on = self._answer
 
     def tasks(self) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]], Callable[[], None]]]:
         """(name, run, stop) of each: they live and fail by themselves."""
@@ -158,7 +161,7 @@ class Links:
     def _told(self, index: int) -> Callable[[bool], None]:
         def told(connected: bool) -> None:
             takes = [size for link in self._links if (size := link.payload_bytes_max) is not None]
-            if takes:
+            if takes and self._dispatcher is not None:
                 self._dispatcher.answers.payload_bytes_max = min(takes) - RESULT_BYTES_BESIDE
             self.on_link(index, connected)
 

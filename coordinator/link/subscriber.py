@@ -5,6 +5,7 @@ arrives goes into the inbox; commands are answered here. Lost and back are logge
 """
 
 import asyncio
+import enum
 import logging
 import random
 import time
@@ -36,7 +37,17 @@ ROOM_MAX = 100  # documents that may wait before the others stay where they are
 SAYING = ".out"  # after the client id: the connection that things are said over
 PROBE = Topic(Kind.RESULT, COORDINATOR, "probe")  # our own messages to ourselves
 _BLOB = f"/{Kind.BLOB_UP.value}/"
-KINDS = (Kind.STATUS, Kind.BIRTH, Kind.HEARTBEAT, Kind.EVENT, Kind.ALERT, Kind.SYNC, Kind.RESULT, Kind.REPORTED)
+OF_FLEET = (Kind.STATUS, Kind.BIRTH, Kind.HEARTBEAT, Kind.RESULT, Kind.REPORTED)
+OF_ROWS = (Kind.EVENT, Kind.ALERT, Kind.SYNC)
+SHARE = "edge-coordinators"  # the broker gives each message of rows to one of this group
+
+
+class Part(enum.Enum):
+    """What of the traffic is a process's."""
+
+    WHOLE = "whole"  # it is the only coordinator
+    FLEET = "fleet"  # it leads: all but rows
+    ROWS = "rows"  # rows, shared out among several; it says nothing but answers
 
 
 class Subscriber:
@@ -46,7 +57,7 @@ class Subscriber:
         self,
         address: BrokerAddress,
         inbox: Inbox,
-        dispatcher: Dispatcher,
+        dispatcher: Dispatcher | None,
         counters: Counters,
         store: Store,
         *,
@@ -54,8 +65,13 @@ class Subscriber:
         space: TopicSpace,
         index: int = 0,
         encoded: Encoded | None = None,
+        part: Part = Part.WHOLE,
     ) -> None:
-        """`index`: which of the coordinator's brokers this is. `encoded` is shared by all of them."""
+        """`index`: which of the coordinator's brokers this is. `encoded` is shared by all of them.
+
+        Only `Part.ROWS` does without a dispatcher.
+        """
+        self._part = part
         self._index = index
         self._address = address
         self._inbox = inbox
@@ -83,6 +99,11 @@ class Subscriber:
     @property
     def is_connected(self) -> bool:
         return self._channel is not None
+
+    @property
+    def _speaks(self) -> bool:
+        """For the coordinator: presence and fleet events."""
+        return self._part is not Part.ROWS
 
     async def run(self) -> None:
         """Connects for ever; returns after `stop`."""
@@ -116,7 +137,7 @@ class Subscriber:
 
     def publish_status(self, reason: str = "") -> None:
         """Presence; `reason` says what hinders us while we are online."""
-        if self._channel is not None and not self._stopping.is_set():
+        if self._channel is not None and not self._stopping.is_set() and self._speaks:
             self._tell(self._status(Presence.ONLINE, reason))
 
     @property
@@ -156,7 +177,7 @@ class Subscriber:
 
     def announce(self) -> None:
         """Publishes the fleet events that are stored and not yet with the broker."""
-        if self._channel is not None:
+        if self._channel is not None and self._speaks:
             for seq, message in self._announcements.next(self._channel.packet_bytes_max):
                 self._channel.publish(message, token=seq, rank=Rank.EVENT)
 
@@ -167,7 +188,7 @@ class Subscriber:
         intake = Connection(
             self._address,
             client_id=self._client_id,
-            will=self._status(Presence.OFFLINE, "connection lost", now_utc_ms=0),
+            will=self._status(Presence.OFFLINE, "connection lost", now_utc_ms=0) if self._speaks else None,
             on_message=self._receive,
         )
         saying = Connection(
@@ -192,34 +213,38 @@ class Subscriber:
         finally:
             had_it, self._connection, self._channel = self._channel is not None, None, None
             self.on_link(False)
-            if had_it:
+            if had_it and self._dispatcher is not None:
                 self._dispatcher.disconnected(self._index)
             if self._late is not None:
                 self._late.cancel()
-            if intake.is_open:
+            if intake.is_open and self._speaks:
                 self._leave(intake)
             await intake.close()
             await saying.close()
 
     def _welcome(self, channel: Channel) -> None:
-        self._tell(self._status(Presence.ONLINE, ""))
+        self.publish_status()
         self._counters.connects += 1
         level = logging.WARNING if self._complained else logging.INFO
         log.log(level, "%s: connected as %s, boot %d", self._address, self._client_id, self._store.boot)
         self._complained, self.problem = False, ""
         self.on_link(True)
         self.announce()
-        self._late = asyncio.create_task(self._answer_late(), name="link.late-answers")
+        if self._dispatcher is not None:
+            self._late = asyncio.create_task(self._answer_late(self._dispatcher), name="link.late-answers")
 
-    async def _answer_late(self) -> None:
+    async def _answer_late(self, dispatcher: Dispatcher) -> None:
         """The answers that an earlier connection, or an earlier start, did not get through."""
         try:
-            await self._dispatcher.connected(self._index)
+            await dispatcher.connected(self._index)
         except EdgewrightError as error:
             log.error("link: old answers cannot be delivered now: %s", error)
 
     def _subscriptions(self) -> dict[str, int]:
-        wanted = {self._space.filter(kind): kind_qos(kind) for kind in KINDS}
+        if self._part is Part.ROWS:
+            return {f"$share/{SHARE}/{self._space.filter(kind)}": kind_qos(kind) for kind in OF_ROWS}
+        kinds = OF_FLEET if self._part is Part.FLEET else (*OF_FLEET, *OF_ROWS)
+        wanted = {self._space.filter(kind): kind_qos(kind) for kind in kinds}
         wanted[self._space.filter(Kind.CMD, COORDINATOR)] = 1
         if self.on_file is not None:
             wanted[self._space.filter(Kind.BLOB_UP)] = 1
@@ -268,7 +293,7 @@ class Subscriber:
         """A command to us, or what was said in our name."""
         try:
             topic = self._space.parse(delivery.topic)
-            if topic.kind is Kind.CMD:
+            if topic.kind is Kind.CMD and self._dispatcher is not None:
                 call = replace(delivery, link=self._index)
                 self._dispatcher.receive(call, topic.leaf, channel.acknowledge)
                 return

@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from coordinator.rollout import follow
+from coordinator.rollout.budget import SPENT, Budget
 from coordinator.rollout.ledger import Ledger
 from coordinator.rollout.plan import Ahead, OnFailure, Plan
 from coordinator.rollout.rate import Rate
@@ -70,6 +71,7 @@ class Engine:
         self.plan = plan
         self.run = run
         self._ledger = Ledger(plan, nodes, spares)
+        self._budget = Budget(plan, self._ledger)
         self.nodes, self.counts = self._ledger.nodes, self._ledger.counts
         self._waves = plan.steps
         self._turns = Turns(key, self.nodes.values(), look, fetches=bool(plan.prefetch))
@@ -110,7 +112,7 @@ class Engine:
     @property
     def is_spent(self) -> bool:
         """The failure budget is spent: of a sample large enough, too large a share went wrong."""
-        return any(of >= self.plan.sample_min and bad > self.plan.budget * of for bad, of in self._samples())
+        return self._budget.is_spent(self.run)
 
     def wants(self, name: str) -> bool:
         """True where a report or heartbeat of this node may change something; it may answer before we know that it
@@ -184,7 +186,7 @@ class Engine:
             self._move(State.RUNNING, "")
             self._announce("RolloutStarted", select=self.plan.select, nodes=len(self.nodes), source=self.plan.source)
         if self.run.state in (State.RUNNING, State.BAKING, State.COMPLETED) and self.is_spent:
-            self._fail("the failure budget is spent")
+            self._fail(SPENT)
         if self.run.state is State.BAKING:
             self._bake()
         if self.run.state in (State.RUNNING, State.BAKING, State.COMPLETED):
@@ -202,11 +204,10 @@ class Engine:
 
     def _fails_as_a_wave(self) -> bool:
         """Judges what has settled, where it is no sample too: all of it went wrong, or no more is to come."""
-        for bad, of in self._samples():
-            if bad > self.plan.budget * of and (self._is_last or bad == of):
-                self._fail("no node of the sample is verified" if bad == of else "the failure budget is spent")
-                return True
-        return False
+        why = self._budget.why_failed(self.run, is_last=self._is_last)
+        if why:
+            self._fail(why)
+        return bool(why)
 
     def _bake(self) -> None:
         if self._now_ms < self._bake_ends_ms or self._fails_as_a_wave():
@@ -240,12 +241,6 @@ class Engine:
         if self.under_way or (self._to_come and self.told < self._quota(self.run.wave)):
             return False
         return self.told > 0 or self._ledger.fetches[0] > 0 or not self._turns.away
-
-    def _samples(self) -> list[tuple[int, int]]:
-        """(failures, of so many) since somebody last said that it goes on: of the change, and of what is fetched."""
-        run, (bad, settled), (missed, fetched) = self.run, self._ledger.sample, self._ledger.fetches
-        change = max(0, bad - run.forgiven), max(0, settled - run.forgiven_of)
-        return [change, (max(0, missed - run.forgiven_fetches), max(0, fetched - run.forgiven_fetches))]
 
     # ---- telling and putting back ---------------------------------------------------------------
 
@@ -316,11 +311,7 @@ class Engine:
     # ---- ends -----------------------------------------------------------------------------------
 
     def _fail(self, why: str) -> None:
-        (bad, of), (missed, fetched) = self._samples()
-        counted = f"{bad} of {of} failed or silent"
-        if missed > self.plan.budget * fetched:
-            counted = f"{missed} of {fetched} could not fetch what they need"
-        reason = f"{why}: {counted}, {self.plan.budget:.1%} are allowed"
+        reason = f"{why}: {self._budget.counted(self.run)}"
         match self.plan.on_failure:
             case OnFailure.PAUSE:
                 self._pause(reason)

@@ -9,7 +9,6 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from coordinator.fleet.registry import Fleet
@@ -18,17 +17,14 @@ from coordinator.fleet.selector_text import parse
 from coordinator.ingest.decode import News as Heard
 from coordinator.models.channels import Deployable
 from coordinator.models.release import ModelRefusedError
-from coordinator.rollout import follow, starting
 from coordinator.rollout.arguments import AbortOf, OfRollout, StatusOf
-from coordinator.rollout.beginning import Beginning, Begun, Find, IsMeant, Own
+from coordinator.rollout.beginning import Beginning, Find, IsMeant, Own
 from coordinator.rollout.engine import Engine, OrderRefusedError
+from coordinator.rollout.live import Live, check_room
 from coordinator.rollout.plan import REASON_CHARS_MAX, Plan
 from coordinator.rollout.state import (
     FETCHES,
-    UNDER_CONTROL,
     UNDER_WAY,
-    Back,
-    Beat,
     Joined,
     News,
     NodeState,
@@ -47,47 +43,16 @@ from runtime.calls.served import Served, plain
 from runtime.database import Job
 from runtime.machine_time import machine_time
 from schemas import documents as wire
-from schemas.messages import Heartbeat
 from schemas.shape import fields_of
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-UNDER_CONTROL_MAX = 20  # at a time
 COMPLETED_MAX = 5  # that go on, each with all its nodes in memory
 JOINED_AT_ONCE = 500
 BACKLOG_MAX = 5000  # documents: beyond it they would have to be read from the disk again, one by one
 BACKLOG_EVERY_S = 0.05
 UNANSWERED = UNDER_WAY | FETCHES | {NodeState.SILENT, NodeState.UNSTEADY}
-
-
-@dataclass(slots=True)
-class _Live:
-    """A roll-out that may still do something."""
-
-    kept: Kept
-    engine: Engine
-    joining: dict[str, None] = field(default_factory=dict)  # selected since it began, and not yet looked at
-    unheard: set[str] = field(default_factory=set)  # looked at: they have yet to say what their pipelines run
-    news: dict[tuple[type, str], News] = field(default_factory=dict)  # of a node the newest of each kind
-    outcomes: list[News] = field(default_factory=list)  # of the step before
-    wake_ms: int | None = 0
-    asked: list["asyncio.Future[None]"] = field(default_factory=list)  # orders that are not durable yet
-
-    @property
-    def is_due(self) -> bool:
-        return bool(self.news or self.asked or self.joining)
-
-    def tell(self, one: News) -> None:
-        self.news[type(one), one.node] = one
-
-    def chosen(self, name: str, *, joined: bool) -> None:
-        """The selector of a continuous one means the node now, or no longer."""
-        if joined and name not in self.engine.nodes:
-            self.joining[name] = None
-        elif not joined:
-            self.joining.pop(name, None)
-            self.unheard.discard(name)
 
 
 class Rollouts:
@@ -108,7 +73,7 @@ class Rollouts:
         self._steady_ms = steady_ms
         self._beginning = Beginning(store, fleet, find or _no_models)
         self._ahead_ms = 0  # of UTC over the steady clock
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         self._hearing_since_ms: int | None = None  # steady
         self._wake = asyncio.Event()
         self._loaded = asyncio.Event()
@@ -140,18 +105,18 @@ class Rollouts:
                 self._add(live)
                 silent = [name for name, node in live.engine.nodes.items() if node.state in UNANSWERED]
                 for said in await self._last_words(silent):
-                    self._tell_report(live, said)
+                    live.tell_report(said)
         self._let_go()
         self._wake.set()
 
     async def _last_words(self, nodes: list[str]) -> list[Reported]:
         return await self._until_done(lambda db: rollouts.last_words(db, nodes)) if nodes else []
 
-    def _made(self, kept: Kept) -> _Live:
+    def _made(self, kept: Kept) -> Live:
         engine = Engine(kept.id, kept.plan, kept.run, kept.nodes, self._look, self._spares)
-        return _Live(kept, engine)
+        return Live(kept, engine)
 
-    def _add(self, live: _Live) -> None:
+    def _add(self, live: Live) -> None:
         """From now on it is stepped; one that is continuous follows its selector."""
         self._live[live.kept.id] = live
         if live.kept.plan.continuous and not live.engine.is_over:
@@ -161,7 +126,7 @@ class Rollouts:
             for name in chosen.members:
                 live.chosen(name, joined=True)
 
-    def _chosen(self, live: _Live, name: str, joined: bool) -> None:
+    def _chosen(self, live: Live, name: str, joined: bool) -> None:
         live.chosen(name, joined=joined)
         self._wake.set()
 
@@ -169,7 +134,7 @@ class Rollouts:
         self._live.pop(key, None)
         self._fleet.selections.remove(_selection(key))
 
-    async def _advance(self, live: _Live) -> None:
+    async def _advance(self, live: Live) -> None:
         """Steps it until it has nothing more to do just now, and no faster than documents are published."""
         while True:
             while self.backlog() > BACKLOG_MAX and not live.asked:
@@ -245,26 +210,11 @@ class Rollouts:
             return
         for one, _ in news:
             for live in self._live.values():
-                self._tell(live, one, committed)
+                live.hear(one, committed, self._look)
         if any(live.news or live.joining for live in self._live.values()):
             self._wake.set()
 
-    def _tell(self, live: _Live, one: Heard, committed: Committed) -> None:
-        name, engine = one.node, live.engine
-        if engine.misses(name) and self._look(name) is Presence.HERE:
-            live.tell(Back(name))
-        match one.document:
-            case wire.Reported() as said if name in live.unheard and committed.reported.get(name) == said.hash:
-                live.unheard.discard(name)
-                live.chosen(name, joined=True)
-            case wire.Reported() as said if engine.wants(name) and committed.reported.get(name) == said.hash:
-                self._tell_report(
-                    live, Reported(name, said.epoch, said.revision, said.fields, said.refused, said.pending)
-                )
-            case Heartbeat() as beat if engine.wants(name):
-                live.tell(Beat(name, beat.desired_hash, follow.illness(beat), follow.p99_ms(beat)))
-
-    async def _join(self, live: _Live) -> list[News]:
+    async def _join(self, live: Live) -> list[News]:
         """Nodes that came to be selected, with what a model means for each."""
         names, plan, found = list(live.joining)[:JOINED_AT_ONCE], live.kept.plan, list[News]()
         if not plan.model:
@@ -278,13 +228,6 @@ class Rollouts:
         for name in names:
             live.joining.pop(name, None)
         return found
-
-    @staticmethod
-    def _tell_report(live: _Live, said: Reported) -> None:
-        """A workload that is on its way is waited for; one that has failed is refused."""
-        plan = live.kept.plan
-        if not starting.is_starting(plan, said.holds, said.refused):
-            live.tell(replace(said, refused={**said.refused, **starting.failed_to_start(plan, said.holds)}))
 
     def _look(self, name: str) -> Presence:
         node = self._fleet.nodes.get(name)
@@ -326,7 +269,7 @@ class Rollouts:
         await self._loaded.wait()
         async with self._starting:
             begun = await self._beginning.prepare(asked, own, names, is_meant)
-            self._check_room(begun)
+            check_room(begun, self._live.values())
             plan, now_ms = begun.plan, self._now_ms()
             try:
                 kept = await self._store.run(
@@ -340,18 +283,6 @@ class Rollouts:
         here = sum(self._look(name) is Presence.HERE for name in begun.names)
         more = {"model": plan.model, "excluded": len(begun.excluded)} if plan.model else {}
         return {"id": kept.id, "nodes": len(begun.names), "here": here, **more}
-
-    def _check_room(self, begun: Begun) -> None:
-        others = [live for live in self._live.values() if live.engine.run.state in UNDER_CONTROL]
-        if len(others) >= UNDER_CONTROL_MAX:
-            text = f"{len(others)} roll-outs are under way; at most {UNDER_CONTROL_MAX} may be"
-            raise CallRejectedError("too_many", text)
-        for live in others:
-            node, both = _overlap(begun, live.engine)
-            if both:
-                text = f"the roll-out {live.kept.id} is {live.engine.run.state} and writes {', '.join(both)}"
-                hint = "wait for its end, or edgectl rollout abort it"
-                raise CallRejectedError("overlaps", f"{text} of {node} too; {hint}")
 
     async def pause(self, asked: OfRollout) -> dict[str, Any]:
         """Nobody more is told."""
@@ -399,21 +330,6 @@ class Rollouts:
             read = await self._store.read(lambda db: rollouts.node_views(db, asked.id, asked.state, asked.limit))
             said["nodes"] = fields_of(read)
         return said
-
-
-def _overlap(begun: Begun, engine: Engine) -> tuple[str, list[str]]:
-    """A node of both of which both write the same fields, and these fields; no fields: there is none."""
-    ours, theirs = begun.plan.paths, engine.plan.paths
-    common = ours & theirs
-    for name in begun.names:
-        node = engine.nodes.get(name)
-        if node is None or node.state is NodeState.EXCLUDED:
-            continue
-        own = begun.own.get(name, {})
-        both = (ours | own.keys()) & (theirs | node.own.keys()) if own or node.own else common
-        if both:
-            return name, sorted(both)
-    return "", []
 
 
 def _selection(key: str) -> str:

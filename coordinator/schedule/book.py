@@ -96,7 +96,8 @@ class Book:
             for one in live.placed.values():
                 if not one.leaving and one.node in slots and not self.is_lost(one.node):
                     counts[column.values[column.codes[slots[one.node]]]] += 1
-        return Ask(live.name, live.need, count, spread, counts, has, shunned, homes)
+        contained = live.workload.container is not None
+        return Ask(live.name, live.need, count, spread, counts, has, shunned, homes, contained)
 
     # ---- replicas -------------------------------------------------------------------------------
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from coordinator.fleet.facts import fact_name
 from coordinator.schedule.index import RESOURCES, SPARE, Amounts, Floats, Index, Mask, Standing
-from coordinator.schedule.workload import Spread
+from coordinator.schedule.workload import CONTAINERS, Spread
 
-HAS_IT, NOT_SELECTED = "has it", "is not selected"
+HAS_IT, NOT_SELECTED, NO_CONTAINERS = "has it", "is not selected", "runs no containers"
 HOME_BONUS = 0.2  # of a share: so much better another node must be than one where the workload was
 WORDS = {"cpu_cores": "cores", "memory_mb": "MB of memory", "storage_mb": "MB of storage", "gpu_count": "GPUs",
          "npu_count": "NPUs"}  # fmt: skip
@@ -45,6 +45,7 @@ class Ask:
     has: Collection[int] = ()  # these have a replica
     avoided: Collection[int] = ()  # it failed there a while ago
     homes: Collection[int] = ()  # it was there
+    contained: bool = False  # it is a container
 
 
 def may_have(index: Index, ask: Ask) -> Mask:
@@ -172,6 +173,8 @@ def why_not(index: Index, ask: Ask) -> Counter[str]:
 
     if ask.has:
         sort_out(_mask(index, ask.has), HAS_IT)
+    if ask.contained:
+        sort_out(index.column(CONTAINERS).equal([""]), NO_CONTAINERS)
     sort_out(~index.members[ask.workload], NOT_SELECTED)
     for at, name in enumerate(RESOURCES):
         if ask.need[at] > 0:
@@ -200,7 +203,9 @@ def why_not_at(index: Index, ask: Ask, slot: int) -> list[str]:
     found, standing = [], Standing(int(index.standing[slot]))
     if slot in ask.has:
         found.append("it has it")
-    if not index.members[ask.workload][slot]:
+    if ask.contained and index.column(CONTAINERS).equal([""])[slot]:
+        found.append(f"it {NO_CONTAINERS}")
+    elif not index.members[ask.workload][slot]:
         found.append("it is not selected")
     if standing in STANDING_WORDS:
         found.append(f"it {STANDING_WORDS[standing]}")

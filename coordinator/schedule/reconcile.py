@@ -2,35 +2,27 @@
 
 - A replica whose node is lost is replaced at once; it keeps its place until there is another.
 - One that is to leave a node that is there stays until another one runs in its stead.
-- One that failed beyond its restart policy loses its place, and its node is avoided for a while; the next one waits
-  longer with each failure. With `restart = never` it stays as it is.
+- One that failed beyond its restart policy loses its place, and the next one waits (`failing.py`); what a lost node
+  had does not. With `restart = never` it stays as it is.
 - Nothing else moves.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-import numpy as np
-
-from coordinator.fleet.node import NodeState
 from coordinator.schedule.book import OF_WORKLOAD, Book
+from coordinator.schedule.failing import backoff_ms, forgive, overdue
 from coordinator.schedule.index import Standing, covers
 from coordinator.schedule.live import SETTLED, Live, Origin
-from coordinator.schedule.placement import HAS_IT, NOT_SELECTED, choose, ever, why_not
+from coordinator.schedule.missing import account
+from coordinator.schedule.placement import choose
 from coordinator.schedule.preemption import Lower, make_room
-from coordinator.schedule.state import Avoided, Phase, Placement
-from coordinator.schedule.workload import EVERYWHERE, REASON_CHARS_MAX
-from runtime.backoff import Backoff
-from schemas.workloads import Restart
+from coordinator.schedule.state import Placement
+from coordinator.schedule.workload import EVERYWHERE
 
-AVOID = Backoff(first_s=60.0, max_s=3600.0)  # a node, by how often it failed there
-AGAIN = Backoff(first_s=1.0, max_s=300.0)  # after a failure, by how many came one after another
-FORGIVEN_MS = 600_000  # without a failure for so long, the next one is the first
 EVICTIONS_MAX = 20  # of one look
 DRAINED = "is drained"
 HOME = "its home"  # so begins why a replica leaves for where it was
-REASONS_TOLD = 3
 
 
 def reconcile(book: Book, live: Live) -> None:
@@ -39,42 +31,15 @@ def reconcile(book: Book, live: Live) -> None:
     if live.kept.removed:
         _remove(book, live)
         return
-    _forgive(book, live)
+    forgive(book, live)
     if not live.kept.updating:
-        _overdue(book, live)
+        overdue(book, live)
     rescale(book, live)
     (_everywhere if live.is_everywhere else _counted)(book, live)
-    _account(book, live)
+    account(book, live)
     until_ms = [*(one.until_utc_ms for one in live.avoided.values()), *live.stuck.values()]
     if later := [at_ms for at_ms in until_ms if at_ms > book.now_ms]:
         book.timers.remind((OF_WORKLOAD, live.name), min(later))
-
-
-def fail(book: Book, live: Live, placement: Placement, reason: str) -> None:
-    """A replica has failed on its node, which will not try again by itself."""
-    now_ms, node = book.now_ms, placement.node
-    if live.workload.restart is Restart.NEVER:
-        book.mark(live, placement, phase=Phase.FAILED, reason=reason[:REASON_CHARS_MAX])
-        return
-    kept = live.kept
-    first = now_ms - kept.failed_utc_ms > FORGIVEN_MS
-    book.save(live, replace(kept, failures=1 if first else kept.failures + 1, failed_utc_ms=now_ms))
-    known = live.avoided.get(node)
-    times = 1 if known is None else known.failures + 1
-    until_ms = now_ms + round(AVOID.delay_s(times - 1, 1.0) * 1000)
-    avoided = Avoided(live.name, node, until_ms, times, reason[:REASON_CHARS_MAX])
-    live.avoided[node] = book.step.avoided[live.name, node] = avoided
-    live.origins.append(Origin(node, f"it failed on {node}: {reason}"[:REASON_CHARS_MAX], placement.home))
-    book.take(live, placement, f"it failed: {reason}"[:REASON_CHARS_MAX])
-    book.dirty.add(live.name)
-
-
-def backoff_ms(live: Live) -> int:
-    """Until when nothing is placed, after failures; the first is followed at once."""
-    kept = live.kept
-    if kept.failures < 2:
-        return 0
-    return kept.failed_utc_ms + round(AGAIN.delay_s(kept.failures - 2, 1.0) * 1000)
 
 
 # ---- replicas by number ------------------------------------------------------------------------
@@ -207,7 +172,7 @@ def _fill(book: Book, live: Live, missing: int, lost: list[Placement], leaving: 
             data |= {"from_node": origin.node, "to_node": placed.node, "reason": origin.reason}
             book.tell("WorkloadMoved", book.change(placed.node), **data)
 
-    _place(book, live, missing, put)
+    _place(book, live, missing, put, at_once=len(lost))
     return found
 
 
@@ -233,12 +198,13 @@ def _has_successor(live: Live, one: Placement) -> bool:
 
 
 def _place(
-    book: Book, live: Live, missing: int, put: Callable[[int], None], within: Collection[int] | None = None
-) -> bool:
-    """False where it could not look for all of them just now."""
-    if (wait_ms := backoff_ms(live)) > book.now_ms:
+    book: Book, live: Live, missing: int, put: Callable[[int], None], within: Collection[int] | None = None,
+    at_once: int = 0,
+) -> bool:  # fmt: skip
+    """False where it could not look for all of them just now. `at_once`: so many of them wait for no failure."""
+    if waits := (wait_ms := backoff_ms(live)) > book.now_ms:
         book.timers.remind((OF_WORKLOAD, live.name), wait_ms)
-        return False
+        missing = min(missing, at_once)
     count = min(missing, book.room)
     homes = _home_first(book, live, count)
     slots = homes or choose(book.index, book.ask(live, count), within)
@@ -254,7 +220,7 @@ def _place(
         put(found.slot)
     if not book.room or homes:
         book.dirty.add(live.name)
-    return bool(book.room)
+    return bool(book.room) and not waits
 
 
 def _home_first(book: Book, live: Live, count: int) -> list[int]:
@@ -334,34 +300,6 @@ def _remove(book: Book, live: Live) -> None:
         book.timers.remind((OF_WORKLOAD, live.name), book.now_ms)  # once that is written
 
 
-def _forgive(book: Book, live: Live) -> None:
-    """Nodes where it failed long ago: the next failure there is the first."""
-    for one in list(live.avoided.values()):
-        if one.until_utc_ms + FORGIVEN_MS < book.now_ms:
-            del live.avoided[one.node]
-            book.step.forgiven.append((live.name, one.node))
-    live.stuck = {node: until_ms for node, until_ms in live.stuck.items() if until_ms > book.now_ms}
-
-
-def _overdue(book: Book, live: Live) -> None:
-    """Replicas that their nodes do not get to run, though they are there and we hear them."""
-    limit_ms = round(live.workload.start_s * 1000)
-    if book.hearing_since_ms is None:
-        return
-    for node in sorted(live.deploying):
-        one = live.placed[node]
-        slot = book.index.slots.get(node)
-        there = None if slot is None else book.index.nodes[slot]
-        if there is None or there.state is not NodeState.ONLINE:
-            continue  # it is looked at again when it is back
-        due_ms = max(one.since_utc_ms, book.hearing_since_ms, there.since_utc_ms) + limit_ms
-        if due_ms > book.now_ms:
-            book.timers.remind((OF_WORKLOAD, live.name), due_ms)
-        else:
-            more = f": {one.reason}" if one.reason else ""
-            fail(book, live, one, f"it did not run within {live.workload.start_s:g} s{more}")
-
-
 def rescale(book: Book, live: Live) -> None:
     """By the rule on load, where there is one."""
     if live.scaling is None:
@@ -381,58 +319,6 @@ def scale(book: Book, live: Live, replicas: int, reason: str) -> None:
     book.save(live, replace(live.kept, replicas=replicas, scaled_utc_ms=book.now_ms))
     live.origins.clear()
     book.tell("WorkloadScaled", workload=live.name, before=before, after=replicas, reason=reason)
-
-
-def _account(book: Book, live: Live) -> None:
-    """How many replicas have no place, and why: kept, and told where it is news."""
-    kept = live.kept
-    if live.is_everywhere:
-        meant = book.index.members[live.name] & (book.index.standing != Standing.NOBODY)
-        missing = int(np.count_nonzero(meant)) - sum(node in book.index.slots for node in live.placed)
-    else:
-        missing = kept.replicas - sum(not (one.leaving or book.is_lost(one.node)) for one in live.placed.values())
-    missing = max(0, missing)
-    if missing and live.name in book.dirty and not book.room:
-        return  # it is not done yet
-    (book.pending.add if missing else book.pending.discard)(live.name)
-    reason = _why_missing(book, live, missing) if missing else ""
-    if (missing, reason) == (kept.missing, kept.reason):
-        return
-    book.save(live, replace(live.kept, missing=missing, reason=reason))
-    is_news = missing > kept.missing or (missing and _kind(reason) != _kind(kept.reason))
-    if is_news and not live.is_everywhere:
-        book.tell("WorkloadPending", workload=live.name, missing=missing, reason=reason)
-
-
-def _why_missing(book: Book, live: Live, missing: int) -> str:
-    if (wait_ms := backoff_ms(live)) > book.now_ms:
-        times = live.kept.failures
-        return f"it failed {times} times one after another; the next try is in {_span(wait_ms - book.now_ms)}"
-    ask = book.ask(live, missing)
-    found = why_not(book.index, ask)
-    del found[HAS_IT]
-    if live.is_everywhere:
-        del found[NOT_SELECTED]
-    nodes = len(book.index)
-    if not live.is_everywhere and not ever(book.index, ask):
-        return _reasons(f"no node can ever have it, of {nodes}: ", found)
-    return _reasons("", found)
-
-
-def _reasons(head: str, found: Counter[str]) -> str:
-    """The commonest ones."""
-    parts = [
-        f"{count} {'node' if count == 1 else 'nodes'}: {reason}" for reason, count in found.most_common(REASONS_TOLD)
-    ]
-    return (head + ("; ".join(parts) or "there are no nodes"))[:REASON_CHARS_MAX]
-
-
-def _kind(reason: str) -> str:
-    return "".join(char for char in reason if not char.isdigit())
-
-
-def _span(ms: int) -> str:
-    return f"{max(1, round(ms / 1000))} s"
 
 
 assert EVERYWHERE < 0  # so that no number of replicas is taken for it

@@ -11,11 +11,13 @@ from typing import Any
 
 from coordinator.fleet.facts import LazyFacts
 from coordinator.fleet.selector import Verdict
+from coordinator.schedule import draining, updating
 from coordinator.schedule.book import OF_DRAIN, OF_NODE, OF_WORKLOAD, Book
-from coordinator.schedule.index import Index, covers, needs
+from coordinator.schedule.failing import fail
+from coordinator.schedule.index import Index, needs
 from coordinator.schedule.live import Live
 from coordinator.schedule.placement import ever, why_not, why_not_at
-from coordinator.schedule.reconcile import DRAINED, fail, reconcile, rescale, scale
+from coordinator.schedule.reconcile import reconcile, rescale, scale
 from coordinator.schedule.scaling import figure_of
 from coordinator.schedule.state import (
     Avoided,
@@ -32,7 +34,7 @@ from coordinator.schedule.state import (
     UpdateOver,
     Written,
 )
-from coordinator.schedule.workload import EVERYWHERE, REASON_CHARS_MAX, WORKLOADS_MAX, Workload
+from coordinator.schedule.workload import REASON_CHARS_MAX, WORKLOADS_MAX, Workload
 from schemas.workloads import WorkloadReport, WorkloadState
 
 PHASES = {
@@ -105,7 +107,7 @@ class Scheduler:
             self._take(one)
         for kind, name in book.timers.take(now_ms):
             if kind == OF_DRAIN:
-                self._drain_ends(name)
+                draining.due(book, name)
             elif kind == OF_WORKLOAD:
                 book.dirty.update({name} & book.lives.keys())
             elif (lost_ms := book.lost_ms.get(name, 0)) > now_ms:  # it was back in between
@@ -118,7 +120,7 @@ class Scheduler:
             name = min(book.dirty, key=lambda name: (-book.lives[name].priority, name))
             book.dirty.discard(name)
             reconcile(book, book.lives[name])
-        self._drained()
+        draining.settle(book)
         step, book.step = book.step, Step()
         book.asked = dict(step.nodes)
         step.wake_utc_ms = now_ms if book.dirty else book.timers.next_ms
@@ -141,7 +143,7 @@ class Scheduler:
             case UpdateOver():
                 for live in book.lives.values():
                     if live.kept.rollout == one.rollout:
-                        self._update_over(live, one)
+                        updating.end(book, live, one)
 
     def _beat(self, one: Beat) -> None:
         book, name = self.book, one.node
@@ -197,14 +199,16 @@ class Scheduler:
                 raise OrderRefusedError("unknown_workload", f"there is no workload {workload.name!r} to update")
             if len(book.lives) >= WORKLOADS_MAX:
                 raise OrderRefusedError("too_many", f"there are {WORKLOADS_MAX} workloads already")
-            kept = Kept(workload, self._generation(), _replicas(workload, None), declared_utc_ms=now_ms)
+            kept = Kept(workload, self._generation(), updating.replicas_of(workload, None), declared_utc_ms=now_ms)
             live = Live(kept)
             book.put(live)
             book.save(live, kept)
             return kept
         self._check(live)
         generation = live.kept.generation if live.workload.same_spec(workload) else self._generation()
-        kept = replace(live.kept, workload=workload, generation=generation, replicas=_replicas(workload, live.kept))
+        kept = replace(
+            live.kept, workload=workload, generation=generation, replicas=updating.replicas_of(workload, live.kept)
+        )
         book.redefine(live, replace(kept, failures=0))
         return live.kept
 
@@ -218,34 +222,16 @@ class Scheduler:
         end. Raises OrderRefusedError."""
         book, live = self._at(now_ms), self.book.lives[workload.name]
         self._check(live)
-        generation = self._generation()
-        rollout = f"{workload.name[:50]}-{generation}"
-        kept = replace(live.kept, rollout=rollout, updating=True, other=workload, other_generation=generation)
-        book.save(live, kept)
-        names = self.updated_nodes(live.name)
-        book.reserve(live, names, workload)
-        return kept, names
+        names = updating.begin(book, live, workload, self._generation())
+        return live.kept, names
 
     def updated_nodes(self, name: str) -> list[str]:
         """Those that can run the spec that it is updated to; others lose it when the update is over."""
-        book, live = self.book, self.book.lives[name]
-        assert live.kept.other is not None, "it is updated"
-        need, found = needs(live.kept.other.resources), []
-        for node in live.placed:
-            slot = book.index.slots.get(node)
-            if slot is not None:
-                room = tuple(map(sum, zip(book.index.left(slot), live.held[node], strict=True)))
-                if covers(room, need):
-                    found.append(node)
-        return sorted(found)
+        return updating.nodes_of(self.book, self.book.lives[name])
 
     def cancel_update(self, name: str, now_ms: int) -> None:
         """The roll-out could not begin: nothing of it holds."""
-        book, live = self._at(now_ms), self.book.lives[name]
-        book.reserve(live, list(live.placed), None)
-        kept = replace(live.kept, rollout="", updating=False, other=None, other_generation=0)
-        book.save(live, kept)
-        book.dirty.add(name)
+        updating.cancel(self._at(now_ms), self.book.lives[name])
 
     def scale(self, name: str, replicas: int, source: str, now_ms: int) -> Kept:
         """So many replicas from now on. Raises OrderRefusedError."""
@@ -274,25 +260,14 @@ class Scheduler:
         book = self._at(now_ms)
         if drain.node not in book.index.slots:
             raise OrderRefusedError("unknown_node", f"there is no node {drain.node}; edgectl nodes lists them")
-        if (before := book.drains.get(drain.node)) is not None:
-            drain = replace(drain, since_utc_ms=before.since_utc_ms, moved=before.moved, done=before.done)
-        book.drains[drain.node] = book.step.drains[drain.node] = drain
-        book.index.drain(drain.node, drained=True)
-        if drain.until_utc_ms:
-            book.timers.remind((OF_DRAIN, drain.node), drain.until_utc_ms)
-        there = book.on.get(drain.node, set())
-        book.dirty.update(there)
-        for one in book.everywhere & there:
-            if (look := book.lives[one].look) is not None:
-                look.add(book.index.slots[drain.node])
-        return len(there)
+        return draining.begin(book, drain)
 
     def undrain(self, node: str, now_ms: int) -> None:
         """It may be given something again. Raises OrderRefusedError."""
-        self._at(now_ms)
-        if node not in self.book.drains:
+        book = self._at(now_ms)
+        if node not in book.drains:
             raise OrderRefusedError("not_drained", f"{node} is not drained")
-        self._undrain(node)
+        draining.end(book, node)
 
     # ---- questions ------------------------------------------------------------------------------
 
@@ -336,69 +311,6 @@ class Scheduler:
         placed = sum(len(live.placed) for live in book.lives.values())
         return {"workloads": len(book.lives), "placements": placed, "workloads_pending": len(book.pending)}
 
-    # ---- updates --------------------------------------------------------------------------------
-
-    def _update_over(self, live: Live, over: UpdateOver) -> None:
-        """Completed: it is what the roll-out brought. Rolled back, also later: it is what it was before.
-
-        Aborted: what was changed stays, until the next update.
-        """
-        book, kept = self.book, live.kept
-        if kept.updating:
-            reached = {} if over.rolled_back else over.reached
-            found = replace(kept, updating=False)
-            if over.rolled_back:
-                found = replace(found, other=None, other_generation=0)
-            elif over.completed and kept.other is not None:
-                found = replace(_swapped(found), replicas=_replicas(kept.other, kept))
-        elif over.rolled_back and kept.other is not None and kept.other_generation < kept.generation:
-            reached, found = over.reached, replace(_swapped(kept), other=None, other_generation=0)
-            found = replace(found, replicas=_replicas(found.workload, kept))
-        else:
-            return
-        for node, version in reached.items():
-            if (placement := live.placed.get(node)) is not None:
-                epoch, revision = max(version, (placement.epoch, placement.revision))
-                book.mark(live, placement, generation=kept.other_generation, epoch=epoch, revision=revision)
-        book.redefine(live, found)
-        for placement in list(live.placed.values()):
-            other = found.other if placement.generation == found.other_generation else None
-            book.reserve(live, [placement.node], other)
-            if placement.phase is Phase.FAILED:
-                fail(book, live, placement, placement.reason or "it says so")
-
-    # ---- drains ---------------------------------------------------------------------------------
-
-    def _drain_ends(self, node: str) -> None:
-        drain = self.book.drains.get(node)
-        if drain is not None and drain.until_utc_ms:
-            if drain.until_utc_ms <= self.book.now_ms:
-                self._undrain(node)
-            else:
-                self.book.timers.remind((OF_DRAIN, node), drain.until_utc_ms)
-
-    def _undrain(self, node: str) -> None:
-        book = self.book
-        del book.drains[node]
-        book.step.drains.pop(node, None)
-        book.step.undrained.append(node)
-        book.index.drain(node, drained=False)
-        book.dirty.update(book.on.get(node, ()))
-        book.gain(node)
-
-    def _drained(self) -> None:
-        """Nodes that are drained and have nothing any more."""
-        book = self.book
-        for change in book.step.nodes.values():
-            drain = book.drains.get(change.node)
-            if drain is not None and (moved := sum(why.endswith(DRAINED) for why in change.why.values())):
-                book.drains[drain.node] = book.step.drains[drain.node] = replace(drain, moved=drain.moved + moved)
-        for node, drain in book.drains.items():
-            if not drain.done and node not in book.on:
-                done = replace(drain, done=True)
-                book.drains[node] = book.step.drains[node] = done
-                book.tell("NodeDrained", node=node, moved=done.moved, reason=done.reason)
-
     # ---- small things ---------------------------------------------------------------------------
 
     def _at(self, now_ms: int) -> Book:
@@ -424,18 +336,3 @@ class Scheduler:
         self.book.generations += 1
         self.book.step.generations = self.book.generations
         return self.book.generations
-
-
-def _swapped(kept: Kept) -> Kept:
-    assert kept.other is not None, "there is another one"
-    new, old = (kept.other, kept.other_generation), (kept.workload, kept.generation)
-    return replace(kept, workload=new[0], generation=new[1], other=old[0], other_generation=old[1])
-
-
-def _replicas(workload: Workload, before: Kept | None) -> int:
-    """As declared; where a rule on load counts them, as many as there were, within its bounds."""
-    rule = workload.scale
-    if rule is None or workload.count == EVERYWHERE:
-        return workload.count
-    count = workload.count if before is None or before.replicas == EVERYWHERE else before.replicas
-    return min(max(count, rule.min), rule.max)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from coordinator.fleet.facts import FIXED, PREFIXES, fact_name
-from coordinator.fleet.selector import Both, Compare, Has, In, Node, Selector
+from coordinator.fleet.selector import Both, Compare, Has, In, Node, Not, Selector
 from coordinator.fleet.selector_text import TEXT_CHARS_MAX, SelectorError, parse
 from coordinator.rollout.plan import HOUR_S, WAVES_MAX, OnFailure, Plan, plan_mistakes
 from schemas.shape import Limit, ShapeError, fields_of, read
@@ -33,6 +33,7 @@ EVERYWHERE = -1
 REASON_CHARS_MAX = 300
 DAY_S = 24 * HOUR_S
 ARCHITECTURES = {"x86_64": ("x86_64", "amd64", "x64"), "arm64": ("arm64", "aarch64", "armv8l")}
+CONTAINERS = "hardware.containers"  # what runs them on a node; "" for nothing
 # By what a node says that it has: the device files of its host, and how many there are.
 ACCELERATORS = {
     "gpu": (("gpu", "nvidia"), "resources.gpu"),
@@ -250,13 +251,15 @@ def _scale_mistakes(scale: Scale, *, everywhere: bool) -> Iterator[str]:
 
 
 def selector_of(workload: Workload) -> Selector:
-    """The operator's selector and what the workload itself asks for: hardware, the camera, the function."""
+    """The operator's selector and what the workload itself asks for: hardware, camera, function, containers."""
     own = parse(workload.selector)
     parts = [own.tree, *_hardware(workload)]
     if workload.pipeline is not None:
         parts.append(Has("camera", workload.pipeline.camera))
     if workload.function is not None:
         parts.append(Has("function", workload.function.name))
+    if workload.container is not None:
+        parts.append(Not(Compare(CONTAINERS, "=", "")))  # an older node does not say: it is tried
     return own if len(parts) == 1 else Selector.of(workload.selector, Both(tuple(parts)))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from coordinator.simulate.models import Standing, is_of_models
 from coordinator.simulate.packets import Properties, Property
 from coordinator.simulate.scenario import Scenario
 from schemas.codec import decode_command, encode_result
@@ -76,18 +77,28 @@ class Papers:
         )
         return desired
 
-    def tell(self, facts: dict[str, Any], boot: int, *, anew: bool) -> None:
-        """The report has these facts about workloads, and no others. `anew`: it was said already."""
-        assert self.report is not None, "there is something to report"
-        fields = {path: value for path, value in self.report.fields.items() if not path.endswith(".state")}
-        serial = self.report.serial + 1 if anew and self.report.boot == boot else self.report.serial
-        self.report = replace(self.report, serial=serial, fields={**fields, **facts})
+    def tell(self, facts: dict[str, Any], models: Standing, boot: int, *, anew: bool) -> None:
+        """The report has these facts about workloads and models, and no others. `anew`: it was said already."""
+        before = self.report or Reported(boot=boot, serial=1)
+        if before.revision and self._character is Character.FAILS:
+            return  # it has refused all of it
+        fields = {path: value for path, value in before.fields.items() if not _is_served(path)}
+        serial = before.serial + 1 if anew and before.boot == boot else before.serial
+        self.report = replace(
+            before, serial=serial, fields={**fields, **facts, **models.holds}, pending=models.pending,
+            refused=models.refused,
+        )  # fmt: skip
 
     def encode(self) -> bytes:
         """The report as it travels."""
         assert self.report is not None, "there is something to report"
         self.report_hash = sealed(self.report).hash
         return encode(self.report)
+
+
+def _is_served(path: str) -> bool:
+    """In its own time: what holds of it is not what is wanted."""
+    return path.endswith(".state") or is_of_models(path)
 
 
 @dataclass(frozen=True, slots=True)

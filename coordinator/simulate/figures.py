@@ -60,6 +60,9 @@ class Figures:
     desired_failed: int = 0
     desired_silent: int = 0
     workloads_started: int = 0
+    models_fetched: int = 0
+    models_activated: int = 0
+    models_refused: int = 0
     commands: int = 0
     bad_messages: int = 0
     bytes_out: int = 0  # of MQTT; TCP and IP come on top
@@ -136,6 +139,9 @@ def report(sum_: Figures, *, all_connected_s: float | None, wall_s: float) -> di
         "desired_failed": sum_.desired_failed,
         "desired_silent": sum_.desired_silent,
         "workloads_started": sum_.workloads_started,
+        "models_fetched": sum_.models_fetched,
+        "models_activated": sum_.models_activated,
+        "models_refused": sum_.models_refused,
         "commands": sum_.commands,
         "bad_messages": sum_.bad_messages,
         "answer_ms_p50": sum_.answer.percentile_ms(0.5),

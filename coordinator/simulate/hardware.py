@@ -60,7 +60,12 @@ def birth_of(scenario: Scenario, number: int, boot: int, session: int, stream: s
             "tier": "canary" if number % 20 == 0 else "stable",
         },
         location=location,
-        hardware={"arch": profile.arch, "cpu": profile.cpu, "accelerators": list(profile.accelerators)},
+        hardware={
+            "arch": profile.arch,
+            "cpu": profile.cpu,
+            "accelerators": list(profile.accelerators),
+            "containers": _engine(scenario, number),
+        },
         resources={
             "cores": profile.cores,
             "memory_mb": profile.memory_mb,
@@ -73,3 +78,9 @@ def birth_of(scenario: Scenario, number: int, boot: int, session: int, stream: s
         functions=FUNCTIONS,
         cameras=["cam1"],
     )
+
+
+def _engine(scenario: Scenario, number: int) -> str:
+    """What runs containers there; "" for nothing."""
+    dice = random.Random(f"{scenario.fleet.seed}/containers/{number}")
+    return "podman" if dice.random() < scenario.workloads.containers else ""

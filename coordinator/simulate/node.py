@@ -7,6 +7,7 @@ with jitter, rows until they are answered, nothing beyond the broker's receive m
 
 from coordinator.simulate.documents import Character, Papers, answer_to, character_of
 from coordinator.simulate.hardware import birth_of
+from coordinator.simulate.models import Manner, Models, Outcome, is_of_models, manner_of, pipelines_of
 from coordinator.simulate.mqtt5 import encode, puback
 from coordinator.simulate.outbox import Outbox, payload_of, stream_of
 from coordinator.simulate.packets import (
@@ -43,8 +44,8 @@ class Node:
     """Number `number` of the scenario. What it returns is to be sent, in that order."""
 
     __slots__ = (
-        "_beats", "_birth_hash", "_heartbeat_s", "_outbox", "_papers", "_session", "_started_s", "_stream_boot",
-        "_work", "_world", "boot", "name", "number", "session",
+        "_beats", "_birth_hash", "_heartbeat_s", "_models", "_outbox", "_papers", "_session", "_started_s",
+        "_stream_boot", "_work", "_world", "boot", "name", "number", "session",
     )  # fmt: skip
 
     def __init__(self, world: World, number: int, boot: int) -> None:
@@ -55,6 +56,7 @@ class Node:
         self.session = 0
         self._papers = Papers(character_of(world.scenario, number))
         self._work = Work()
+        self._models = Models(manner_of(world.scenario, number), pipelines_of(world.scenario, number))
         self._outbox = Outbox(world.scenario.load.outbox_rows_max)
         self._stream_boot = boot
         self._session: Session | None = None
@@ -78,10 +80,9 @@ class Node:
         self.session = self._beats = 0
         self._started_s = now_s
         self._papers.started(self.boot)
-        if self._work.facts():
-            self._work.rebooted(now_s, self._world.utc_ms(now_s), self._world.scenario.workloads, self._world.dice)
-            self._papers.tell(self._work.facts(), self.boot, anew=False)
-            self._next_work()
+        self._work.rebooted(now_s, self._world.utc_ms(now_s), self._world.scenario.workloads, self._world.dice)
+        if self._papers.report is not None or self._models.pipelines:
+            self._tell(anew=False)
         if not in_order:
             self._stream_boot = self.boot
         self._next_event(now_s)
@@ -206,7 +207,8 @@ class Node:
         if character is None:
             return
         self._world.figures.desired_received += 1
-        if character is Character.SILENT:
+        is_mute = self._models.manner is Manner.SILENT and any(map(is_of_models, desired.fields))
+        if character is Character.SILENT or is_mute:
             self._world.figures.desired_silent += 1
             return
         delay_s = self._world.scenario.desired.delay_s * self._world.dice.uniform(0.5, 1.5)
@@ -223,23 +225,37 @@ class Node:
             self._heartbeat_s = float(desired.fields.get("heartbeat_s", self._world.scenario.fleet.heartbeat_s))
             world, utc_ms = self._world, self._world.utc_ms(now_s)
             self._work.wanted(desired.fields, now_s, utc_ms, world.scenario.workloads, world.dice)
-            self._papers.tell(self._work.facts(), self.boot, anew=False)
-            self._next_work()
+            news = self._models.wanted(desired.fields, now_s, world.scenario.models, world.dice)
+            if news and self._models.manner is Manner.FLAPS:
+                self._put(now_s + 1.0, Timer.FLAP)
+            self._count(self._models.step(now_s, world.scenario.models, world.dice))
+            self._tell(anew=False)
         return self._reported() if self._session is not None else b""
 
-    def _next_work(self) -> None:
-        if (next_s := self._work.next_s) is not None:
-            self._put(next_s, Timer.WORK, self.boot)
+    def _tell(self, *, anew: bool) -> None:
+        """The report has how workloads and models stand; what is due next wakes it."""
+        self._papers.tell(self._work.facts(), self._models.standing(), self.boot, anew=anew)
+        for next_s in (self._work.next_s, self._models.next_s):
+            if next_s is not None:
+                self._put(next_s, Timer.WORK, self.boot)
 
-    def _started_work(self, now_s: float) -> bytes:
-        """Some workload runs, or has failed: that is reported."""
+    def _worked(self, now_s: float) -> bytes:
+        """Some workload runs, or has failed, or something has come of a model: that is reported."""
         world = self._world
-        if not self._work.started(now_s, world.utc_ms(now_s), world.scenario.workloads, world.dice):
+        started = self._work.started(now_s, world.utc_ms(now_s), world.scenario.workloads, world.dice)
+        outcome = self._models.step(now_s, world.scenario.models, world.dice)
+        if not started and not outcome.changed:
             return b""
-        world.figures.workloads_started += 1
-        self._papers.tell(self._work.facts(), self.boot, anew=True)
-        self._next_work()
+        world.figures.workloads_started += bool(started)
+        self._count(outcome)
+        self._tell(anew=True)
         return self._reported() if self._session is not None else b""
+
+    def _count(self, outcome: Outcome) -> None:
+        figures = self._world.figures
+        figures.models_fetched += outcome.fetched
+        figures.models_activated += outcome.activated
+        figures.models_refused += outcome.refused
 
     def _reported(self) -> bytes:
         return self._publish(Kind.REPORTED.value, self._papers.encode(), retain=True)
@@ -291,7 +307,7 @@ class Node:
     def _answered(self, ack: Ack, now_s: float) -> None:
         figures, utc_ms = self._world.figures, self._world.utc_ms(now_s)
         for lane in ack.stored:
-            rows, again = self._outbox.answered(lane.lane, lane.ranges)
+            rows, again = self._outbox.answered(lane.lane, lane.ranges, now_s)
             figures.answered_again += again
             figures.acked += len(rows)
             figures.waiting_now -= len(rows)
@@ -300,7 +316,7 @@ class Node:
                 if row.times == 1:
                     figures.live.add(utc_ms - row.created_utc_ms)
         for refusal in ack.refused:
-            rows, _ = self._outbox.answered(refusal.lane, [(refusal.seq, refusal.seq)])
+            rows, _ = self._outbox.answered(refusal.lane, [(refusal.seq, refusal.seq)], now_s)
             figures.refused += len(rows)
             figures.waiting_now -= len(rows)
             self._world.complain(f"{self.name}: a row was refused: {refusal.reason}")
@@ -314,7 +330,7 @@ class Node:
         if timer is Timer.APPLY:
             return self._apply(now_s) if of == self.boot else b""
         if timer is Timer.WORK:
-            return self._started_work(now_s) if of == self.boot else b""
+            return self._worked(now_s) if of == self.boot else b""
         if self._session is None or of != self.session:
             return b""
         if timer is Timer.HEARTBEAT:
@@ -338,7 +354,7 @@ class Node:
         self._put(now_s + pause_s * world.dice.uniform(1 - JITTER, 1 + JITTER), Timer.HEARTBEAT)
         payload = heartbeat_payload(
             self.boot, self.session, self._beats, now_s - self._started_s, world.utc_ms(now_s), len(self._outbox),
-            self._birth_hash, self._papers, self._work.cores,
+            self._birth_hash, self._papers, self._work.cores, self._models.pipelines,
         )  # fmt: skip
         out = encode(Publish(self._topic(Kind.HEARTBEAT), payload))
         world.figures.idle_bytes += len(out)

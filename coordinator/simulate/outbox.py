@@ -16,6 +16,7 @@ from schemas.topics import Kind
 
 PATIENCE_MAX_S = 120.0
 LOOK_S_MIN = 0.1
+PROMPT_S = 2.0  # after a probe
 
 Key = tuple[str, int]
 """(lane, seq)."""
@@ -77,10 +78,12 @@ class Outbox:
     """In order of production; what was under way when a connection ended is sent again first.
 
     Where answers stay away, rows are still sent once each; of those that are overdue one is the probe, after pauses
-    that grow. An answer lets the others follow: a fleet that sends all of it again and again buries its coordinator.
+    that grow. A probe that is answered promptly shows that the others are lost: they follow. Any other answer shows
+    that they are waited for rightly, and how long that takes: a fleet that sends all of it again and again buries its
+    coordinator.
     """
 
-    __slots__ = ("_fresh", "_last", "_patience_s", "_resting", "_under_way", "_waiting", "rows_max")
+    __slots__ = ("_fresh", "_last", "_patience_s", "_resting", "_since_s", "_under_way", "_waiting", "rows_max")
 
     def __init__(self, rows_max: int) -> None:
         self.rows_max = rows_max
@@ -90,6 +93,7 @@ class Outbox:
         self._under_way: dict[Key, Row] = {}  # of them those that are sent, the longest ago first
         self._resting: list[Row] = []  # of them those that are overdue
         self._patience_s = 0.0
+        self._since_s = 0.0  # an answer came then: what was sent before waits from then on
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -124,14 +128,15 @@ class Outbox:
         to look for."""
         patience_s = max(after_s, self._patience_s)
         oldest = next(iter(self._under_way.values()), None)
-        if oldest is not None and oldest.sent_s + patience_s <= now_s:
+        sent_s = max(self._since_s, oldest.sent_s) if oldest is not None else 0.0
+        if oldest is not None and sent_s + patience_s <= now_s:
             self._resting += self._under_way.values()  # who waits behind the oldest waits for the same
             self._under_way.clear()
             self._patience_s = min(max(PATIENCE_MAX_S, after_s), 2 * patience_s)
         if self._resting and not self._under_way:
             self._fresh.appendleft(self._resting.pop(0))
             return now_s + self._patience_s
-        return None if oldest is None else max(now_s + LOOK_S_MIN, oldest.sent_s + patience_s)
+        return None if oldest is None else max(now_s + LOOK_S_MIN, sent_s + patience_s)
 
     def disconnected(self) -> None:
         """What was under way may be lost; another connection is another beginning."""
@@ -139,11 +144,11 @@ class Outbox:
 
     def _again(self, rows: list[Row]) -> None:
         self._fresh.extendleft(reversed(rows))
-        self._resting, self._patience_s = [], 0.0
+        self._resting, self._patience_s, self._since_s = [], 0.0, 0.0
         for row in rows:
             self._under_way.pop(row.key, None)
 
-    def answered(self, lane: str, ranges: Iterable[tuple[int, int]]) -> tuple[list[Row], int]:
+    def answered(self, lane: str, ranges: Iterable[tuple[int, int]], now_s: float) -> tuple[list[Row], int]:
         """The rows that are answered by this, and how many were before."""
         found, again = [], 0
         last = self._last.get(lane, 0)
@@ -155,6 +160,17 @@ class Outbox:
                 else:
                     self._under_way.pop(row.key, None)
                     found.append(row)
-        if found and self._patience_s:
-            self._again(self._resting)
+        if found:
+            self._learn(found[-1], now_s)
         return found, again
+
+    def _learn(self, row: Row, now_s: float) -> None:
+        """From the answer to a row. Of one that was sent twice nobody knows which of both is answered (Karn)."""
+        if row.times > 1 and now_s - row.sent_s <= PROMPT_S:
+            self._again(self._resting)
+            return
+        self._since_s = now_s
+        if row.times == 1:
+            self._patience_s = min(PATIENCE_MAX_S, 2 * (now_s - row.sent_s))
+        resting, self._resting = self._resting, []
+        self._under_way = {one.key: one for one in (*resting, *self._under_way.values()) if one.key in self._waiting}

@@ -1,5 +1,7 @@
 """What a simulated node says of itself over and over: status and heartbeat. Pure."""
 
+from collections.abc import Sequence
+
 from coordinator.simulate.documents import Papers
 from schemas.codec import encode_document, encode_packed
 from schemas.identity import Lane
@@ -23,6 +25,7 @@ def heartbeat_payload(
     birth_hash: str,
     papers: Papers,
     cores: float = 0.0,
+    pipelines: Sequence[str] = (),
 ) -> bytes:
     """As large as that of an agent with one camera. `cores`: what its workloads take beside that."""
     frames = int(uptime_s * FRAMES_S)
@@ -39,7 +42,8 @@ def heartbeat_payload(
             disk_free_mb=20_000.0,
             outbox_pending={Lane.EVENT.value: waiting},
             streams=[
-                StreamReport("cam1", "cam1", "running", frames, frames // 7, 0, FRAMES_S, 3.8, 5.1, 6.0, "litert-cpu")
+                StreamReport("cam1", name, "running", frames, frames // 7, 0, FRAMES_S, 3.8, 5.1, 6.0, "litert-cpu")
+                for name in pipelines or ("cam1",)
             ],
             birth_hash=birth_hash,
             desired_hash=papers.desired.hash if papers.desired else "",

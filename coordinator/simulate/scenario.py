@@ -1,5 +1,6 @@
 """What a run is to be: a TOML file, flags over it, all mistakes in one go. `deploy/simulate.toml` has every key."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,11 +8,14 @@ from typing import Annotated, Any
 from coordinator.simulate.faults import Fault, parse_fault, plan
 from runtime.config import ROOT, load_table, mistakes_error
 from runtime.errors import ConfigError
+from schemas.bundles import NAME_PATTERN
 from schemas.shape import Limit, ShapeError, read
 from schemas.topics import check_node_name
+from schemas.versions import VersionError, parse_reference
 
 NODES_PER_PROCESS_MAX = 19_000  # a process may often open 20,000 files
 SOURCES_MAX = 1_000
+PIPELINES_MAX = 20
 Share = Annotated[float, Limit(ge=0, le=1)]
 
 
@@ -53,6 +57,21 @@ class WorkloadsTable:
 
     start_s: Annotated[float, Limit(ge=0, le=3600)] = 2.0
     failing: Share = 0.0  # of all starts
+    containers: Share = 1.0  # of nodes that run containers, and say so
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsTable:
+    """The `[models]` table: which pipelines nodes have, and what they make of models that are deployed to them."""
+
+    pipelines: Annotated[tuple[str, ...], Limit(len_max=PIPELINES_MAX)] = ()  # PIPELINE=NAME@VERSION, as configured
+    share: Share = 1.0  # of nodes that have them; the others have none
+    fetch_s: Annotated[float, Limit(ge=0, le=86_400)] = 5.0  # until a release is there
+    activate_s: Annotated[float, Limit(ge=0, le=3600)] = 2.0  # from then until a pipeline runs it
+    fetch_failing: Share = 0.0  # these nodes cannot fetch
+    failing: Share = 0.0  # these fetch, and refuse to run it
+    silent: Share = 0.0  # these say nothing more once they are told of a model
+    flapping: Share = 0.0  # these come and go for a minute whenever they are told of a release
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +96,7 @@ class Scenario:
     load: LoadTable = LoadTable()
     desired: DesiredTable = DesiredTable()
     workloads: WorkloadsTable = WorkloadsTable()
+    models: ModelsTable = ModelsTable()
     run: RunTable = RunTable()
     faults: tuple[str, ...] = ()
 
@@ -145,6 +165,7 @@ def scenario_mistakes(scenario: Scenario) -> list[str]:
         found.append(f"run.processes: {run.processes} hold {NODES_PER_PROCESS_MAX} nodes each; give {needed} or more")
     if scenario.desired.failing + scenario.desired.silent > 1:
         found.append("desired.failing and desired.silent: they are shares of the same nodes, at most 1 together")
+    found += _models_mistakes(scenario.models)
     if len(run.sources) > SOURCES_MAX:
         found.append(f"run.sources: {len(run.sources)} addresses; at most {SOURCES_MAX} can be used")
     if not found:
@@ -152,6 +173,25 @@ def scenario_mistakes(scenario: Scenario) -> list[str]:
             plan(scenario.parsed_faults, fleet.nodes, run.for_s, fleet.seed)
         except ValueError as error:
             found.append(f"faults: {error}")
+    return found
+
+
+def _models_mistakes(table: ModelsTable) -> list[str]:
+    found, titles = [], set()
+    for text in table.pipelines:
+        title, equals, model = text.partition("=")
+        try:
+            name, version = parse_reference(model)
+        except VersionError as error:
+            found.append(f"models.pipelines: {error}")
+            continue
+        if not equals or not version or not all(re.fullmatch(NAME_PATTERN, one) for one in (title, name)):
+            found.append(f"models.pipelines: {text[:80]!r} must be like door=finder@1.0.0")
+        if title in titles:
+            found.append(f"models.pipelines: {title} stands twice")
+        titles.add(title)
+    if table.fetch_failing + table.failing + table.silent + table.flapping > 1:
+        found.append("models: fetch_failing, failing, silent and flapping are shares of the same nodes, 1 together")
     return found
 
 

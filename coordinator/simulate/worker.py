@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.simulate.dialler import Dialler
-from coordinator.simulate.faults import FLAP_EVERY_S, SPREAD_S, FaultKind, Strike, plan
+from coordinator.simulate.faults import FLAP_EVERY_S, LASTS_S, SPREAD_S, FaultKind, Strike, plan
 from coordinator.simulate.line import READ_BYTES, Line, Phase
 from coordinator.simulate.node import Node
 from coordinator.simulate.scenario import Scenario, password_of
@@ -149,6 +149,9 @@ class Worker:
                 line.node.start(now_s, in_order=bool(of))
                 line.phase = Phase.WAITING
                 self._dialler.want(line)
+        elif timer is Timer.FLAP:
+            line.flap_until_s = now_s + LASTS_S[FaultKind.FLAP]
+            self._flap(line, now_s)
         elif timer is Timer.DROP_AGAIN:
             self._flap(line, now_s)
         elif timer is Timer.READ_ON and same_session:

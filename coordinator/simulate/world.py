@@ -11,7 +11,7 @@ from schemas.topics import TopicSpace
 
 
 class Timer(IntEnum):
-    """What can be due. The first five and the last concern a node, the others its line."""
+    """What can be due. The first five and WORK concern a node, the others its line."""
 
     HEARTBEAT = 0
     EVENT = 1
@@ -24,7 +24,8 @@ class Timer(IntEnum):
     FOUND_OUT = 8  # the node notices that its link is half-open
     READ_ON = 9  # a slow reader reads again
     BOOTED = 10
-    WORK = 11  # a workload of a node has started
+    WORK = 11  # a workload of a node has started, or something has come of a model
+    FLAP = 12  # the node comes and goes for a while
 
 
 Due = tuple[int, Timer, int]

@@ -13,7 +13,7 @@ from coordinator.ingest.dedupe import Addition, Received
 from coordinator.store.store import LaneKey
 from runtime.database import Database, upsert
 
-LANES_CACHED_MAX = 4096
+LANES_CACHED_MAX = 65_536  # half a kilobyte each: a fleet whose every node says something does not read them again
 
 _READ = "SELECT first, last FROM received WHERE node = ? AND stream = ? AND lane = ? ORDER BY first"
 _READ_MANY = """

@@ -1,6 +1,6 @@
 """The schema of the coordinator's SQLite file, step by step. Steps that were released are never changed."""
 
-from coordinator.store import calls, leases, model_figures, models_tables, rollouts, schedule
+from coordinator.store import calls, leases, model_figures, models_tables, replicas, rollouts, schedule
 from runtime.database import StorageFormatError
 from runtime.sqlite import Migration
 
@@ -266,6 +266,8 @@ CREATE TABLE freezes (scope TEXT PRIMARY KEY, since_utc_ms INTEGER NOT NULL, rea
     ("0014-rollout-steps", rollouts.STEPS_SCHEMA),
     ("0015-model-figures", model_figures.SCHEMA),
     ("0016-schedule", schedule.SCHEMA),
+    ("0018-replicas", replicas.SCHEMA),
+    ("0019-model-nodes", model_figures.NODES_SCHEMA),
 )
 
 

@@ -41,6 +41,22 @@ CREATE TABLE model_measured (
     FOREIGN KEY (name, version) REFERENCES models (name, version) ON DELETE CASCADE
 ) WITHOUT ROWID;
 """
+# Migration 0019. What was counted before were measurements; nodes count as they measure again.
+NODES_SCHEMA = """
+CREATE TABLE model_measured_nodes (
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    target TEXT NOT NULL,
+    node TEXT NOT NULL,
+    PRIMARY KEY (name, version, target, node),
+    FOREIGN KEY (name, version) REFERENCES models (name, version) ON DELETE CASCADE
+) WITHOUT ROWID;
+UPDATE model_variants SET measured_nodes = 0;
+"""
+_ADD_NODE = """
+INSERT INTO model_measured_nodes (name, version, target, node) VALUES (?, ?, ?, ?)
+ON CONFLICT (name, version, target, node) DO NOTHING
+"""
 _ADD = """
 INSERT INTO model_measured (name, version, target, hardware, basis, count, frames, accuracies, accuracy_sum,
     accuracy_min, latency_ms_p50_sum, latency_ms_p95_sum, latency_ms_p95_max, measured_utc_ms)
@@ -66,7 +82,7 @@ SELECT sum(count), sum(accuracies), sum(accuracy_sum), sum(latency_ms_p50_sum), 
 FROM model_measured WHERE name = ? AND version = ? AND target = ?
 """
 _SUMMARY = """
-UPDATE model_variants SET measured_nodes = ?, measured_utc_ms = ?, measured_latency_ms_p50 = ?,
+UPDATE model_variants SET measured_nodes = measured_nodes + ?, measured_utc_ms = ?, measured_latency_ms_p50 = ?,
     measured_latency_ms_p95 = ?, measured_accuracy = ? WHERE name = ? AND version = ? AND target = ?
 """
 _VIEW = """
@@ -122,7 +138,7 @@ def take(db: Database, rows: Iterable[Row]) -> int:
             except (ValueError, ShapeError) as error:
                 log.warning("%s: a measurement of a model says nothing: %s", row.node, error)
                 continue
-            counted += _add(db, said, row.received_utc_ms)
+            counted += _add(db, row.node, said, row.received_utc_ms)
     return counted
 
 
@@ -131,7 +147,7 @@ def figures(db: Database, name: str, version: str) -> list[FiguresView]:
     return [FiguresView(*row) for row in db.execute(_VIEW, (name, version))]
 
 
-def _add(db: Database, said: Measured, now_utc_ms: int) -> bool:
+def _add(db: Database, node: str, said: Measured, now_utc_ms: int) -> bool:
     sql = """
         SELECT m.name, m.version FROM models m JOIN model_variants v ON v.name = m.name AND v.version = m.version
         WHERE m.digest = ? AND v.target = ?
@@ -150,7 +166,8 @@ def _add(db: Database, said: Measured, now_utc_ms: int) -> bool:
     )  # fmt: skip
     count, accuracies, accuracy_sum, p50_sum, p95_sum = db.execute(_SUMS, who).fetchone()
     mean = accuracy_sum / accuracies if accuracies else None
-    db.execute(_SUMMARY, (count, now_utc_ms, p50_sum / count, p95_sum / count, mean, *who))
+    is_new = db.execute(_ADD_NODE, (*who, node)).rowcount > 0
+    db.execute(_SUMMARY, (int(is_new), now_utc_ms, p50_sum / count, p95_sum / count, mean, *who))
     return True
 
 

@@ -48,7 +48,7 @@ class ModelView:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredView:
-    """What nodes measured of one variant, so many times; nothing yet where `nodes` is 0. Figures are means."""
+    """What so many nodes measured of one variant; nothing yet where `measured_utc_ms` is 0. Figures are means."""
 
     target: str
     nodes: int

@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
+from enum import Enum
 from typing import TypeVar
 
 from coordinator.store import partitions
@@ -24,16 +26,35 @@ ALONE_WAIT_S = 5.0  # the server may not have noticed yet that the one before wa
 _TABLES = "SELECT count(*) FROM pg_tables WHERE tablename = 'migrations' AND schemaname = ANY(current_schemas(false))"
 
 
+class Part(Enum):
+    """What the process that opens it is to the database."""
+
+    ALONE = "alone"  # the one coordinator
+    ROWS = "rows"  # one of several: it stores rows, and its own entry
+    LEAD = "lead"  # the one of several that has the fleet, as long as it has the duty
+
+
 class PostgresStore(SqlStore):
-    """A database that one coordinator writes, or several that do not mind one another."""
+    """A database that one coordinator writes, or several."""
 
     has_parts = True
 
-    def __init__(self, place: PostgresPlace, limits: StoreLimits = DEFAULT_LIMITS, *, alone: bool = True) -> None:
-        """Brings the schema up to date. `alone`: raises ForeignStoreError where another such one is connected."""
-        super().__init__(limits, readers=place.readers, shared=True)
+    def __init__(
+        self,
+        place: PostgresPlace,
+        limits: StoreLimits = DEFAULT_LIMITS,
+        *,
+        part: Part = Part.ALONE,
+        fence: Callable[[Database], None] | None = None,
+    ) -> None:
+        """Brings the schema up to date. `fence` begins each transaction: it raises where that must not be any more.
+
+        Raises ForeignStoreError where a lone coordinator is connected, or any, and this is to be a lone one.
+        """
+        super().__init__(limits, readers=place.readers, shared=True, together=part is not Part.ALONE)
         self._place = place
-        self._alone = alone
+        self._part = part
+        self._fence = fence
         db = self._open_first()
         try:
             migrate(db, POSTGRES_MIGRATIONS)
@@ -43,7 +64,7 @@ class PostgresStore(SqlStore):
             db.close()
         writer = PostgresWriter(self._open_first, name="store")
         try:
-            writer.submit(self._load).result()
+            writer.submit(self._load_for_rows if part is Part.ROWS else self._fenced(self._load)).result()
         except BaseException:
             writer.close()
             raise
@@ -51,16 +72,26 @@ class PostgresStore(SqlStore):
         self._begin(writer)
 
     def _submit(self, job: Job[T], *, rows_alone: bool = False) -> "Future[T]":
-        return self._postgres.submit(job, rows_alone=rows_alone)
+        return self._postgres.submit(self._fenced(job), rows_alone=rows_alone)
+
+    def _fenced(self, job: Job[T]) -> Job[T]:
+        fence = self._fence
+        if fence is None:
+            return job
+
+        def fenced(db: Database) -> T:
+            fence(db)
+            return job(db)
+
+        return fenced
 
     def _open_reader(self) -> Database:
         return self._connect(read_only=True)
 
     def _open_first(self) -> PostgresDatabase:
-        """A connection that writes; where `alone`, the only such one."""
+        """A connection that writes; no lone coordinator has one beside it."""
         db = self._connect()
-        if self._alone:
-            _be_alone(db, ALONE_WAIT_S)
+        _be_alone(db, ALONE_WAIT_S, shared=self._part is not Part.ALONE)
         return db
 
     def _connect(self, *, read_only: bool = False) -> PostgresDatabase:
@@ -80,13 +111,18 @@ def open_alone(place: PostgresPlace) -> PostgresDatabase:
     return db
 
 
-def _be_alone(db: PostgresDatabase, wait_s: float) -> None:
-    """Holds the lock of the one coordinator as long as the connection lives, or raises ForeignStoreError."""
+def _be_alone(db: PostgresDatabase, wait_s: float, *, shared: bool = False) -> None:
+    """Holds the lock as long as the connection lives, several together if all are `shared`.
+
+    Raises ForeignStoreError.
+    """
+    ask = f"SELECT pg_try_advisory_lock{'_shared' if shared else ''}(?)"
     until_s = time.monotonic() + wait_s
-    while not db.execute("SELECT pg_try_advisory_lock(?)", (ALONE,)).fetchone()[0]:
+    while not db.execute(ask, (ALONE,)).fetchone()[0]:
         if time.monotonic() >= until_s:
             db.close()
-            raise ForeignStoreError(f"a coordinator writes to {db.what}", hint="stop it, or name another database")
+            hint = "stop it, name another database, or set coordinator.replicas in all of them"
+            raise ForeignStoreError(f"a coordinator writes to {db.what}", hint=hint)
         time.sleep(0.1)
 
 

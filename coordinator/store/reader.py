@@ -16,6 +16,7 @@ from coordinator.store import (
     leases,
     model_figures,
     models,
+    replicas,
     rollouts,
     schedule_views,
     simulated,
@@ -30,6 +31,7 @@ from coordinator.store.leases import LeaseView
 from coordinator.store.model_figures import FiguresView
 from coordinator.store.models import MeasuredView, ModelView, StepView
 from coordinator.store.place import Place, open_reading
+from coordinator.store.replicas import ReplicaView
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
 from coordinator.store.schedule_views import DrainView, PlacementView, WorkloadView
 from coordinator.store.simulated import StoredRows
@@ -307,6 +309,10 @@ class Reader:
     def leases(self) -> list[LeaseView]:
         """Who has which duty."""
         return leases.views(self._db)
+
+    def replicas(self) -> list[ReplicaView]:
+        """The coordinators that share the store; none where one has it alone."""
+        return replicas.views(self._db)
 
     def refused(self, limit: int) -> list[RefusedView]:
         """The newest refused messages, oldest of them first."""

@@ -11,6 +11,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from bisect import bisect_right
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -55,11 +56,18 @@ class SqlStore(ABC):
 
     has_parts = False  # `samples` is cut into parts: `partitions`
 
-    def __init__(self, limits: StoreLimits, *, readers: int, shared: bool) -> None:
-        """`readers`: connections beside the writer's. `shared`: other processes may write the same database.
+    def __init__(self, limits: StoreLimits, *, readers: int, shared: bool, together: bool = False) -> None:
+        """`readers`: connections beside the writer's. `shared`: other processes may have written the same database.
 
-        Whoever derives from this calls `_load` and `_begin`.
+        `together`: others write it meanwhile. Whoever derives from this calls `_load`, or `_load_for_rows` where
+        another has the fleet, and `_begin`.
         """
+        self._together = together
+        self._nodes: list[Node] = []
+        self._memory = Memory()
+        self._unannounced: list[Event] = []
+        self._left_open: Collection[str] = ()
+        self.document_hashes: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self._readers: queue.SimpleQueue[Database | None] = queue.SimpleQueue()
         for _ in range(readers):
             self._readers.put(None)  # made when it is needed
@@ -70,8 +78,7 @@ class SqlStore(ABC):
 
     def _load(self, db: Database) -> None:
         """A new boot, and what earlier ones left; in the first transaction."""
-        self.stream = meta.get(db, "stream") or secrets.token_hex(8)
-        meta.put(db, "stream", self.stream)
+        self.stream = _stream(db)
         self.boot = meta.add(db, "boot", 1)
         meta.put(db, "started_utc_ms", str(time.time_ns() // 1_000_000))
         self._refused = self._refused_limits.held(db)
@@ -80,10 +87,15 @@ class SqlStore(ABC):
         self.document_hashes = documents.hashes(db)
         self._left_open = cut_off(db)  # commands
 
+    def _load_for_rows(self, db: Database) -> None:
+        """For a process that stores rows and leaves the fleet to another: no boot, and nothing of others is ended."""
+        self.stream, self.boot = _stream(db), int(meta.get(db, "boot") or 0)
+        self._refused = self._refused_limits.held(db)
+
     def _begin(self, writer: Writer[Any]) -> None:
         """From now on this is the writer."""
         self._writer = writer
-        self.calls = calls.open_journal(writer, self._left_open)
+        self.calls = calls.open_journal(_Jobs(self._submit), self._left_open)
 
     # ---- what a database gives ------------------------------------------------------------------
 
@@ -115,8 +127,18 @@ class SqlStore(ABC):
         future = self._submit(job, rows_alone=_is_rows_alone(batch))
         committed, lanes, self._refused = await asyncio.wrap_future(future)
         self._lanes.remember(lanes)
-        self._unannounced += committed.fleet_events
+        if not self._together:
+            self._unannounced += committed.fleet_events
         return committed
+
+    async def see_unannounced(self) -> bool:
+        """Fleet events that other processes wrote, in the order of their commits. True where there are new ones."""
+        if not self._together:
+            return False
+        after = self._unannounced[-1].identity.seq if self._unannounced else 0
+        found = await self.read(lambda db: self._read_unannounced(db, after))
+        self._unannounced += found
+        return bool(found)
 
     def unannounced(self, after_seq: int, limit: int) -> list[Event]:
         at = bisect_right(self._unannounced, after_seq, key=lambda event: event.identity.seq)
@@ -145,7 +167,8 @@ class SqlStore(ABC):
             return done, self._write_fleet_events(db, drafts) if drafts else []
 
         done, events = await asyncio.wrap_future(self._submit(both))
-        self._unannounced += events
+        if not self._together:
+            self._unannounced += events
         return done
 
     async def read(self, question: Job[T]) -> T:
@@ -231,7 +254,8 @@ class SqlStore(ABC):
         return committed, lanes
 
     def _quarantine(self, db: Database, refused: list[RefusedMessage]) -> tuple[int, int]:
-        return self._refused_limits.keep(db, refused, self._refused)
+        held = self._refused_limits.held(db) if self._together and refused else self._refused
+        return self._refused_limits.keep(db, refused, held)
 
     def _write_fleet_events(self, db: Database, drafts: list[FleetEvent]) -> list[Event]:
         lane = Lane.LIFECYCLE.value
@@ -246,18 +270,37 @@ class SqlStore(ABC):
         rows.insert(db, "events", [rows.row_of(event) for event in events])
         return events
 
-    def _read_unannounced(self, db: Database) -> list[Event]:
+    def _read_unannounced(self, db: Database, after_seq: int = 0) -> list[Event]:
         sql = """
             SELECT lane, seq, type, subject, time_utc_ms, boot, data FROM events
             WHERE node = ? AND stream = ? AND lane = ? AND seq > ? ORDER BY seq LIMIT 10000
         """
-        after = int(meta.get(db, "announced_seq") or 0)
+        after = max(after_seq, int(meta.get(db, "announced_seq") or 0))
         return [
             Event(Identity(FLEET, self.stream, lane, seq), kind, subject, utc_ms, json.loads(data), boot)
             for lane, seq, kind, subject, utc_ms, boot, data in db.execute(
                 sql, (FLEET, self.stream, Lane.LIFECYCLE.value, after)
             )
         ]
+
+
+def _stream(db: Database) -> str:
+    """The name under which the fleet's own events have their identity: one for each store."""
+    found = meta.get(db, "stream")
+    if found is None:
+        found = secrets.token_hex(8)
+        meta.put(db, "stream", found)
+    return found
+
+
+class _Jobs:
+    """What the journal of calls writes through."""
+
+    def __init__(self, submit: Callable[[Job[Any]], "Future[Any]"]) -> None:
+        self._submit = submit
+
+    def submit(self, job: Callable[[Database], T]) -> "Future[T]":
+        return self._submit(job)
 
 
 # ---- rows and their lanes ---------------------------------------------------------------------------

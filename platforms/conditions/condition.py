@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from platforms.conditions.nodes import Held, Moment, Node
+from platforms.conditions.nodes import Held, Moment, Node, names
 from platforms.conditions.windows import Call, Since
 
+SINCE_S = 86_400.0
 LOOK_AGAIN_S = 1.0  # where something grows with time alone
 
 
@@ -35,11 +36,19 @@ class Condition:
         """Events that were given up because a window held too many."""
         return sum(call.clipped for call in self._calls)
 
-    def fields(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """(type, path) of what is looked at, for a check against a schema."""
+    @property
+    def window_s(self) -> float:
+        """How far back it looks; SINCE_S where it asks since when something is so."""
+        return max((SINCE_S if isinstance(call, Since) else call.window_s for call in self._calls), default=0.0)
+
+    def fields(self) -> Iterator[tuple[str, tuple[str, ...], int]]:
+        """(type, path, column) of what is looked at, `where` included, for a check against a schema. The path of an
+        event as a whole is empty."""
         for call in self._calls:
-            if call.path:
-                yield call.event, call.path
+            yield call.event, call.path, call.column
+            if call.where is not None:
+                for name in names(call.where):
+                    yield call.event, name.path, name.column
 
     def take(self, fact: Fact, now_s: float) -> bool:
         """An event; whether the condition holds then."""

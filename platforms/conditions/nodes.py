@@ -52,6 +52,7 @@ class Name(Node):
     """A field of the event; dots lead into it."""
 
     path: tuple[str, ...]
+    column: int = 0
     kind: str = "any"
 
     def value(self, moment: Moment) -> Value:
@@ -184,6 +185,14 @@ class Held(Node):
 
     def parts(self) -> Iterator[Node]:
         yield self.of
+
+
+def names(node: Node) -> Iterator[Name]:
+    """All beneath a node."""
+    if isinstance(node, Name):
+        yield node
+    for part in node.parts():
+        yield from names(part)
 
 
 def kind_of(value: Value) -> str:

@@ -168,7 +168,7 @@ class _Parser:
 
     def _name(self, token: Token) -> Node:
         if self._inside:
-            return Name(tuple(str(token.value).split(".")))
+            return Name(tuple(str(token.value).split(".")), token.column)
         name = str(token.value)
         hint = f"a function of events, such as last({name}.value, 1m) or count({name}, 5m)"
         raise self._wrong(token, f"{name} says nothing by itself", hint)
@@ -201,7 +201,7 @@ class _Parser:
             if not 0 < window_s <= WINDOW_S_MAX:
                 raise self._wrong(self._tokens[self._at - 1], "a window is longer than 0 and at most 7 days")
         self._expect(")")
-        call = kind(name, event, tuple(path.split(".")) if path else (), window_s, where)
+        call = kind(name, event, tuple(path.split(".")) if path else (), window_s, where, of.column)
         self._calls.append(call)
         return call
 

@@ -25,6 +25,7 @@ class Call(Node):
     path: tuple[str, ...]  # of the field that is looked at; empty for count, rate, since
     window_s: float
     where: Node | None
+    column: int = 0  # of the event's type in the text
     kind: str = "number"
     clipped: int = 0
     entries: deque[tuple[float, Value]] = field(default_factory=deque)
@@ -87,7 +88,9 @@ class Figure(Call):
             return None
         if self.name == "avg":
             return math.fsum(values) / len(values)
-        return {"min": min(values), "max": max(values), "last": values[-1]}[self.name]
+        if self.name == "last":
+            return values[-1]
+        return min(values) if self.name == "min" else max(values)
 
 
 @dataclass(slots=True)

@@ -1,15 +1,17 @@
 """The functions of manufacturing that are bound."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from platforms.context import BadArgumentError, Context
 from platforms.functions import function
 from platforms.manufacturing.maintenance import watching as machines
 from platforms.manufacturing.production import watching as lines
 from platforms.manufacturing.safety import rules
-from platforms.manufacturing.stream_result import check_can_be_had, chosen, is_settled, result_of
+from platforms.manufacturing.stream_result import chosen, is_settled, result_of, wanted_of
 from platforms.manufacturing.types import ProcessingPipeline, StreamResult
-from platforms.services import Cameras
+from platforms.services import Cameras, Pipelines
 
 # What other files bind and listen to; a module's names are what a host finds.
 open_plant, watch_machines = machines.open_plant, machines.watch_machines
@@ -27,26 +29,52 @@ CONFIGURED = ProcessingPipeline()
 async def process_video_stream(
     context: Context, camera_id: str, pipeline: ProcessingPipeline = CONFIGURED, wait: float = 10.0
 ) -> StreamResult:
-    """Starts the camera's stream with its configured pipeline, and says how it performs once it decides frames."""
+    """Starts the camera's stream, with another version of the pipeline where that is asked for; how it does."""
     cameras = context.service(Cameras)  # type: ignore[type-abstract]  # an interface is what is asked for
-    check_can_be_had(pipeline)
-    known = cameras.ids()
-    if camera_id not in known:
-        names = ", ".join(sorted(known)) or "there is none"
-        raise BadArgumentError("camera_id", f"no camera {camera_id!r} here ({names})")
-    chosen(camera_id, pipeline, cameras.describe(camera_id)["streams"])  # before anything is started
+    pipelines = context.service(Pipelines)  # type: ignore[type-abstract]
+    _there(cameras, camera_id)
+    wanted = wanted_of(pipeline)
+    if wanted.says_more or wanted.version is not None:
+        name, _ = await pipelines.put(camera_id, wanted)
+    else:
+        name = str(chosen(camera_id, pipeline.name, cameras.describe(camera_id)["streams"])["pipeline"])
+        await pipelines.enable(name)
     await cameras.start(camera_id)
-    if is_settled(found := _result(cameras, camera_id, pipeline)):
+    stream = _Watched(cameras, pipelines, camera_id, name)
+    if is_settled(found := stream.result()):
         return found
     context.progress(None, "the stream is started, its first frame is awaited")
     try:
         async with asyncio.timeout(wait):
-            while not is_settled(found := _result(cameras, camera_id, pipeline)):
+            while not is_settled(found := stream.result()):
                 await asyncio.sleep(ASK_AGAIN_S)
     except TimeoutError:
-        found = _result(cameras, camera_id, pipeline)
+        found = stream.result()
     return found
 
 
-def _result(cameras: Cameras, camera_id: str, pipeline: ProcessingPipeline) -> StreamResult:
-    return result_of(camera_id, chosen(camera_id, pipeline, cameras.describe(camera_id)["streams"]))
+def _there(cameras: Cameras, camera_id: str) -> None:
+    known = cameras.ids()
+    if camera_id not in known:
+        names = ", ".join(sorted(known)) or "there is none"
+        raise BadArgumentError("camera_id", f"no camera {camera_id!r} here ({names})")
+
+
+class _Watched:
+    """A pipeline on its way."""
+
+    def __init__(self, cameras: Cameras, pipelines: Pipelines, camera_id: str, name: str) -> None:
+        self._cameras = cameras
+        self._pipelines = pipelines
+        self._camera_id = camera_id
+        self._name = name
+
+    def result(self) -> StreamResult:
+        """What is known of it now; while it is on its way nothing of the version before."""
+        name, version = self._name, self._pipelines.version(self._name)
+        state, reason = self._pipelines.standing(name)
+        if state:
+            return StreamResult(self._camera_id, name, state, error=reason, version=version)
+        rows = [row for row in self._cameras.describe(self._camera_id)["streams"] if row.get("pipeline") == name]
+        row: Mapping[str, Any] = rows[0] if rows else {"pipeline": name, "state": "starting"}
+        return result_of(self._camera_id, row, version)

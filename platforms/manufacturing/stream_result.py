@@ -5,42 +5,34 @@ from typing import Any
 
 from platforms.context import BadArgumentError
 from platforms.manufacturing.types import ProcessingPipeline, StreamResult
+from platforms.services import PipelineWanted
 
 SETTLED = frozenset({"waiting", "failed", "paused", "stopped", "ended", "auth_failed", "lost"})
 """States in which no first frame is to be waited for."""
 
-_NOT_YET = {
-    "model": "the model is pipelines.model of the node's agent.toml",
-    "confidence_min": "set pipelines.<name>.confidence_min of the node's desired state",
-    "classes": "set pipelines.<name>.classes_ignored of the node's desired state",
-    "fps_max": "the rate is cameras.fps_target of the node's agent.toml",
-}
+
+def wanted_of(pipeline: ProcessingPipeline) -> PipelineWanted:
+    """What is asked of the node's pipelines."""
+    one = pipeline
+    return PipelineWanted(one.name, one.model, one.confidence_min, one.classes, one.fps_max, one.version)
 
 
-def check_can_be_had(pipeline: ProcessingPipeline) -> None:
-    """Raises BadArgumentError for what a call cannot choose yet; the message says where it is set instead."""
-    for name, instead in _NOT_YET.items():
-        if getattr(pipeline, name) not in (None, ()):
-            text = f"{name} cannot be chosen by a call yet: {instead}, and leave it out here"
-            raise BadArgumentError(f"pipeline.{name}", text)
-
-
-def chosen(camera_id: str, pipeline: ProcessingPipeline, streams: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def chosen(camera_id: str, name: str, streams: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The row of the pipeline that is meant. Raises BadArgumentError where it is not there, or not the only one."""
     rows = {str(row["pipeline"]): row for row in streams if row.get("pipeline")}
     names = ", ".join(sorted(rows)) or "there is none"
     if not rows:
-        text = f"camera {camera_id} has no pipeline: add one to agent.toml ([[pipelines]], camera = {camera_id!r})"
+        text = f"camera {camera_id} has no pipeline: name a model, or add one to agent.toml ([[pipelines]])"
         raise BadArgumentError("camera_id", text)
-    if pipeline.name and pipeline.name not in rows:
-        text = f"camera {camera_id} has no pipeline {pipeline.name!r} ({names}); another one cannot be made yet"
+    if name and name not in rows:
+        text = f"camera {camera_id} has no pipeline {name!r} ({names}); with a model, or other settings, it is made"
         raise BadArgumentError("pipeline.name", text)
-    if not pipeline.name and len(rows) > 1:
+    if not name and len(rows) > 1:
         raise BadArgumentError("pipeline.name", f"camera {camera_id} has several pipelines: {names}; name one")
-    return rows[pipeline.name or next(iter(rows))]
+    return rows[name or next(iter(rows))]
 
 
-def result_of(camera_id: str, row: Mapping[str, Any]) -> StreamResult:
+def result_of(camera_id: str, row: Mapping[str, Any], version: int = 0) -> StreamResult:
     """A row of `status`, with the fields of `schemas.messages.StreamReport`."""
     return StreamResult(
         camera_id,
@@ -56,6 +48,7 @@ def result_of(camera_id: str, row: Mapping[str, Any]) -> StreamResult:
         decide_ms_p99=float(row.get("decide_ms_p99", 0.0)),
         counts=dict(row.get("counts", {})),
         error=str(row.get("error", "")),
+        version=version,
     )
 
 

@@ -15,6 +15,7 @@ class ProcessingPipeline:
     confidence_min: float | None = None
     classes: tuple[str, ...] = ()
     fps_max: float | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class StreamResult:
     decide_ms_p99: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     error: str = ""
+    version: int = 0
 
 
 # ---- maintenance ---------------------------------------------------------------------------------

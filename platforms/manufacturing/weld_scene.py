@@ -45,6 +45,15 @@ class WeldDefect:
     visible_share: float
 
 
+@dataclass(frozen=True, slots=True)
+class WeldPart:
+    """A part as the camera sees it. number: of its cell on the belt; xyxy: pixels, not cut at the frame's border."""
+
+    number: int
+    xyxy: Box
+    defects: tuple[Defect, ...]
+
+
 class WeldScene:
     """Frames and truth by index. One user at a time: `render` keeps a cache.
 
@@ -124,6 +133,20 @@ class WeldScene:
             for defect in part.defects
         )
         return [defect for defect in seen if defect is not None]
+
+    def parts(self, index: int) -> list[WeldPart]:
+        """The parts in frame `index`, with all their defects, also those at its border."""
+        left = self._left(index)
+        found = (self._part(number) for number in self._cells(left, left + self.size[0]))
+        seen = (self._seen_part(part, left) for part in found if part is not None)
+        return [part for part in seen if part.xyxy[2] > 0 and part.xyxy[0] < self.size[0]]
+
+    def _seen_part(self, part: Part, left: int) -> WeldPart:
+        x0, x1 = part.centre[0] - part.half[0] - left, part.centre[0] + part.half[0] - left
+        if not self.line.leftward:
+            x0, x1 = self.size[0] - x1, self.size[0] - x0
+        top, bottom = part.centre[1] - part.half[1], part.centre[1] + part.half[1]
+        return WeldPart(part.number, (x0, top, x1, bottom), part.defects if self._defects else ())
 
     def _seen(self, defect: Defect, left: int) -> WeldDefect | None:
         width, height = self.size

@@ -41,6 +41,15 @@ class Process:
                 stderr=log,
             )
 
+    def signal(self, number: signal.Signals) -> None:
+        """Nothing where it does not run."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def ended(self) -> int | None:
+        """Its exit status, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 

@@ -68,6 +68,26 @@ def test_several_brokers_are_tables_of_their_own(tmp_path: Path) -> None:
     assert (config.topic_root, config.address().port) == ("edge/v2", 1)
 
 
+def test_several_coordinators_need_what_lets_any_of_them_lead(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[coordinator]\nreplicas = true\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    for said in (
+        "3 mistakes", 'set store.backend = "postgres"', "coordinator.instance: is needed with replicas",
+        "coordinator.files_dir: is needed with replicas while models.backend and evidence.backend is disk",
+    ):  # fmt: skip
+        assert said in str(caught.value)
+    file.write_text(
+        '[coordinator]\nreplicas = true\ndata_dir = "d"\nfiles_dir = "f"\n'
+        '[store]\nbackend = "postgres"\ndsn = "dbname=x"\n'
+    )
+    table = load_config(file, "a").coordinator
+    assert (table.client_id, table.files, table.data_dir) == ("coordinator-a", tmp_path / "f", tmp_path / "d")
+    with pytest.raises(ConfigError, match="--instance: 'A b' must be"):
+        load_config(file, "A b")
+
+
 def test_brokers_that_are_mixed_up_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     one = '[[brokers]]\nname = "north"\nport = 1\n'

@@ -13,8 +13,10 @@ import pytest
 
 from coordinator.ctl import arguments
 from coordinator.ctl.arguments import UsageError
+from coordinator.ctl.show import freezes
 from coordinator.ctl.tables import age, table
 from coordinator.fleet.registry import Node, NodeState
+from coordinator.store.fleet import FreezeView
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, HeartbeatRow, RefusedMessage, Row
 from schemas.messages import Birth, Heartbeat, StreamReport
@@ -238,3 +240,11 @@ def test_ages_and_tables() -> None:
     ]
     assert age(0, 5) == "-"
     assert table(("A", "B"), [("x", "y\n"), ("long", "")]) == "A     B\nx     y\ufffd\nlong"
+
+
+def test_of_very_many_freezes_the_widest_are_shown_and_how_many_more_there_are() -> None:
+    sites = [FreezeView(f"site-{i}", NOW, "15 of 50 nodes turned suspect") for i in range(1000)]
+    said = freezes([*sites, FreezeView("(broker north)", NOW, "x"), FreezeView("", NOW, "y")], NOW).splitlines()
+    assert [("north" in line or "fleet" in line) for line in said] == [True, True, False, False, False, False]
+    assert said[-1] == "and 997 sites more: edgectl status --json has all of them"
+    assert len(freezes(sites[:5], NOW).splitlines()) == 5

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from coordinator.counters import Counters, percentile
 from coordinator.fleet.registry import Fleet, LivenessRules
 from coordinator.ingest.answer import acks, payloads
-from coordinator.ingest.batch import BYTES_MIN, BatchLimits, Pacing
+from coordinator.ingest.batch import BYTES_MIN, BYTES_MIN_DEEP, BatchLimits, Pacing
 from coordinator.ingest.dedupe import Received
 from coordinator.ingest.inbox import INBOX_MAX, PRESSURE_AT, Inbox, Item
 from coordinator.ingest.ingest import Ingest
@@ -21,7 +21,7 @@ from coordinator.link.outgoing import Outgoing
 from coordinator.store.sql import SqlStore
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, Committed, RefusedMessage, Row
-from runtime.mqtt import Delivery, Message
+from runtime.mqtt import RECEIVE_MAXIMUM, Delivery, Message
 from schemas.codec import decode_packed, encode_packed
 from schemas.messages import Ack, Closed, LaneAck, Refusal
 from schemas.topics import RULES, Kind, TopicSpace
@@ -241,6 +241,10 @@ def test_small_transactions_teach_nothing_about_large_ones() -> None:
     for _ in range(100):
         pacing.done(500, 300.0)  # a disk that is slow to flush: cutting further would make it worse
     assert pacing.bytes_max == BYTES_MIN
+    pacing.done(500, 300.0, waiting_bytes=10**6)
+    assert pacing.bytes_max == BYTES_MIN_DEEP, "much waits"
+    pacing.done(500, 300.0)
+    assert pacing.bytes_max < BYTES_MIN_DEEP
 
 
 def bulk(seq: int, size: int = 10) -> Delivery:
@@ -301,6 +305,28 @@ def test_of_the_heartbeats_of_a_node_the_newest_waits_and_they_have_a_quarter(wi
         batches.append([(one.delivery.mid, one.delivery.qos) for one in inbox.take(8, 10**6)])
     assert batches[0] == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (6, 0), (7, 0)]
     assert batches[1] == [(7, 1), (8, 1), (9, 1), (10, 1), (8, 0), (9, 0), (10, 0)]
+
+
+def test_heartbeats_take_no_time_from_rows_that_wait_still(wire: ListWire) -> None:
+    inbox = Inbox(Counters())
+    for mid in range(1, 41):
+        inbox.put(Item(single(mid), wire, 7))
+        inbox.put(Item(beat(f"gw-{mid}", mid), wire, 7))
+    size = len(single(1).payload)
+    taken = inbox.take(100, 12 * size)
+    assert [one.delivery.qos for one in taken] == [1] * 12 + [0] * 4, (
+        "a quarter of what fits, not what is left of 100"
+    )
+    assert [one.delivery.qos for one in inbox.take(100, size)] == [1, 0], "one at least"
+    assert len(inbox.take(100, 10**6)) == 27 + 35
+
+
+def test_each_broker_may_send_as_much_as_it_is_allowed_to(wire: ListWire) -> None:
+    inbox, said = Inbox(Counters(), brokers=3), list[bool]()
+    inbox.on_pressure = said.append
+    for mid in range(3 * RECEIVE_MAXIMUM):
+        inbox.put(Item(single(mid), wire, 7))
+    assert said == []
 
 
 def test_a_heartbeat_that_is_put_back_gives_way_to_a_newer_one(wire: ListWire) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from coordinator.fleet.registry import FleetEvent, Node
 from coordinator.store.place import Place, PostgresPlace, open_alone, open_reading, open_store
-from coordinator.store.postgres import PostgresStore
+from coordinator.store.postgres import Part, PostgresStore
 from coordinator.store.reader import EventFilter, Reader
 from coordinator.store.store import Batch, ForeignStoreError, GapRow, RefusedMessage, Row
 from runtime.database import StorageError, StorageFormatError
@@ -150,7 +150,7 @@ def test_there_is_one_coordinator(store: PostgresStore, postgres_place: Postgres
 
 
 def test_what_another_wrote_is_seen_whatever_was_remembered(postgres_place: PostgresPlace) -> None:
-    one, other = (PostgresStore(postgres_place, alone=False) for _ in range(2))
+    one, other = (PostgresStore(postgres_place, part=Part.LEAD) for _ in range(2))
     assert run(one.commit(Batch(events=[row(1), row(2)]))).new == 2
     assert run(other.commit(Batch(events=[row(2), row(3)]))).new == 1
     assert run(one.commit(Batch(events=[row(3), row(4)]))).new == 1
@@ -169,7 +169,7 @@ def test_what_another_wrote_is_seen_whatever_was_remembered(postgres_place: Post
 
 def test_writers_that_send_the_same_at_the_same_time_store_each_row_once(postgres_place: PostgresPlace) -> None:
     nodes, rows = 8, 200
-    stores = [PostgresStore(postgres_place, alone=False) for _ in range(3)]
+    stores = [PostgresStore(postgres_place, part=Part.LEAD) for _ in range(3)]
     told: list[int] = []
 
     def write(store: PostgresStore, seed: int) -> None:

@@ -10,13 +10,13 @@ import sys
 from coordinator.lease.duty import Duty
 from coordinator.store.leases import LeaseLostError
 from coordinator.store.place import PostgresPlace
-from coordinator.store.postgres import PostgresStore
+from coordinator.store.postgres import Part, PostgresStore
 from runtime.database import Database
 from runtime.errors import TemporaryError
 
 
 async def main(dsn: str, name: str, lasts_s: float) -> None:
-    store = PostgresStore(PostgresPlace(dsn), alone=False)
+    store = PostgresStore(PostgresPlace(dsn), part=Part.LEAD)
     duty = Duty(store, "counting", name, lasts_s=lasts_s)
     asking = asyncio.create_task(duty.run(), name="duty")
     while not asking.done():

@@ -19,7 +19,7 @@ from coordinator.lease.lease import Lease
 from coordinator.store import leases
 from coordinator.store.leases import LeaseLostError
 from coordinator.store.place import Place, PostgresPlace, open_alone, open_store
-from coordinator.store.postgres import PostgresStore
+from coordinator.store.postgres import Part, PostgresStore
 from coordinator.store.reader import Reader
 from runtime.database import Database
 from tests.coordinator.stores import edgectl_place
@@ -156,7 +156,7 @@ def until(true: Callable[[], Any], why: Callable[[], str]) -> None:
 def test_a_holder_that_was_stopped_and_goes_on_writing_is_refused(
     holders: Holders, postgres_place: PostgresPlace
 ) -> None:
-    store = PostgresStore(postgres_place, alone=False)
+    store = PostgresStore(postgres_place, part=Part.LEAD)
 
     def rows() -> list[tuple[str, int]]:
         async def ask() -> list[tuple[str, int]]:

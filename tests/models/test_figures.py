@@ -25,10 +25,10 @@ from tests.models.making import found, model_bytes
 DATA = model_bytes(300_000)
 
 
-def measured(digest: str, seq: int, **said: Any) -> Row:
+def measured(digest: str, seq: int, node: str = "gw-1", **said: Any) -> Row:
     data = {"model": "finder@1.0.0", "digest": digest, "variant": "cpu", "hardware": "Raspberry Pi 5"}
     figures = {"engine": "litert", "frames": 10, "latency_ms_p50": 10.0, "latency_ms_p95": 20.0, "basis": "golden"}
-    return Row("gw-1", "s", "event", seq, "ModelMeasured", "", None, 1, 7, 1, json.dumps(data | figures | said))
+    return Row(node, "s", "event", seq, "ModelMeasured", "", None, 1, 7, 1, json.dumps(data | figures | said))
 
 
 def test_measurements_are_summed_up_once_by_variant_and_hardware(
@@ -45,7 +45,7 @@ def test_measurements_are_summed_up_once_by_variant_and_hardware(
             measured(made.digest, 2, accuracy=0.5, latency_ms_p50=20.0, latency_ms_p95=50.0),
             measured(made.digest, 3, basis="live", frames=500),
             measured(made.digest, 4, hardware="Jetson"),
-            measured(made.digest, 5, hardware="NUC"),  # beyond the limit
+            measured(made.digest, 5, node="gw-2", hardware="NUC"),  # beyond the limit
             measured("cd" * 32, 6),  # of no model here
             measured(made.digest, 7, variant="gpu"),  # which it does not have
             measured(made.digest, 8, frames=-1),
@@ -66,7 +66,7 @@ def test_measurements_are_summed_up_once_by_variant_and_hardware(
         FiguresView("cpu", "other", "golden", 1, 10, None, None, 10.0, 20.0, 20.0, 7),
     ]
     (cpu,) = summary
-    assert (cpu.nodes, cpu.latency_ms_p50, cpu.accuracy) == (5, 12.0, 0.7)
+    assert (cpu.nodes, cpu.latency_ms_p50, cpu.accuracy) == (2, 12.0, 0.7)
 
 
 class Shelf:

@@ -12,7 +12,7 @@ from platforms.functions import bindings_of
 from platforms.manufacturing import functions
 from platforms.manufacturing.functions import process_video_stream
 from platforms.manufacturing.types import ProcessingPipeline, StreamResult
-from platforms.services import Cameras
+from platforms.services import Cameras, Pipelines, PipelineWanted
 from schemas.messages import StreamReport
 from schemas.shape import fields_of
 from tests.platforms.fake_context import FakeContext
@@ -45,6 +45,31 @@ class FakeCameras:
         self.started.remove(camera_id)
 
 
+@dataclass(slots=True)
+class FakePipelines:
+    """What is put is version 7 at once, after `waits` looks."""
+
+    waits: int = 0
+    named: dict[str, int] = field(default_factory=dict)
+    asked: list[PipelineWanted | str] = field(default_factory=list)
+
+    def version(self, name: str) -> int:
+        return self.named.get(name, 0)
+
+    def standing(self, name: str) -> tuple[str, str]:
+        self.waits -= 1
+        return ("starting", "") if self.waits >= 0 else ("", "")
+
+    async def put(self, camera_id: str, wanted: PipelineWanted) -> tuple[str, int]:
+        self.asked.append(wanted)
+        name = wanted.name or "weld"
+        self.named[name] = 7
+        return name, 7
+
+    async def enable(self, name: str) -> None:
+        self.asked.append(name)
+
+
 RUNNING = StreamReport(
     "",
     state="running",
@@ -64,7 +89,7 @@ def called(
     cameras: FakeCameras | None = None, pipeline: ProcessingPipeline | None = None, *, camera: str = "cam1"
 ) -> StreamResult:
     there = cameras or FakeCameras({"cam1": ["weld"]}, [RUNNING])
-    context = FakeContext(services={Cameras: there})
+    context = FakeContext(services={Cameras: there, Pipelines: FakePipelines()})
     return asyncio.run(process_video_stream(context, camera, pipeline or ProcessingPipeline(), 5.0))
 
 
@@ -90,7 +115,7 @@ def test_it_does_not_wait_for_what_somebody_has_to_mend(state: str) -> None:
 
 def test_without_a_frame_in_time_it_says_what_is_there() -> None:
     cameras = FakeCameras({"cam1": ["weld"]}, [StreamReport("", state="starting")])
-    context = FakeContext(services={Cameras: cameras})
+    context = FakeContext(services={Cameras: cameras, Pipelines: FakePipelines()})
     found = asyncio.run(process_video_stream(context, "cam1", wait=0.0))
     assert (found.state, found.frames) == ("starting", 0)
 
@@ -107,10 +132,6 @@ def test_one_of_several_pipelines_is_named() -> None:
         (["weld"], ProcessingPipeline(name="paint"), "pipeline.name", r"no pipeline 'paint' \(weld\)"),
         (["weld", "people"], ProcessingPipeline(), "pipeline.name", "several pipelines: people, weld"),
         ([], ProcessingPipeline(), "camera_id", "has no pipeline"),
-        (["weld"], ProcessingPipeline(model="other"), "pipeline.model", "cannot be chosen by a call yet"),
-        (["weld"], ProcessingPipeline(confidence_min=0.0), "pipeline.confidence_min", "desired state"),
-        (["weld"], ProcessingPipeline(classes=("scratch",)), "pipeline.classes", "classes_ignored"),
-        (["weld"], ProcessingPipeline(fps_max=5.0), "pipeline.fps_max", "fps_target"),
     ],
 )
 def test_what_cannot_be_had_is_refused_before_anything_starts(
@@ -141,3 +162,25 @@ def test_a_host_without_cameras_has_no_such_function() -> None:
 
 def test_the_module_binds_what_it_says() -> None:
     assert "processVideoStream" in [binding.name for binding in bindings_of(functions)]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ProcessingPipeline(model="other"),
+        ProcessingPipeline("weld", confidence_min=0.0),
+        ProcessingPipeline(classes=("scratch",)),
+        ProcessingPipeline(fps_max=0.0),
+        ProcessingPipeline("paint", version=3),
+        ProcessingPipeline(version=0),
+    ],
+)
+def test_another_version_is_asked_of_the_node_and_waited_for(asked: ProcessingPipeline) -> None:
+    pipelines = FakePipelines(waits=2)
+    cameras = FakeCameras({"cam1": ["weld", "paint"]}, [StreamReport("", state="starting"), RUNNING])
+    context = FakeContext(services={Cameras: cameras, Pipelines: pipelines})
+    found = asyncio.run(process_video_stream(context, "cam1", asked))
+    assert (found.state, found.frames, found.version, found.pipeline) == ("running", 9, 7, asked.name or "weld")
+    (wanted,) = pipelines.asked
+    assert isinstance(wanted, PipelineWanted)
+    assert fields_of(wanted) == fields_of(asked)

@@ -129,3 +129,23 @@ def test_p83_from_a_drained_node_it_goes_only_when_another_reports_that_it_runs(
         assert done == {"node": first.name, "moved": 1, "reason": "new disk"}
         unknown = call(peer, "drainNode", node="nobody")
         assert unknown.error is not None and unknown.error.code == "unknown_node"
+
+
+def test_p87_a_container_goes_to_no_node_that_says_it_runs_none(
+    coordinator: Process, broker: Broker, peer: Peer
+) -> None:
+    with (
+        work_nodes(broker.port, "a1", hardware={"containers": ""}) as none,
+        work_nodes(broker.port, "b1", hardware={"containers": "docker"}) as docker,
+        work_nodes(broker.port, "c1") as older,
+    ):
+        online(coordinator, 3)
+        call(peer, "applyWorkload", name="w", **{**WORKLOAD, "replicas": "all"})
+        until(lambda: len(holders([*docker, *older])) == 2)
+        assert not holders(none)
+        why = call(peer, "whyWorkload", name="w", node="a1").result
+        assert why["reasons"] == ["it runs no containers"]
+        call(peer, "applyWorkload", name="v", **{**WORKLOAD, "replicas": 3})
+        until(lambda: len(holders([*docker, *older], "v")) == 2)
+        assert not holders(none, "v")
+        assert call(peer, "whyWorkload", name="v").result["missing"] == 1

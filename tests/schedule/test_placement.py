@@ -1,5 +1,6 @@
 """Where replicas go, who gives way, and why not elsewhere: small fleets, and any selector against each node."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,44 @@ def test_who_is_not_chosen_and_why() -> None:
     assert why_not_at(index, asked, index.slots["full"]) == ["0.5 of its 4 cores are left, and 1 are needed"]
     assert why_not_at(index, asked, index.slots["small"]) == ["it has 0.5 cores, and 1 are needed"]
     assert why_not_at(index, asked, index.slots["gpu"]) == ["it is not selected"]
+
+
+def test_containers_go_to_nodes_that_run_them_and_to_those_that_do_not_say() -> None:
+    says = {"podman": "podman", "none": "", "old": None, "docker": "docker"}
+    index = index_of(
+        **{name: born(hardware={} if one is None else {"containers": one}) for name, one in says.items()}
+    )
+    contained = replace(ask(index, 9), contained=True)
+    assert set(names(index, choose(index, contained))) == {"podman", "old", "docker"}
+    assert why_not(index, contained) == {"runs no containers": 1}
+    assert why_not_at(index, contained, index.slots["none"]) == ["it runs no containers"]
+    assert ever(index, contained) == 3
+    called: dict[str, Any] = {"type": "data_processing", "container": None, "function": {"name": "f"}}
+    index.put(Node("none", NodeState.ONLINE, 1, 1, birth=born(functions=["f"], hardware={"containers": ""})))
+    assert names(index, choose(index, ask(index, 9, **called))) == ["none"]
+
+
+def test_a_container_that_nobody_runs_says_so_and_goes_where_one_comes_to_run_it() -> None:
+    yard = Yard()
+    yard.add("a", "b", hardware={"containers": ""})
+    yard.settle()
+    yard.apply(workload())
+    assert (yard.where(), yard.kept["w"].missing) == ([], 1)
+    assert yard.kept["w"].reason == "no node can ever have it, of 2: 2 nodes: runs no containers"
+    assert yard.scheduler.why("w", "a", yard.now_ms)["reasons"] == ["it runs no containers"]
+    yard.change("b", birth=born(hardware={"containers": "podman"}))
+    yard.settle()
+    yard.pass_s(1)
+    assert yard.where() == ["b"]
+
+
+def test_one_on_every_node_means_those_that_run_containers() -> None:
+    yard = Yard()
+    yard.add("a", "b", hardware={"containers": "podman"})
+    yard.add("c", hardware={"containers": ""})
+    yard.settle()
+    yard.apply(workload(replicas="all"))
+    assert (yard.where(), yard.kept["w"].missing) == (["a", "b"], 0)
 
 
 def test_what_a_node_says_is_allocated_counts_and_what_is_ours_of_it_only_once() -> None:
@@ -264,6 +303,47 @@ def test_failures_one_after_another_wait_longer() -> None:
         assert yard.where() != [at]
         waited.append((yard.now_ms - begun_ms) // 1000)
     assert waited == [0, 1, 2, 4, 8]
+
+
+def test_many_that_fail_together_are_one_failure() -> None:
+    yard = Yard()
+    yard.add(*[f"n{i:03}" for i in range(120)])
+    yard.settle()
+    yard.apply(workload(replicas=60))
+    for failing, wait_s in ((12, 0), (3, 1), (1, 2)):
+        yard.pass_s(1)
+        new = [node for (_, node), one in yard.placements.items() if one.phase is Phase.DEPLOYING]
+        yard.say(*new[failing:])
+        for node in new[:failing]:
+            yard.say(node, phase=Phase.FAILED, reason="no")
+            yard.settle()
+            yard.now_ms += 10
+        assert len(yard.where()) == (60 - failing if wait_s else 60)
+        yard.pass_s(wait_s)
+        assert len(yard.where()) == 60
+
+
+def test_what_a_lost_node_had_waits_for_no_failure() -> None:
+    yard = Yard()
+    yard.add(*[f"n{i}" for i in range(9)])
+    yard.settle()
+    yard.apply(workload(replicas=3))
+    yard.say(*yard.where()[:2])
+    yard.settle()
+    steady = yard.where()[:2]
+    for wait_s in (0, 1, 2, 4):
+        (at,) = set(yard.where()) - set(steady)
+        yard.say(at, phase=Phase.FAILED, reason="no")
+        yard.settle()
+        yard.pass_s(wait_s)
+    (at,) = set(yard.where()) - set(steady)
+    yard.say(at, phase=Phase.FAILED, reason="no")
+    yard.lose(steady[0])
+    yard.settle()
+    assert steady[0] not in yard.where()
+    assert len(yard.where()) == 2, "one is replaced, one waits"
+    yard.pass_s(8)
+    assert len(yard.where()) == 3
 
 
 def test_a_rule_on_load_counts_replicas_within_its_bounds() -> None:

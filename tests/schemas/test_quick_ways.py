@@ -14,9 +14,12 @@ from coordinator.store.store import RefusedMessage
 from platforms.catalogue import open_catalogue
 from runtime.mqtt import Delivery
 from schemas import codec
+from schemas.documents import Conflict, Reported, Written, canonical, content_hash, decode_reported, encode, sealed
 from schemas.errors import RemoteWireError
+from schemas.fields import Rule
 from schemas.messages import Birth, Heartbeat, Status
 from schemas.shape import fields_of
+from schemas.shape import read as read_shape
 from schemas.topics import Kind, TopicSpace
 
 ODD: st.SearchStrategy[Any] = st.recursive(
@@ -85,6 +88,61 @@ def test_what_is_sound_takes_the_quick_way(cls: type) -> None:
     payload = msgpack.packb(fields) if packed else json.dumps(fields).encode()
     with patch("schemas.codec._shaped", side_effect=AssertionError):
         assert fields_of(read(cls, payload)).items() >= {k: v for k, v in fields.items() if k != "streams"}.items()
+
+
+REPORT: dict[str, Any] = fields_of(
+    Reported(
+        3, 4, 1, 2, "f" * 32, {"heartbeat_s": 15, "pipelines.door.model": {"model": "finder@1.0.0", "digest": ""}},
+        {"log.level": "INFO"}, {"log.level": Written("1795521600123.0.gw-1")}, {"sync": "cannot be"},
+        [Conflict("log.level", Rule.CLOUD_WINS, "INFO", "1.0.c", "DEBUG", "2.0.n", "INFO", "coordinator")],
+        pending={"models.finder.release": "prefetching 40 %"},
+    )
+)  # fmt: skip
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> bytes:
+    """A report with a few places changed, or gone; as agents write it or otherwise; mostly with the right hash."""
+    fields = json.loads(json.dumps(REPORT))
+    for _ in range(draw(st.integers(0, 2))):
+        inner = [fields["fields"], fields["stamps"], *(one for one in fields["conflicts"] if isinstance(one, dict))]
+        where = draw(st.sampled_from([fields, *(one for one in inner if isinstance(one, dict))]))
+        key = draw(st.sampled_from([*where, "later", "hash"]))
+        if key != "hash" and draw(st.booleans()) and where is not fields:
+            where.pop(key, None)
+        elif where is not fields or key in ("boot", "serial", "later", "clock_ahead_ms", "pending", "desired_hash"):
+            where[key] = draw(ODD)
+    fields["hash"] = draw(st.sampled_from([None, "f" * 32]))
+    try:
+        fields["hash"] = fields["hash"] or content_hash(fields)
+        if draw(st.booleans()):
+            return canonical(fields).encode()
+        return json.dumps(fields, sort_keys=draw(st.booleans()), indent=draw(st.sampled_from([None, 1]))).encode()
+    except (ValueError, UnicodeEncodeError):
+        return b"{}"
+
+
+def report_of(payload: bytes) -> Any:
+    try:
+        return decode_reported(payload)
+    except RemoteWireError as error:
+        return str(error)
+
+
+@settings(max_examples=400)
+@given(reports())
+def test_reports_are_read_and_refused_alike(payload: bytes) -> None:
+    quickly = report_of(payload)
+    with patch("schemas.documents.quick_document", lambda *args: None):
+        assert repr(report_of(payload)) == repr(quickly)
+
+
+def test_a_report_as_agents_write_it_takes_the_quick_way() -> None:
+    for report in (read_shape(Reported, REPORT, strict=True), Reported(1, 1)):
+        payload = encode(report)
+        with patch("schemas.documents.decode_object", side_effect=AssertionError):
+            found = decode_reported(payload)
+        assert found == sealed(report) == decode_reported(json.dumps(json.loads(payload), indent=1).encode())
 
 
 EVENT: dict[str, Any] = {

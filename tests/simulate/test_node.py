@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.simulate.hardware import birth_of
 from coordinator.simulate.mqtt5 import Reader
 from coordinator.simulate.node import Node
 from coordinator.simulate.packets import (
@@ -128,6 +129,9 @@ def test_it_connects_subscribes_and_says_who_it_is() -> None:
     assert decode_packed(Heartbeat, Kind.HEARTBEAT, beat.payload).birth_hash == document_hash(birth.payload)
     told = decode_document(Birth, Kind.BIRTH, birth.payload)
     assert told.site == "site-1" and told.resources["cores"] > 0 and told.hardware["arch"] in ("x86_64", "aarch64")
+    assert told.hardware["containers"] == "podman"
+    without = birth_of(Scenario(workloads=WorkloadsTable(containers=0.0)), 0, 1, 1, "s")
+    assert without.hardware["containers"] == ""
 
 
 def test_sessions_and_boots_count_up() -> None:

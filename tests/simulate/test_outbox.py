@@ -38,16 +38,16 @@ def test_each_row_is_sent_once_and_each_lane_counts_by_itself() -> None:
 def test_an_answer_frees_a_row_and_the_same_again_is_counted() -> None:
     outbox = filled(5)
     sent(outbox, 0.0)
-    rows, again = outbox.answered(EVENT, [(1, 2), (4, 4)])
+    rows, again = outbox.answered(EVENT, [(1, 2), (4, 4)], 0.1)
     assert ([row.seq for row in rows], again) == ([1, 2, 4], 0)
-    rows, again = outbox.answered(EVENT, [(1, 5)])
+    rows, again = outbox.answered(EVENT, [(1, 5)], 0.2)
     assert ([row.seq for row in rows], again) == ([3, 5], 3)
     assert len(outbox) == 0
 
 
 def test_an_answer_for_rows_that_never_were_frees_nothing() -> None:
-    assert filled(2).answered(EVENT, [(3, 2**62)]) == ([], 0)
-    assert filled(2).answered("sample", [(1, 2)]) == ([], 0)
+    assert filled(2).answered(EVENT, [(3, 2**62)], 0.1) == ([], 0)
+    assert filled(2).answered("sample", [(1, 2)], 0.1) == ([], 0)
 
 
 def test_a_new_connection_sends_what_was_under_way_first() -> None:
@@ -75,22 +75,36 @@ def test_into_silence_goes_one_probe_at_a_time_after_pauses_that_grow() -> None:
     assert sent(outbox, 105.0) == [3]
 
 
-def test_an_answer_ends_the_silence() -> None:
+def test_a_probe_that_is_answered_at_once_shows_that_the_others_are_lost() -> None:
     outbox = filled(4)
     sent(outbox, 0.0)
     outbox.overdue(15.0, 15.0)
     assert sent(outbox, 15.0) == [1]
-    outbox.answered(EVENT, [(1, 1)])
+    outbox.answered(EVENT, [(1, 1)], 15.2)
     assert sent(outbox, 16.0) == [2, 3, 4]
     assert outbox.overdue(31.0, 15.0) is not None
     assert sent(outbox, 31.0) == [2]
+
+
+def test_an_answer_that_comes_late_shows_how_long_answers_take_and_nothing_is_sent_again() -> None:
+    outbox = filled(4)
+    sent(outbox, 0.0)
+    outbox.overdue(15.0, 15.0)
+    assert sent(outbox, 15.0) == [1]
+    outbox.answered(EVENT, [(1, 1)], 20.0)  # the probe's, or that of the first: nobody knows
+    assert sent(outbox, 20.0) == []
+    assert outbox.overdue(21.0, 15.0) == 50.0, "as patient as before, from the answer on"
+    outbox.answered(EVENT, [(2, 2)], 40.0)  # sent once, 40 s ago
+    assert outbox.overdue(41.0, 15.0) == 120.0
+    assert outbox.overdue(120.0, 15.0) is not None
+    assert sent(outbox, 120.0) == [3]
 
 
 def test_an_answer_while_rows_rest_frees_them_too() -> None:
     outbox = filled(3)
     sent(outbox, 0.0)
     outbox.overdue(15.0, 15.0)
-    outbox.answered(EVENT, [(1, 3)])
+    outbox.answered(EVENT, [(1, 3)], 15.5)
     assert sent(outbox, 16.0) == []
     assert outbox.overdue(60.0, 15.0) is None
 
@@ -98,7 +112,7 @@ def test_an_answer_while_rows_rest_frees_them_too() -> None:
 def test_a_full_outbox_takes_no_more() -> None:
     outbox = filled(3, rows_max=2)
     assert len(outbox) == 2
-    outbox.answered(EVENT, [(1, 1)])
+    outbox.answered(EVENT, [(1, 1)], 0.1)
     assert outbox.append(Lane.EVENT, 7, 1) is not None
 
 

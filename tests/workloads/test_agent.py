@@ -93,7 +93,8 @@ def test_a_pipeline_comes_and_goes_and_no_frame_of_the_others_is_lost(tmp_path: 
         assert ("WorkloadStopped", 2) in told and ("WorkloadFailed", 1) in told
         (why,) = [event.data["reason"] for event in peer.events("WorkloadFailed")]
         assert "no camera 'cam9' here (cam1)" in why
-        assert peer.on("birth")[-1].json["allocated"]["cores"] == pytest.approx(1.1)
+        born = peer.on("birth")[-1].json
+        assert (born["allocated"]["cores"], born["hardware"]["containers"]) == (pytest.approx(1.1), "")
         assert agent.terminate() == 0
         assert "Traceback" not in agent.log
 
@@ -138,6 +139,8 @@ def test_containers_outlive_a_killed_agent_and_come_back_without_a_network(
     with Peer(broker) as peer, AgentProcess(tmp_path, broker.port, pods.toml(QUICK)) as agent:
         agent.start()
         peer.wait_online(agent)
+        peer.wait(lambda: peer.on("birth"), agent)
+        assert peer.on("birth")[-1].json["hardware"]["containers"] == pods.engine
         want(peer, 1, pump=spec)
         peer.wait(lambda: state(peer, "pump") == ("running", 7), agent)
         assert reported(peer).fields["workloads.pump.spec"] == spec

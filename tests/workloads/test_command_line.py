@@ -15,6 +15,7 @@ from agent.workloads.command_line import (
     missing_limits,
     run_words,
 )
+from agent.workloads.engine import said_of
 from agent.workloads.fit import Room, allocated, too_much
 from agent.workloads.settings import DeviceArgs, WorkloadSettings
 from schemas.workloads import WorkloadSpec, parse_workload
@@ -139,3 +140,17 @@ def test_the_more_urgent_goes_first_then_what_is_there(
 def test_impossible_settings_are_named() -> None:
     wrong = WorkloadSettings(volumes=(Path("data"),), restart_first_s=10.0, restart_max_s=1.0)
     assert len(wrong.mistakes()) == 2
+
+
+def test_what_runs_containers_is_said_where_it_is_there_and_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("podman", "docker"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [said_of(True, name) for name in ("podman", "docker", "nerdctl")] == ["podman", "docker", ""]
+    assert said_of(True, str(tmp_path / "docker")) == "docker"
+    assert said_of(False, "podman") == ""
+    (tmp_path / "podman").chmod(0o644)
+    assert said_of(True, "podman") == ""

@@ -1,0 +1,1 @@
+"""Alerts over everything that happens at the node: conditions as text, acknowledgement, escalation, actions."""

@@ -1,0 +1,29 @@
+"""QR and DataMatrix codes in a picture, through zxing-cpp: the only file that imports it (extra `codes`)."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ConfigError
+
+CODES_MAX = 8
+
+
+def check_reader() -> None:
+    """Raises ConfigError where codes cannot be read on this machine."""
+    try:
+        import zxingcpp  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError("the package zxing-cpp is missing", hint="pip install 'edgewright[codes]'") from error
+
+
+def read_codes(luma: NDArray[np.uint8]) -> list[str]:
+    """The texts of the codes in (height, width) uint8, from left to right; those that cannot be read are left out."""
+    import zxingcpp
+
+    formats: Any = (zxingcpp.BarcodeFormat.QRCode, zxingcpp.BarcodeFormat.DataMatrix)
+    found = zxingcpp.read_barcodes(np.ascontiguousarray(luma), formats=formats)
+    read = [code for code in found if code.valid and code.text]
+    read.sort(key=lambda code: code.position.top_left.x)
+    return [str(code.text) for code in read[:CODES_MAX]]

@@ -1,0 +1,1 @@
+"""Teaching a model what good parts look like, at the node: from a folder of good pictures to a bundle."""

@@ -1,0 +1,1 @@
+"""Several coordinators on one PostgreSQL: all take rows, and one of them leads."""
