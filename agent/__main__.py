@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from agent.alerting.cli import add_commands as add_alerts_commands
-from agent.config import AgentConfig, inspect_config, load_config, platforms_table
+from agent.config import AgentConfig, event_type_mistakes, inspect_config, load_config, platforms_table
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
+from agent.inspection.cli import add_arguments as add_calibrate_arguments
 from agent.models.cli import add_commands as add_models_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from agent.platform_state.cli import add_commands as add_state_commands
@@ -66,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     add_models_commands(add("models", "models that lie here, also while the agent runs", config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     add_workloads_commands(add("workloads", "what the coordinator has this node run beside its own", config=False))
+    text = "pixels to millimetres for an inspection station, from known points or a chessboard in a picture"
+    add_calibrate_arguments(add("calibrate", text, config=False))
     add_teach(add("teach", "make a model that knows good parts from pictures of them", config=False))
     _bundle_arguments(add("bundle", "make a model bundle of a .tflite file", config=False))
     model = add("model", "make model bundles", config=False).add_subparsers(required=True, metavar="WHAT")
@@ -115,9 +118,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _assembly(config: AgentConfig, path: Path) -> Assembly:
     try:
-        return assemble(platforms_table(config, path))
+        assembly = assemble(platforms_table(config, path))
     except PlatformError as error:
         raise mistakes_error(path, _lines(error)) from error
+    if mistakes := event_type_mistakes(config, assembly.events):
+        raise mistakes_error(path, mistakes)
+    return assembly
 
 
 def _lines(error: PlatformError) -> list[str]:
@@ -135,6 +141,7 @@ def _check(arguments: argparse.Namespace) -> int:
             assembly = assemble(platforms_table(config, arguments.config))
             kinds = assembly.rule_kinds
             wrong = conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
+            wrong += [text for text in event_type_mistakes(config, assembly.events) if text not in mistakes]
         except PlatformError as error:
             wrong = _lines(error)
         mistakes += check_models(config, mistakes, kinds)

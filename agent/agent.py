@@ -64,6 +64,7 @@ from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
 from platforms.services import Cameras, Pipelines
+from platforms.services import Inspections as PlatformInspections
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
 from runtime.calls.hosted import table_of
@@ -203,7 +204,11 @@ class Agent:
             outbox=self.outbox,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
-            services={Cameras: NodeCameras(self.streams), Pipelines: self._pipelines},
+            services={
+                Cameras: NodeCameras(self.streams),
+                Pipelines: self._pipelines,
+                PlatformInspections: self._inspections,
+            },
             keep=self._recorder.keep,
         )
         self._listening = self._assembly.listening(self._host)
