@@ -80,6 +80,16 @@ class Graph:
             )
         return Graph(model)
 
+    @staticmethod
+    def begin(name: str, shape: tuple[int, ...]) -> "Graph":
+        """A network of nothing but its float32 input."""
+        model, graph = schema.ModelT(), schema.SubGraphT()
+        model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], [], [schema.BufferT()]
+        graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [0], []
+        begun = Graph(model)
+        begun._tensor(name, shape, "float32")
+        return begun
+
     # ---- looking --------------------------------------------------------------------------------
 
     @property
