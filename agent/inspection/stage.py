@@ -176,7 +176,8 @@ class Stage:
         if self._last is None:
             return None
         at_s = self._camera_time_s(at_mono_ns)
-        waiting = self._answers[at_s] = self._loop.create_future()
+        waiting: asyncio.Future[Judged] = self._loop.create_future()
+        self._answers[at_s] = waiting
         try:
             self.signal(at_mono_ns, serial)
             async with asyncio.timeout(wait_s):
