@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from agent.alerting.cli import add_commands as add_alerts_commands
-from agent.config import AgentConfig, inspect_config, load_config, platforms_table
+from agent.config import AgentConfig, event_type_mistakes, inspect_config, load_config, platforms_table
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
 from agent.inspection.cli import add_arguments as add_calibrate_arguments
@@ -118,9 +118,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _assembly(config: AgentConfig, path: Path) -> Assembly:
     try:
-        return assemble(platforms_table(config, path))
+        assembly = assemble(platforms_table(config, path))
     except PlatformError as error:
         raise mistakes_error(path, _lines(error)) from error
+    if mistakes := event_type_mistakes(config, assembly.events):
+        raise mistakes_error(path, mistakes)
+    return assembly
 
 
 def _lines(error: PlatformError) -> list[str]:
@@ -138,6 +141,7 @@ def _check(arguments: argparse.Namespace) -> int:
             assembly = assemble(platforms_table(config, arguments.config))
             kinds = assembly.rule_kinds
             wrong = conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
+            wrong += [text for text in event_type_mistakes(config, assembly.events) if text not in mistakes]
         except PlatformError as error:
             wrong = _lines(error)
         mistakes += check_models(config, mistakes, kinds)

@@ -1,11 +1,12 @@
 """The agent's configuration, `agent.toml`, as frozen dataclasses; `deploy/agent.toml` comments every key."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import platforms
-from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes
+from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes, unknown_types
 from agent.alerting.settings import AlertingSettings, AlertSettings, alerts_mistakes
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
@@ -225,12 +226,20 @@ def check(config: AgentConfig) -> list[str]:
     actions = [action.name for action in config.actions if action]
     mistakes += alerts_mistakes(config.alerts, config.alerting, rules, actions, ids)
     rules |= {alert.name for alert in config.alerts if alert}
-    mistakes += actions_mistakes(config.actions, ids, rules)
-    mistakes += evidence_mistakes(config.evidence, ids, rules)
+    open_types = bool(config.platforms.get("enabled") or config.platforms.get("folders"))
+    mistakes += actions_mistakes(config.actions, ids, rules, open_types=open_types)
+    mistakes += evidence_mistakes(config.evidence, ids, rules, open_types=open_types)
     mistakes += sensors_mistakes(config.sensors)
     mistakes += models_mistakes(config.models)
     mistakes += read_platforms(config.platforms, Path())[1]
     return mistakes
+
+
+def event_type_mistakes(config: AgentConfig, declared: Collection[str]) -> list[str]:
+    """Types of events that actions and evidence name and nobody declares: `declared` are those of the platforms."""
+    on = [(f"actions[{i}]", action.on) for i, action in enumerate(config.actions) if action]
+    on.append(("evidence", config.evidence.on))
+    return [f"{where}.{text}" for where, one in on for text in unknown_types(one, declared)]
 
 
 def platforms_table(config: AgentConfig, path: Path) -> PlatformsTable:

@@ -98,6 +98,11 @@ class Assembly:
         return Listening(list(self._platforms.by_name.values()), self._contexts(host))
 
     @property
+    def events(self) -> set[str]:
+        """The names of all that they declare."""
+        return {name for one in self._platforms.by_name.values() for name in one.schema.events}
+
+    @property
     def rule_kinds(self) -> dict[str, MakeCondition]:
         """What `kind` of an alert rule may name."""
         return {

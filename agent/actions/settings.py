@@ -1,7 +1,7 @@
 """`[[actions]]` and `[local_broker]`: what the node does itself about which events."""
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,7 @@ EVENT_TYPES = frozenset(
         *("AlertRaised", "AlertUpdated", "AlertCleared"),
         *("ObjectSeen", "ObjectUpdated", "ObjectGone", "LineCrossed", "ZoneCountChanged", "FrameAnalyzed"),
         *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
-        *("StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
+        *("SensorStateChanged", "StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
         *("ResultAggregate", "CountsChanged", "FrameResult", "SyncPolicyChanged", "ResultsSetAside"),
         *("DefectDetected", "PartInspected", "InspectionProblem"),
         *("EvidenceStored", "EvidenceFailed", "EvidenceHealed", "EvidenceLost", "EvidenceRefused"),
@@ -108,8 +108,13 @@ class LocalBrokerConfig(EndpointConfig):
 # ---- what is wrong -------------------------------------------------------------------------------
 
 
-def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence[str], rules: set[str]) -> list[str]:
-    """Every mistake in the actions that the shape alone does not show; None stands for one too wrong to be read."""
+def actions_mistakes(
+    actions: Sequence[ActionSettings | None], cameras: Sequence[str], rules: set[str], *, open_types: bool = False
+) -> list[str]:
+    """Every mistake in the actions that the shape alone does not show; None stands for one too wrong to be read.
+
+    `open_types`: platforms are enabled that may declare further events; `unknown_types` asks them.
+    """
     mistakes = []
     given = [(i, action) for i, action in enumerate(actions) if action]
     names = [action.name for _, action in given]
@@ -118,7 +123,8 @@ def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence
         where = f"actions[{i}]"
         if names.count(action.name) > 1:
             mistakes.append(f"{where}.name: {action.name!r} is given {names.count(action.name)} times")
-        mistakes += [f"{where}.{text}" for text in (*on_mistakes(action.on, cameras, rules), *own_mistakes(action))]
+        wrong = on_mistakes(action.on, cameras, rules, open_types=open_types)
+        mistakes += [f"{where}.{text}" for text in (*wrong, *own_mistakes(action))]
         if action.named and (action.on.types or action.on.rules):
             mistakes.append(f"{where}.named: only alerts that name it reach it: name no on.types and no on.rules")
         if action.do is Do.GPIO and action.line != "":
@@ -128,7 +134,7 @@ def actions_mistakes(actions: Sequence[ActionSettings | None], cameras: Sequence
     return mistakes
 
 
-def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list[str]:
+def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str], *, open_types: bool = False) -> list[str]:
     """What names nothing that there is, each as `on.key: what`."""
     mistakes = []
     for kind in on.types:
@@ -136,7 +142,7 @@ def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list
             mistakes.append(f"on.types: {FAILED} triggers nothing, or a failing action would trigger itself")
         elif not kind.isidentifier():
             mistakes.append(f"on.types: {kind!r} is no event type")
-        elif kind not in EVENT_TYPES:
+        elif kind not in EVENT_TYPES and not open_types:
             mistakes.append(f"on.types: no event is called {kind!r}; there are {', '.join(sorted(EVENT_TYPES))}")
     mistakes += [
         f"on.verdicts: {name!r} is none of {', '.join(VERDICTS)}" for name in on.verdicts if name not in VERDICTS
@@ -144,6 +150,13 @@ def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str]) -> list
     mistakes += [f"on.cameras: no camera has the id {name!r}" for name in on.cameras if name not in cameras]
     mistakes += [f"on.rules: no pipeline has a rule {name!r}" for name in on.rules if name not in rules]
     return mistakes
+
+
+def unknown_types(on: OnSettings, declared: Collection[str]) -> list[str]:
+    """Of those that `open_types` lets pass, what no platform declares either."""
+    known = EVENT_TYPES | set(declared)
+    unknown = [kind for kind in on.types if kind not in known and kind != FAILED]
+    return [f"on.types: no event is called {kind!r}; there are {', '.join(sorted(known))}" for kind in unknown]
 
 
 def own_mistakes(action: ActionSettings) -> list[str]:

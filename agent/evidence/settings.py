@@ -68,7 +68,9 @@ class EvidenceSettings:
         return self.blur is not Blur.NONE or bool(self.blur_regions)
 
 
-def evidence_mistakes(settings: EvidenceSettings, cameras: Sequence[str], rules: set[str]) -> list[str]:
+def evidence_mistakes(
+    settings: EvidenceSettings, cameras: Sequence[str], rules: set[str], *, open_types: bool = False
+) -> list[str]:
     """What does not fit together, each as `key: what`."""
     mistakes = []
     if settings.enabled and not (settings.jpeg or settings.clip):
@@ -80,5 +82,5 @@ def evidence_mistakes(settings: EvidenceSettings, cameras: Sequence[str], rules:
         mistakes.append("evidence.person_classes: is empty, and blur asks for people")
     if settings.blur is Blur.FACES and not (settings.person_classes or settings.face_classes):
         mistakes.append("evidence.face_classes: is empty like person_classes, and blur asks for faces")
-    mistakes += [f"evidence.{text}" for text in on_mistakes(settings.on, cameras, rules)]
+    mistakes += [f"evidence.{text}" for text in on_mistakes(settings.on, cameras, rules, open_types=open_types)]
     return mistakes

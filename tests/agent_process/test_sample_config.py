@@ -79,6 +79,7 @@ def test_every_number_and_switch_that_is_commented_out_shows_its_default() -> No
         (given.pipelines[0].lines[0], type(given.pipelines[0].lines[0])("x", (0, 0), (1, 1))),
         (given.pipelines[0].zones[0], type(given.pipelines[0].zones[0])("x", ())),
         (given.pipelines[0].rules[0], type(given.pipelines[0].rules[0])("x")),
+        (given.sensors[0], type(given.sensors[0])("x", given.sensors[0].kind)),
     ]
     for shown_table, default_table in pairs:
         for field in dataclasses.fields(default_table):

@@ -36,6 +36,9 @@ PAGES = [
     "docs/your-own-platform.md",
     "docs/calling-functions.md",
     "docs/schema-language.md",
+    "docs/maintenance.md",
+    "docs/production.md",
+    "docs/safety.md",
 ]
 PROGRAMS = {
     "edge-agent": "agent.__main__",

@@ -54,3 +54,14 @@ def test_a_wrong_rule_is_found_by_check(tmp_path: Path) -> None:
     agent = AgentProcess(tmp_path, free_port(), body)
     found = run_agent("check", "--config", str(agent.config))
     assert found.returncode == 2 and "class 'c99' is not among the model's labels" in found.stderr
+
+
+def test_events_of_platforms_trigger_actions_and_unknown_ones_are_named(tmp_path: Path) -> None:
+    on = SIREN.replace('rules = ["lone"]\nstates = ["raised"]', 'types = ["MaintenanceAdvised", "MachineMoved"]')
+    model = bundle(tmp_path / "cells")
+    recorded = clip(tmp_path / "clip.avi", [5])
+    agent = AgentProcess(tmp_path, free_port(), camera("cam1", recorded) + pipeline("cam1", model) + on)
+    found = run_agent("check", "--config", str(agent.config))
+    assert found.returncode == 2 and "no event is called 'MachineMoved'" in found.stderr
+    assert "no event is called 'MaintenanceAdvised'" not in found.stderr
+    assert agent.run_to_its_end() == 2 and "no event is called 'MachineMoved'" in agent.log

@@ -21,6 +21,11 @@ BEARING = Machine(resonance_hz=2500.0)
 PLANT = """
 [platforms]
 enabled = ["manufacturing"]
+[[actions]]
+name = "call"
+do = "command"
+command = ["/bin/sh", "-c", "cat >> ADVISED"]
+on = { types = ["MaintenanceAdvised"] }
 [platforms.manufacturing.machines.press1]
 name = "Press 1"
 vibration_class = "medium_rigid"
@@ -56,6 +61,11 @@ rate_hz = 100
 window_s = 0.02
 stuck_s = 1000.0
 """
+
+
+def plant(folder: Path) -> str:
+    """Advice is acted upon at once: a local action writes it down."""
+    return PLANT.replace("ADVISED", str(folder / "advised.jsonl"))
 
 
 def block(fault: Fault | None, rng: np.random.Generator) -> bytes:
@@ -102,7 +112,7 @@ def test_a_bearing_that_breaks_is_told_and_a_restart_forgets_nothing(tmp_path: P
     rng = np.random.default_rng(1)
     topic = "plant/press1/vibration"
     with broker(tmp_path) as running, broker(tmp_path) as site, Peer(running, answers=True) as peer:  # noqa: SIM117
-        with AgentProcess(tmp_path, running.port, SENSORS.format(port=site.port) + PLANT) as agent:
+        with AgentProcess(tmp_path, running.port, SENSORS.format(port=site.port) + plant(tmp_path)) as agent:
             agent.start()
             peer.wait_online(agent)
             agent.wait_for_log("sensor vib1: live")
@@ -118,7 +128,8 @@ def test_a_bearing_that_breaks_is_told_and_a_restart_forgets_nothing(tmp_path: P
             advice = peer.events("MaintenanceAdvised")[0].data
             assert advice["machine_id"] == "press1" and advice["point"] == "vib1.x"
             assert (advice["reason"], advice["about"]) == ("damage", "bpfo")
-            assert condition(peer) == "warning"
+            wait_until(lambda: condition(peer) == "warning")
+            wait_until((tmp_path / "advised.jsonl").exists)
             assert "learning" not in [event.data["condition"] for event in peer.events("ConditionChanged")[1:]]
 
             (report,) = ask(peer, running, "machineCondition", '{"machine_id": "press1"}')
@@ -161,7 +172,7 @@ window_s = 1.0
 channels = [{ name = "x", column = "x" }]
 """
     with broker(tmp_path) as running, Peer(running, answers=True) as peer:  # noqa: SIM117
-        with AgentProcess(tmp_path, running.port, sensor + PLANT) as agent:
+        with AgentProcess(tmp_path, running.port, sensor + plant(tmp_path)) as agent:
             agent.start()
             peer.wait(lambda: peer.events("MaintenanceAdvised"), agent)
             assert {event.data["about"] for event in peer.events("MaintenanceAdvised")} >= {"bpfi"}
