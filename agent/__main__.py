@@ -11,6 +11,7 @@ from agent.alerting.cli import add_commands as add_alerts_commands
 from agent.config import AgentConfig, event_type_mistakes, inspect_config, load_config, platforms_table
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
+from agent.inspection.cli import add_arguments as add_calibrate_arguments
 from agent.models.cli import add_commands as add_models_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from agent.platform_state.cli import add_commands as add_state_commands
@@ -66,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     add_models_commands(add("models", "models that lie here, also while the agent runs", config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     add_workloads_commands(add("workloads", "what the coordinator has this node run beside its own", config=False))
+    text = "pixels to millimetres for an inspection station, from known points or a chessboard in a picture"
+    add_calibrate_arguments(add("calibrate", text, config=False))
     add_teach(add("teach", "make a model that knows good parts from pictures of them", config=False))
     _bundle_arguments(add("bundle", "make a model bundle of a .tflite file", config=False))
     model = add("model", "make model bundles", config=False).add_subparsers(required=True, metavar="WHAT")

@@ -64,6 +64,7 @@ from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
 from platforms.services import Cameras, Pipelines
+from platforms.services import Inspections as PlatformInspections
 from platforms.services import Sensors as SensorsService
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
@@ -198,7 +199,11 @@ class Agent:
             lambda: self.workloads.reports(),
             lambda name: self.workloads.is_at_work(name),
         )
-        services: dict[type[Any], Any] = {Cameras: NodeCameras(self.streams), Pipelines: self._pipelines}
+        services: dict[type[Any], Any] = {
+            Cameras: NodeCameras(self.streams),
+            Pipelines: self._pipelines,
+            PlatformInspections: self._inspections,
+        }
         self._host = node_host(
             node.id,
             results_path=self._recorder.path,

@@ -12,6 +12,14 @@ class Sensors(Protocol):
         """Those that are configured."""
 
 
+class Inspections(Protocol):
+    """The inspection stations of a node."""
+
+    async def inspect(self, camera_id: str, station: str, serial: str, wait_s: float) -> Mapping[str, Any]:
+        """A part is in view: `{"station", "verdict", "part", "part_id", "serial", "reasons", "defects"}`, the verdict
+        empty where there was none within `wait_s`. Raises FunctionError: no such station, or it takes no signals."""
+
+
 class Cameras(Protocol):
     """The cameras of a node."""
 

@@ -43,7 +43,8 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "sqlite_utils": [],
     "numpy": ["agent/*", "platforms/*", "coordinator/quantize/convert.py", "coordinator/schedule/*"],
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],
-    "cv2": [],
+    "cv2": ["agent/inspection/chessboard.py"],
+    "zxingcpp": ["agent/inspection/codes.py"],
     "ai_edge_litert": [
         "agent/infer/graph/flatbuffer.py",
         "agent/infer/litert.py",

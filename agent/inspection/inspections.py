@@ -18,11 +18,12 @@ from agent.actions.local_broker import LocalBroker
 from agent.config import PipelineConfig
 from agent.evidence.evidence import Evidence
 from agent.inspection.stage import Said, Seat, Stage
-from agent.inspection.telling import drafts, messages
+from agent.inspection.telling import drafts, messages, plain
 from agent.outbox.outbox import Outbox
 from agent.sync.outlet import Outlet
+from platforms.context import BadArgumentError, FunctionError
 from platforms.manufacturing.inspection.outcomes import Judged
-from platforms.manufacturing.inspection.settings import SIMULATOR, SignalSettings
+from platforms.manufacturing.inspection.settings import SIMULATOR, SignalSettings, Trigger
 from runtime.errors import EdgewrightError
 from runtime.mqtt import BrokerAddress, Delivery, Message
 from runtime.supervision import RestartPolicy, Supervisor
@@ -163,7 +164,7 @@ class Inspections:
             for outcome in said.outcomes
             for draft in drafts(outcome, said.speaker, said.utc_ms, said.decision_ms)
         ]
-        leaving = said.outlet.leaving(found)
+        leaving = said.outlet.leaving(found) if said.outlet is not None else []
         if not leaving:
             return
         if self._evidence is not None:
@@ -226,6 +227,26 @@ class Inspections:
                 line.release()
 
     # ---- asked ----------------------------------------------------------------------------------
+
+    async def inspect(self, camera_id: str, station: str, serial: str, wait_s: float) -> Mapping[str, Any]:
+        """`platforms.services.Inspections`."""
+        stages = [one for one in self.stages.values() if one.camera_id == camera_id]
+        names = ", ".join(one.name for one in stages) or "there is none"
+        if station:
+            stages = [one for one in stages if one.name == station]
+        if len(stages) != 1:
+            raise BadArgumentError(
+                "station" if station else "camera_id", f"not one station of {camera_id!r}: {names}"
+            )
+        (stage,) = stages
+        if stage.settings.trigger is not Trigger.SIGNAL:
+            raise FunctionError("no_signals", f"station {stage.name} sees parts by itself: its trigger is motion")
+        judged = await stage.answer(time.monotonic_ns(), serial, wait_s)
+        if judged is None:
+            return {"station": stage.name, "verdict": ""}
+        said = plain(judged, stage.speaker, 0.0)
+        kept = {name: said[name] for name in ("station", "verdict", "part", "part_id", "serial", "defects")}
+        return {**kept, "reasons": judged.reasons}
 
     def report(self) -> dict[str, Any]:
         """For `status`."""

@@ -44,11 +44,11 @@ class Said:
     """Outcomes with what telling them needs. frames: the pictures they are about, by index."""
 
     stage: "Stage"
-    outlet: Outlet
+    outlet: Outlet | None  # None: the camera was never started, so nobody takes facts
     speaker: Speaker
     outcomes: Sequence[Outcome]
     decision_ms: float
-    last: Frame
+    last: Frame | None
     frames: dict[int, Frame]
 
     def utc_ms(self, index: int, time_s: float) -> int:
@@ -56,6 +56,8 @@ class Said:
         frame = self.frames.get(index)
         if frame is not None:
             return frame.captured_utc_ms
+        if self.last is None:
+            return time.time_ns() // 1_000_000
         return self.last.captured_utc_ms + round((time_s - self.last.time_s) * 1000)
 
 
@@ -92,7 +94,7 @@ class Stage:
         self._timer: asyncio.TimerHandle | None = None
         self._tried: OrderedDict[int, set[int]] = OrderedDict()  # pictures that a part's code was looked for in
         self._reading: set[int] = set()
-        self._answers: list[tuple[float, asyncio.Future[Judged]]] = []
+        self._answers: dict[float, asyncio.Future[Judged]] = {}  # by the camera time of the signal
         self.last: Judged | None = None
         self.looked_late_total = 0  # pictures that the loop had to look at itself
 
@@ -154,9 +156,11 @@ class Stage:
         self._read_codes()
 
     def signal(self, at_mono_ns: int, serial: str = "") -> bool:
-        """A part is there. False: the camera has given no picture yet."""
+        """A part is there. False: the camera has given no picture yet; that is said."""
         if self._station is None or self._last is None:
-            log.warning("inspection %s: a signal came, and the camera has given no picture yet", self.name)
+            station = self._station or Station(self.settings, self.models, None)
+            nothing = list(station.nothing(0.0, serial, 0.0, 0.0))
+            self._say(Said(self, self._outlet, self._speaker, nothing, 0.0, None, {}))
             return False
         self._told(self._station.signal(self._camera_time_s(at_mono_ns), serial))
         self._read_codes()
@@ -169,18 +173,18 @@ class Stage:
 
     async def answer(self, at_mono_ns: int, serial: str, wait_s: float) -> Judged | None:
         """As `signal`, and what comes of it; None: nothing within `wait_s`, or the same part again."""
-        waiting: asyncio.Future[Judged] = self._loop.create_future()
-        entry = (time.monotonic(), waiting)
-        self._answers.append(entry)
+        if self._last is None:
+            return None
+        at_s = self._camera_time_s(at_mono_ns)
+        waiting = self._answers[at_s] = self._loop.create_future()
         try:
-            if not self.signal(at_mono_ns, serial):
-                return None
+            self.signal(at_mono_ns, serial)
             async with asyncio.timeout(wait_s):
                 return await waiting
         except TimeoutError:
             return None
         finally:
-            self._answers = [one for one in self._answers if one is not entry]
+            self._answers.pop(at_s, None)
 
     def _told(self, outcomes: Sequence[Outcome]) -> None:
         station, last = self._station, self._last
@@ -189,7 +193,9 @@ class Stage:
             for outcome in outcomes:
                 if isinstance(outcome, Judged):
                     self.last = outcome
-                    self._answer(outcome)
+                    waiting = self._answers.get(outcome.asked_s)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(outcome)
             judged = [one for one in outcomes if isinstance(one, Judged)]
             decision_ms = (self._now_s() - judged[0].asked_s) * 1000 if judged else 0.0
             self._say(
@@ -198,12 +204,6 @@ class Stage:
         wanted = station.wanted()
         self._frames = {index: frame for index, frame in self._frames.items() if index in wanted}
         self._arm(station)
-
-    def _answer(self, judged: Judged) -> None:
-        for _, waiting in self._answers:
-            if not waiting.done():
-                waiting.set_result(judged)
-                return
 
     # ---- event loop: time -----------------------------------------------------------------------
 
@@ -274,6 +274,10 @@ class Stage:
             self._read_codes()
 
     # ---- asked ----------------------------------------------------------------------------------
+
+    @property
+    def speaker(self) -> Speaker:
+        return self._speaker
 
     def report(self) -> dict[str, Any]:
         """For `status`."""

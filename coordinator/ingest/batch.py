@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 URGENT_SHARE = 0.1  # of the pause between two transactions, where an alert waits
 BYTES_MIN = 64 * 1024  # however slow the disk: cutting further would only make it flush more often
-BYTES_MIN_DEEP = 4 * BYTES_MIN  # the same where very much waits: then it is how much is done that counts
+BYTES_MIN_DEEP = 8 * BYTES_MIN  # the same where more than that waits: then it is how much is done that counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Pacing:
 
     limits: BatchLimits
     bytes_max: int = field(init=False)
+    is_deep: bool = False
 
     def __post_init__(self) -> None:
         self.bytes_max = min(self.limits.bytes_max, 2 * BYTES_MIN)
@@ -41,10 +42,15 @@ class Pacing:
         pause_ms = self.limits.pause_ms * (URGENT_SHARE if urgent else 1.0)
         return max(0.0, pause_ms - since_begin_ms)
 
+    @property
+    def messages_max(self) -> int:
+        """Of the next transaction; twice as many where very much waits."""
+        return 2 * self.limits.messages_max if self.is_deep else self.limits.messages_max
+
     def done(self, size: int, took_ms: float, waiting_bytes: int = 0) -> None:
         """A transaction of `size` bytes took so long, from reading to answering, and so much waits."""
-        is_deep = waiting_bytes > 2 * BYTES_MIN_DEEP
-        aim_ms, least = self.limits.aim_ms, min(self.limits.bytes_max, BYTES_MIN_DEEP if is_deep else BYTES_MIN)
+        self.is_deep = waiting_bytes > BYTES_MIN_DEEP
+        aim_ms, least = self.limits.aim_ms, min(self.limits.bytes_max, BYTES_MIN_DEEP if self.is_deep else BYTES_MIN)
         if took_ms > aim_ms:
             self.bytes_max = max(least, min(self.bytes_max, int(size * max(0.5, aim_ms / took_ms))))
         elif size > self.bytes_max // 2:

@@ -84,7 +84,6 @@ class Ingest:
         self._inbox = inbox
         self._counters = counters
         self._space = space
-        self._limits = limits
         self._pacing = Pacing(limits)
         self._decoder = Decoder(space, catalogue)
         self.judge = Judge(Collections())  # of platform state
@@ -149,7 +148,7 @@ class Ingest:
         while (wait_ms := self._wait_ms()) and not self._inbox.closed:
             await self._rest(wait_ms)
         await self._let_in()
-        return self._inbox.take(self._limits.messages_max, self._pacing.bytes_max)
+        return self._inbox.take(self._pacing.messages_max, self._pacing.bytes_max)
 
     def _wait_ms(self) -> float:
         inbox, since_ms = self._inbox, (time.monotonic() - self._began_s) * 1000

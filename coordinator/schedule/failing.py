@@ -40,9 +40,10 @@ def fail(book: Book, live: Live, placement: Placement, reason: str) -> None:
 
 
 def backoff_ms(live: Live) -> int:
-    """Until when nothing is placed, after failures; the first is followed at once."""
+    """Until when nothing is placed, after failures; the first is followed at once. On every node each node has a wait
+    of its own, while it is avoided."""
     kept = live.kept
-    if kept.failures < 2:
+    if kept.failures < 2 or live.is_everywhere:
         return 0
     return kept.failed_utc_ms + round(AGAIN.delay_s(kept.failures - 2, 1.0) * 1000)
 

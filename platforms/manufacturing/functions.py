@@ -10,8 +10,8 @@ from platforms.manufacturing.maintenance import watching as machines
 from platforms.manufacturing.production import watching as lines
 from platforms.manufacturing.safety import rules
 from platforms.manufacturing.stream_result import chosen, is_settled, result_of, wanted_of
-from platforms.manufacturing.types import ProcessingPipeline, StreamResult
-from platforms.services import Cameras, Pipelines
+from platforms.manufacturing.types import InspectionResult, ProcessingPipeline, StreamResult
+from platforms.services import Cameras, Inspections, Pipelines
 
 # What other files bind and listen to; a module's names are what a host finds.
 open_plant, watch_machines = machines.open_plant, machines.watch_machines
@@ -51,6 +51,16 @@ async def process_video_stream(
     except TimeoutError:
         found = stream.result()
     return found
+
+
+@function("inspectPart")
+async def inspect_part(
+    context: Context, camera_id: str, serial: str = "", station: str = "", wait: float = 2.0
+) -> InspectionResult:
+    """A part is in view now: the verdict of the camera's station."""
+    inspections = context.service(Inspections)  # type: ignore[type-abstract]  # an interface is what is asked for
+    found = await inspections.inspect(camera_id, station, serial, wait)
+    return InspectionResult(camera_id, **found)
 
 
 def _there(cameras: Cameras, camera_id: str) -> None:

@@ -19,6 +19,20 @@ class ProcessingPipeline:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectionResult:
+    """The verdict of a part that a call has asked for."""
+
+    camera_id: str
+    station: str
+    verdict: str
+    part: int = 0
+    part_id: str = ""
+    serial: str = ""
+    reasons: tuple[str, ...] = ()
+    defects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StreamResult:
     """A stream that is processed: what state it is in and how it performs."""
 

@@ -53,7 +53,7 @@ def test_an_action_for_other_events_acts_for_an_alert_that_names_it_too() -> Non
     assert Trigger(settings).fires(step(ON), 0.0, named=True)
 
 
-ACKED = {"acknowledged_utc_ms": 5}
+ACKED: dict[str, Any] = {"acknowledged_utc_ms": 5}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Alerts on whole processes: with no coordinator, over a restart, and as the coordinator and its operators see them."""
+"""Alerts on whole processes: with no network, over a restart, by calls, with a damaged file."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.alerting.store import FILE_NAME, AlertsFile
-from schemas.messages import CommandState, Severity
+from schemas.messages import CommandState, Event, Severity
 from tests.agent_process.agents import AgentProcess, Peer, bundle, camera, clip, mosquitto_pub, pipeline, run_agent
 from tests.agent_process.agents import wait_until as until
 from tests.broker import Broker, free_port, start_broker
@@ -41,7 +41,7 @@ severity = "critical"
 actions = ["siren"]
 
 [alerting]
-settle_s = 0.0
+settle_s = 600.0
 """
 
 
@@ -101,6 +101,16 @@ def test_rules_made_by_calls_are_kept_changed_and_removed(tmp_path: Path, broker
             answer = peer.results(function)[-1]
             return answer.result if answer.state is CommandState.SUCCEEDED else answer.error
 
+        def raised(rule: str) -> list[Event]:
+            return [one for one in peer.events("AlertRaised") if one.data["rule"] == rule]
+
+        def restarted() -> list[Event]:
+            return [one for one in peer.events("AlertUpdated") if one.data["reason"] == "restarted"]
+
+        def over(rule: str, reason: str) -> list[Event]:
+            found = [one for one in peer.events("AlertCleared") if one.data["rule"] == rule]
+            return [one for one in found if one.data["reason"] == reason]
+
         agent.start()
         peer.wait_online(agent)
         busy = {"when": "last(StreamSample.frames_total, 1m) > 3", "severity": "info", "update_every": "1h"}
@@ -109,7 +119,6 @@ def test_rules_made_by_calls_are_kept_changed_and_removed(tmp_path: Path, broker
             == "busy"
         )
         assert call("triggerAlert", name="seen", condition={"camera_id": "cam1", "classes": ["c5"]}) == "seen"
-        raised = lambda rule: [e for e in peer.events("AlertRaised") if e.data["rule"] == rule]  # noqa: E731
         peer.wait(lambda: raised("busy") and raised("seen"), agent)
         assert raised("busy")[0].severity is Severity.INFO
         assert raised("seen")[0].data["count"] == 1  # of the objects, as of a rule of agent.toml
@@ -121,17 +130,15 @@ def test_rules_made_by_calls_are_kept_changed_and_removed(tmp_path: Path, broker
         peer.wait_online(agent, 2)
         listed = call("listAlerts")
         assert {rule["name"] for rule in listed["rules"]} == {"busy", "seen"}
-        restarted = lambda: [e for e in peer.events("AlertUpdated") if e.data["reason"] == "restarted"]  # noqa: E731
         peer.wait(restarted, agent)
         assert restarted()[0].data["alert_id"] == raised("busy")[0].data["alert_id"]
         peer.wait(lambda: len(raised("seen")) == 2, agent)  # the pipeline has begun anew, and so has its alert
-        over = lambda: [e.data for e in peer.events("AlertCleared")]  # noqa: E731
-        peer.wait(lambda: [one for one in over() if one["rule"] == "seen" and one["reason"] == "restarted"], agent)
+        peer.wait(lambda: over("seen", "restarted"), agent)
 
         assert call("triggerAlert", name="busy", condition=busy | {"severity": "warning"}) == "busy"
-        peer.wait(lambda: [one for one in over() if one["rule"] == "busy" and one["reason"] == "changed"], agent)
+        peer.wait(lambda: over("busy", "changed"), agent)
         assert call("removeAlert", name="seen") == {"name": "seen", "removed": True}
-        peer.wait(lambda: [one for one in over() if one["rule"] == "seen" and one["reason"] == "removed"], agent)
+        peer.wait(lambda: over("seen", "removed"), agent)
         assert call("removeAlert", name="seen").code == "unknown_rule"
         assert call("ackAlert", alert_id="nobody").code == "unknown_alert"
         assert agent.terminate() == 0

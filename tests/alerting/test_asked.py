@@ -34,8 +34,8 @@ def asked(**given: Any) -> tuple[Rule, bool]:
 
 
 def test_nothing_is_an_alert_at_once() -> None:
-    for given in ({}, {"condition": {}}, {"condition": {"when": " true "}}, {"condition": {"message": "fire"}}):
-        rule, at_once = asked(**given)
+    for condition in ({}, {"when": " true "}, {"message": "fire"}):
+        rule, at_once = asked(condition=condition)
         assert at_once and rule.name == BY_HAND
     rule, at_once = asked(name="fire", condition={"when": "true", "camera_id": "cam1", "severity": "critical"})
     assert at_once and (rule.name, rule.camera_id, rule.severity) == ("fire", "cam1", Severity.CRITICAL)

@@ -1,4 +1,4 @@
-"""Rendered parts: a plate with a bright bar at about the same place, grain that is always another, and a defect or none."""
+"""Rendered parts: a plate with a bright bar at about one place, grain that is always another, a defect or none."""
 
 from pathlib import Path
 

@@ -50,12 +50,25 @@ def test_held_out_distances_are_as_large_as_those_of_new_pictures() -> None:
     assert held_out(good).mean() == pytest.approx(distances(new, fit(good)).mean(), rel=0.05)
 
 
+@pytest.mark.parametrize("pictures", [6, 20, 60])
+def test_leaving_one_out_is_as_teaching_without_it(pictures: int) -> None:
+    good = drawn(pictures, places=40, channels=12)
+    found = held_out(good, shrinkage=0.1)
+    for n in range(5):
+        rest = np.delete(good, n, axis=0)
+        wanted = distances(good[n : n + 1], fit(rest, shrinkage=0.1))[0]
+        np.testing.assert_allclose(found[n], wanted, rtol=0.25 if pictures < 10 else 0.05)
+        assert found[n].mean() == pytest.approx(wanted.mean(), rel=0.1 if pictures < 10 else 0.02)
+
+
 def test_channels_that_never_vary_and_few_pictures_give_finite_distances() -> None:
     good = drawn(3, channels=8)
     good[:, :, 5] = 1.0
     assert np.isfinite(held_out(good)).all()
     with pytest.raises(ValueError, match="at least 2 pictures"):
         fit(good[:1])
+    with pytest.raises(ValueError, match="at least 3 pictures"):
+        held_out(good[:2])
 
 
 def test_smoothing_keeps_a_plain_map_and_the_mean_of_the_worst_is_the_score() -> None:

@@ -242,9 +242,10 @@ def test_small_transactions_teach_nothing_about_large_ones() -> None:
         pacing.done(500, 300.0)  # a disk that is slow to flush: cutting further would make it worse
     assert pacing.bytes_max == BYTES_MIN
     pacing.done(500, 300.0, waiting_bytes=10**6)
-    assert pacing.bytes_max == BYTES_MIN_DEEP, "much waits"
+    assert (pacing.bytes_max, pacing.messages_max) == (BYTES_MIN_DEEP, 1000), "much waits"
     pacing.done(500, 300.0)
     assert pacing.bytes_max < BYTES_MIN_DEEP
+    assert pacing.messages_max == 500
 
 
 def bulk(seq: int, size: int = 10) -> Delivery:

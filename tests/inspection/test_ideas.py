@@ -189,7 +189,8 @@ def test_a_camera_that_shows_something_else_counts_as_moved() -> None:
 def test_faults_are_raised_and_cleared_in_turn_and_only_after_they_lasted(
     steps: list[tuple[float, set[Fault]]],
 ) -> None:
-    watch, now_s, raised = CameraWatch(0.5), 0.0, set()
+    watch, now_s = CameraWatch(0.5), 0.0
+    raised: set[Fault] = set()
     for passed_s, now in steps:
         now_s += passed_s
         for change in watch.see(now_s, now):

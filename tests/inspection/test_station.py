@@ -95,9 +95,10 @@ def test_a_part_that_comes_back_in_at_the_exit_is_told_and_not_counted() -> None
 
 
 def test_a_part_beyond_the_gate_when_the_camera_starts_is_nobodys() -> None:
-    line = belt(MOTION, BeltPart(300.0), BeltPart(-300.0))
-    line.run(6.0)
-    assert [one.number for one in line.judged] == [1]
+    for parts in ((BeltPart(300.0), BeltPart(-300.0)), (BeltPart(-300.0), BeltPart(300.0))):
+        line = belt(MOTION, *parts)
+        line.run(6.0)
+        assert [one.number for one in line.judged] == [1]
 
 
 def test_frames_that_are_missing_on_the_way_make_no_second_part() -> None:
@@ -171,6 +172,16 @@ def test_a_blind_camera_is_told_once_and_again_when_it_sees(fault: Fault) -> Non
     assert kinds == [(f"camera_{fault.value}", True), (f"camera_{fault.value}", False)]
     assert line.judged == []
     assert line.station.camera_faults == []
+
+
+def test_a_blurred_camera_is_told_once_though_an_empty_belt_shows_no_edges() -> None:
+    line = belt(MOTION, GOOD, replace(GOOD, at=-1300.0))
+    line.faults = frozenset({Fault.BLURRED})
+    for seconds, empty in ((5.5, False), (1.0, True), (4.0, False)):
+        line.edge_px = None if empty else 6.0
+        line.faults = frozenset() if empty else frozenset({Fault.BLURRED})
+        line.run(seconds)
+    assert [(one.kind, one.raised) for one in line.problems] == [("camera_blurred", True)]
 
 
 def test_a_flash_of_darkness_is_no_fault_and_costs_no_part() -> None:
@@ -268,7 +279,7 @@ def test_no_pictures_after_a_signal_is_told_by_time_alone() -> None:
     line.station.signal(5.0)
     assert line.station.wake_at() == 5.5
     kinds = [one.kind for one in line.station.tick(5.5) if isinstance(one, Problem)]
-    assert kinds == ["no_part"]
+    assert kinds == ["no_picture"]
 
 
 def test_a_second_signal_for_the_same_part_is_not_counted() -> None:

@@ -346,6 +346,26 @@ def test_what_a_lost_node_had_waits_for_no_failure() -> None:
     assert len(yard.where()) == 3
 
 
+def test_on_every_node_the_bad_ones_hold_up_no_other() -> None:
+    yard = Yard()
+    yard.add("bad", "good")
+    yard.settle()
+    yard.apply(workload(replicas="all"))
+    yard.say("good")
+    for wait_s in (60, 120, 240):
+        assert "bad" in yard.where()
+        yard.say("bad", phase=Phase.FAILED, reason="no")
+        yard.settle()
+        assert yard.where() == ["good"]
+        assert "it failed there" in yard.kept["w"].reason
+        yard.pass_s(wait_s)
+    yard.say("bad", phase=Phase.FAILED, reason="no")
+    yard.settle()
+    yard.add("new")
+    yard.settle()
+    assert yard.where() == ["good", "new"]
+
+
 def test_a_rule_on_load_counts_replicas_within_its_bounds() -> None:
     yard = Yard()
     yard.add("a", "b", "c")

@@ -27,7 +27,8 @@ def test_a_model_comes_to_a_simulated_fleet_and_goes_again(tmp_path: Path) -> No
         scenario = tmp_path / "simulate.toml"
         scenario.write_text(
             f"[fleet]\nnodes = {NODES}\nheartbeat_s = 2.0\n[load]\nevents_per_node = 0.0\n[desired]\ndelay_s = 0.1\n"
-            '[models]\npipelines = ["seam=weld_defects@0.9.0"]\nfetch_s = 0.5\nactivate_s = 0.2\n'
+            '[workloads]\ncontainers = 0.0\n[models]\npipelines = ["seam=weld_defects@0.9.0"]\n'
+            "fetch_s = 0.5\nactivate_s = 0.2\n"
             "fetch_failing = 0.1\nfailing = 0.1\nsilent = 0.1\nflapping = 0.1\n"
             f'[run]\nbrokers = ["127.0.0.1:{mqtt.port}"]\nfor_s = 600.0\ndrain_s = 0.0\n'
         )
@@ -35,6 +36,9 @@ def test_a_model_comes_to_a_simulated_fleet_and_goes_again(tmp_path: Path) -> No
             run.until(lambda: states(running).get("online") == NODES, "all register")
             run.until(lambda: len(models(running)) == NODES, "all say what they run")
             assert {one["model"] for one in models(running)} == {"weld_defects@0.9.0"}
+            assert 'containers=""' in edgectl([*ctl, "node", "show", "sim-00001"]).stdout
+            why = edgectl([*ctl, "why", "sim-00001", "hardware.containers exists"])
+            assert why.returncode == 1 and "hardware.containers exists" in why.stdout
             words = ["deploy", "weld_defects", "--select", "label.simulated = true", "--waves", "1,10%,100%"]
             words += ["--fetch-rate", "1000", "--rate", "1000", "--accept", "2s", "--budget", "60%", "--watch"]
             done = edgectl([*ctl, *words])

@@ -35,20 +35,8 @@ class Gaussians:
 
 def fit(features: Real, shrinkage: float = SHRINKAGE) -> Gaussians:
     """features: (pictures, places, channels) float32, at least 2 pictures."""
-    pictures, _, channels = features.shape
-    if pictures < 2:
-        raise ValueError(f"a spread needs at least 2 pictures, not {pictures}")
-    mean = features.mean(axis=0)
-    apart = np.ascontiguousarray((features - mean).transpose(1, 0, 2))  # (places, pictures, channels)
-    own = apart.transpose(0, 2, 1) @ apart / np.float32(pictures - 1)
-    common = own.mean(axis=0)
-    ridge = RIDGE * max(float(np.trace(common)) / channels, 1e-12)
-    own *= np.float32(1 - shrinkage)
-    own += np.float32(shrinkage) * common + np.float32(ridge) * np.eye(channels, dtype=np.float32)
-    # S = L L', so |L^-1 x|² = x' S^-1 x.
-    lower = np.linalg.cholesky(own)
-    whiten = np.linalg.inv(lower).transpose(0, 2, 1)
-    return Gaussians(mean, np.ascontiguousarray(whiten, np.float32))
+    mean, own, common = _moments(features)
+    return Gaussians(mean, _whitener(own, common, shrinkage))
 
 
 def distances(features: Real, known: Gaussians) -> Real:
@@ -58,14 +46,43 @@ def distances(features: Real, known: Gaussians) -> Real:
     return np.ascontiguousarray(np.sqrt(squared).T, np.float32)
 
 
-def held_out(features: Real, folds: int = 5, shrinkage: float = SHRINKAGE) -> Real:
-    """(pictures, places) distances of each picture from what the others teach, so that none has taught itself."""
+def held_out(features: Real, shrinkage: float = SHRINKAGE) -> Real:
+    """(pictures, places) distances of each picture from what all others teach, so that none has taught itself.
+
+    Without a picture that lies x from the mean, the scatter is less by n / (n - 1) * x x' (Welford 1962), and its
+    inverse follows from the whole one (Sherman and Morrison 1950): with q = x' S^-1 x of a covariance S of n - 2
+    degrees of freedom, and c what of x x' is in it, the squared distance is (n / (n - 1))² * q / (1 - c q). What a
+    single picture adds to the mean covariance of all places is neglected. At least 3 pictures.
+    """
     pictures = len(features)
-    folds = max(2, min(folds, pictures))
-    found = np.empty(features.shape[:2], np.float32)
-    for fold in range(folds):
-        out = np.arange(pictures) % folds == fold
-        if (~out).sum() < 2:
-            raise ValueError(f"{pictures} pictures are too few for {folds} folds")
-        found[out] = distances(features[out], fit(features[~out], shrinkage))
-    return found
+    if pictures < 3:
+        raise ValueError(f"leaving one out needs at least 3 pictures, not {pictures}")
+    mean, own, common = _moments(features)
+    own *= np.float32((pictures - 1) / (pictures - 2))
+    q = distances(features, Gaussians(mean, _whitener(own, common, shrinkage))).astype(np.float64) ** 2
+    share = (1 - shrinkage) / (pictures - 2) * pictures / (pictures - 1)
+    # Rounding may bring 1 - c q to 0 where a picture alone spans a direction; it is as far as can be told then.
+    squared = q / np.maximum(1 - share * q, 1e-6)
+    return np.asarray(np.sqrt(squared) * pictures / (pictures - 1), np.float32)
+
+
+def _moments(features: Real) -> tuple[Real, Real, Real]:
+    """Mean of each place, covariance of each place, and the mean of these."""
+    pictures = len(features)
+    if pictures < 2:
+        raise ValueError(f"a spread needs at least 2 pictures, not {pictures}")
+    mean = features.mean(axis=0)
+    apart = np.ascontiguousarray((features - mean).transpose(1, 0, 2))  # (places, pictures, channels)
+    own = apart.transpose(0, 2, 1) @ apart / np.float32(pictures - 1)
+    return mean, own, own.mean(axis=0)
+
+
+def _whitener(own: Real, common: Real, shrinkage: float) -> Real:
+    """(places, channels, channels): W with W W' = S^-1."""
+    channels = len(common)
+    ridge = RIDGE * max(float(np.trace(common)) / channels, 1e-12)
+    covariance = np.float32(1 - shrinkage) * own
+    covariance += np.float32(shrinkage) * common + np.float32(ridge) * np.eye(channels, dtype=np.float32)
+    # S = L L', so |L^-1 x|² = x' S^-1 x.
+    whiten = np.linalg.inv(np.linalg.cholesky(covariance)).transpose(0, 2, 1)
+    return np.ascontiguousarray(whiten, np.float32)

@@ -25,7 +25,8 @@ FOLLOWED_MAX = 32
 class Followed:
     """A part that is followed. `number` counts from 1 and is never used again.
 
-    late: it was beyond the gate already when the watch began. returned: it has come back in at the exit.
+    initial: it was in the first picture. late: and beyond the gate there already
+    returned: it has come back in at the exit
     length: of the whole part, pixels, as far as it is known
     """
 
@@ -33,6 +34,7 @@ class Followed:
     span: Span
     seen_s: float
     first: Span
+    initial: bool = False
     late: bool = False
     returned: bool = False
     length: float = 0.0
@@ -120,7 +122,8 @@ class Follower:
             self._speed_px_s += SPEED_SHARE * (step / passed_s - self._speed_px_s)
             if self._direction == 0 and abs(part.moved_px) >= WAY_MIN_PX:
                 self._direction = int(math.copysign(1, part.moved_px))
-                part.late = part.late or (part.number == 1 and self._way(part.first.middle) > self._settings.gate)
+                for one in (part, *self._parts):
+                    one.late = one.initial and self._way(one.first.middle) > self._settings.gate
         if span.complete:
             part.length = span.length
         else:
@@ -129,7 +132,7 @@ class Follower:
         return part
 
     def _new(self, span: Span, time_s: float) -> Followed:
-        part = Followed(self._next, span, time_s, span, length=span.length)
+        part = Followed(self._next, span, time_s, span, not self._began, length=span.length)
         self._next += 1
         if self._direction:
             at_exit, at_entry = span.cut_end, span.cut_start

@@ -11,6 +11,7 @@ class ProblemKind(StrEnum):
     """Beside the faults of a camera and the problems of serial numbers."""
 
     NO_PART = "no_part"  # a signal came, and no part
+    NO_PICTURE = "no_picture"  # a signal came, and the camera gives no pictures
     PART_TWICE = "part_twice"  # the same part again: it is not counted a second time
     SIGNAL_UNHEARD = "signal_unheard"  # too many parts wait to be judged
 

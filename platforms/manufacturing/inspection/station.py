@@ -194,7 +194,9 @@ class Station:
         self._pictures[index] = _Picture(time_s, look, places, frozenset(faults))
         while len(self._pictures) > PICTURES_MAX:
             self._pictures.popitem(last=False)
-        for change in self._watch.see(time_s, faults):
+        # What shows no edges says nothing of blur: it stays as it was told.
+        unknown = {Fault.BLURRED} if look.edge_px is None else set()
+        for change in self._watch.see(time_s, faults | (self._watch.told & unknown)):
             detail = "" if look.edge_px is None else f"edges are {look.edge_px:.1f} px wide"
             kind = f"camera_{change.fault.value}"
             said.append(Problem(kind, time_s, detail if change.fault is Fault.BLURRED else "", raised=change.raised))
@@ -343,8 +345,7 @@ class Station:
         asked_s = part.began_s if part.until_s is not None or part.due_s is None else part.due_s
         if part.until_s is not None:
             if not part.sightings and not part.faults and not self._watch.told:
-                yield Problem(ProblemKind.NO_PART, part.began_s, "a signal came, and no part is in view")
-                yield Judged(0, Verdict.UNSURE, part.began_s, asked_s, ("no_part",), serial=part.serial)
+                yield from self.nothing(part.began_s, part.serial, part.from_s, part.until_s)
                 return
             if part.followed and part.followed in self._judged:
                 detail = "the part in view has its verdict already"
@@ -380,6 +381,14 @@ class Station:
             length_mm=self._length_mm(sure),
             place_px=None if sure is None or sure.span is None else round(sure.span.middle, 1),
         )
+
+    def nothing(self, at_s: float, serial: str, from_s: float, until_s: float) -> Iterable[Outcome]:
+        """A signal that nothing came of: no part in the pictures, or no pictures."""
+        looked = any(from_s <= picture.time_s <= until_s for picture in self._pictures.values())
+        kind = ProblemKind.NO_PART if looked else ProblemKind.NO_PICTURE
+        what = "no part is in view" if looked else "the camera gives no picture"
+        yield Problem(kind, at_s, f"a signal came, and {what}")
+        yield Judged(0, Verdict.UNSURE, at_s, at_s, (kind.value,), serial=serial)
 
     def _doubts(self, part: _Open) -> list[str]:
         """Why nobody can be sure of the part."""
