@@ -215,7 +215,12 @@ class Sensors:
         def made(config: SensorConfig) -> Sensor:
             return Sensor(config, lambda: reader_of(config, node, local, fleet), announce, measured)
 
+        self._ids = sorted(config.id for config in configs)
         self._sensors = [made(config) for config in configs if config.enabled]
+
+    def ids(self) -> Sequence[str]:
+        """Those that are configured, switched off or not."""
+        return self._ids
 
     def supervise(self, supervisor: Supervisor, stage: int) -> None:
         """Starts their tasks. One that fails by a defect is started again, and holds back nobody."""
