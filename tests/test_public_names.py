@@ -27,7 +27,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 
 # Modules that need a library outside the shared environment, and say so by its name when they are imported.
-NEEDS_EXTRA = {"platforms.*.training.*": "tensorflow", "benchmarks.*": "trackers",
+NEEDS_EXTRA = {
+    "platforms.*.training.*": "tensorflow",
+    "benchmarks.*": "trackers",
     "agent.sensors.modbus": "pymodbus",
     "agent.sensors.opcua": "asyncua",
     "agent.sensors.serial_line": "serial",
