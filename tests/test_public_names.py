@@ -30,6 +30,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
 NEEDS_EXTRA = {
     "platforms.*.training.*": "tensorflow",
     "benchmarks.*": "trackers",
+    "agent.infer.graph.*": "ai_edge_litert",  # has the schema of model files; tflite_runtime has not
+    "agent.teach.*": "ai_edge_litert",
     "agent.sensors.modbus": "pymodbus",
     "agent.sensors.opcua": "asyncua",
     "agent.sensors.serial_line": "serial",
