@@ -468,6 +468,7 @@ class Agent:
 
     def _load_model(self, pipeline: PipelineConfig) -> Bundle:
         """What a pipeline starts with; in a thread."""
+        self._inspections.load(pipeline)
         return self.models.load(pipeline)
 
     def announce(self, kind: str, subject: str, data: dict[str, Any]) -> None:

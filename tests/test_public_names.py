@@ -27,7 +27,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 
 # Modules that need a library outside the shared environment, and say so by its name when they are imported.
-NEEDS_EXTRA = {"platforms.*.training.*": "tensorflow", "benchmarks.*": "trackers",
+NEEDS_EXTRA = {
+    "platforms.*.training.*": "tensorflow",
+    "benchmarks.*": "trackers",
+    "agent.infer.graph.*": "ai_edge_litert",  # has the schema of model files; tflite_runtime has not
+    "agent.teach.*": "ai_edge_litert",
     "agent.sensors.modbus": "pymodbus",
     "agent.sensors.opcua": "asyncua",
     "agent.sensors.serial_line": "serial",

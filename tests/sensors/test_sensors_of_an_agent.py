@@ -171,7 +171,7 @@ rate_hz = 8192
 window_s = 1.0
 channels = [{ name = "x", column = "x" }]
 """
-    with broker(tmp_path) as running, Peer(running, answers=True) as peer:  # noqa: SIM117
+    with broker(tmp_path) as running, Peer(running, answers=True) as peer:
         alone = plant(tmp_path).split('[[platforms.manufacturing.machines.press1.points]]\nsensor = "temp1"')[0]
         with AgentProcess(tmp_path, running.port, sensor + alone) as agent:
             agent.start()
