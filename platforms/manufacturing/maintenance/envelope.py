@@ -70,8 +70,8 @@ class Envelopes:
 
     def find_all(self, frequencies: Mapping[str, float], *, sure: float = FOUND_LOG10_P) -> dict[str, Finding]:
         """Each by its name. What is surely found explains its multiples: the others are looked for without them,
-        since twice one frequency may be three times another. Two that lie as near as a bearing may slip cannot be told
-        apart: both are found."""
+        since twice one frequency may be three times another. Two that lie as near as a bearing may slip cannot be
+        told apart: both are found."""
         found: dict[str, Finding] = {}
         left, spectra = dict(frequencies), self.spectra
         while left:
