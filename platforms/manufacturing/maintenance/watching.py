@@ -59,9 +59,14 @@ async def watch_machines(context: Context, window: SampleWindow) -> None:
     plant: Plant | None = context.memory.get(_PLANT)
     for machine in plant.concerned(window.sensor) if plant else ():
         assert plant is not None
-        locks: dict[str, asyncio.Lock] = context.memory.setdefault(_LOCKS, {})
-        async with locks.setdefault(machine.id, asyncio.Lock()):  # its sensors come each by a task of its own
+        async with _lock(context, machine):
             await _tell(context, await asyncio.to_thread(plant.take, machine, window), window.ended_s)
+
+
+def _lock(context: Context, machine: Machine) -> asyncio.Lock:
+    """One at a time: each of its sensors comes by a task of its own, and is looked at in a thread."""
+    locks: dict[str, asyncio.Lock] = context.memory.setdefault(_LOCKS, {})
+    return locks.setdefault(machine.id, asyncio.Lock())
 
 
 async def _tell(context: Context, told: Told, now_s: float) -> None:
@@ -133,12 +138,13 @@ async def relearn_machine(context: Context, machine_id: str) -> MachineState:
     if machine is None:
         known = ", ".join(plant.machines) if plant and plant.machines else "there is none"
         raise BadArgumentError("machine_id", f"no machine {machine_id!r} at this node ({known})")
-    for point in machine.points:
-        point.relearn()
-        if point.monitor is not None:
-            await _keep(context, machine, point)
-        else:
-            await context.state.delete(BASELINES, f"{machine.id}/{point.settings.title}")
-    machine.condition = machine.judge()
-    await _put_state(context, machine)
-    return machine.state(context.host)
+    async with _lock(context, machine):
+        for point in machine.points:
+            point.relearn()
+            if point.monitor is not None:
+                await _keep(context, machine, point)
+            else:
+                await context.state.delete(BASELINES, f"{machine.id}/{point.settings.title}")
+        machine.condition = machine.judge()
+        await _put_state(context, machine)
+        return machine.state(context.host)
