@@ -35,7 +35,7 @@ from platforms.manufacturing.inspection.settings import (
     Trigger,
     Verdict,
 )
-from runtime.mqtt import BrokerAddress, Connection, Delivery
+from runtime.mqtt import BrokerAddress, Connection, Delivery, Message
 from tests.broker import broker, free_port, start_broker
 
 WAIT_S = 30.0
@@ -242,7 +242,7 @@ def test_a_signal_that_was_retained_is_of_the_past(tmp_path: Path) -> None:
         await connection.connect()
         await until(lambda: found._broker.is_connected)
         before = len(heard)
-        connection.publish(module.Message("line/signal", b"live"))
+        connection.publish(Message("line/signal", b"live"))
         await until(lambda: heard)
         await connection.close()
         task.cancel()
@@ -257,7 +257,7 @@ def test_a_signal_that_was_retained_is_of_the_past(tmp_path: Path) -> None:
                 BrokerAddress("127.0.0.1", running.port), client_id="old", on_message=lambda delivery: None
             )
             await connection.connect()
-            connection.publish(module.Message("line/signal", b"old", retain=True))
+            connection.publish(Message("line/signal", b"old", retain=True))
             await asyncio.sleep(0.2)
             await connection.close()
 
