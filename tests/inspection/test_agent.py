@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.actions.fake_gpio import FakeLine
+from schemas.messages import Event
 from tests.agent_process.agents import WAIT_S, AgentProcess, Heard, Peer, mosquitto_pub, run_agent, wait_until
 from tests.broker import Broker, broker, free_port
 
@@ -167,6 +168,11 @@ def test_signals_get_verdicts_with_the_fleet_away_and_the_facts_follow(tmp_path:
                 True,
             )
             agent.terminate()
+
+
+def inspected(coordinator: Peer) -> list[Event]:
+    """Each row once, however often it was sent."""
+    return list({event.identity: event for event in coordinator.events("PartInspected")}.values())
 
 
 def outputs(folder: Path) -> int:
