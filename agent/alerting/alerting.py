@@ -102,7 +102,8 @@ class Alerting:
         self._steps: deque[tuple[Step, Draft | None]] = deque()
         self._ours: set[int] = set()  # drafts of ours on their way into the outbox
         self._wake, self._told = asyncio.Event(), asyncio.Event()
-        self._stopping = False
+        self._stopping = self._begun = False
+        self._changes = -1  # of the file, by others
         self._utc_ahead_ms = 0.0  # of the monotonic clock
         self._said: dict[str, float] = {}
         self.dropped_total = 0  # events that were not looked at
@@ -191,7 +192,9 @@ class Alerting:
 
     async def run(self) -> None:
         """Until cancelled; then what was heard by then is looked at."""
-        await self._fill()
+        if not self._begun:
+            await self._fill()
+            self._begun = True
         self._follow(self.engine.begin(self.now()))
         look_s = 0.0
         try:
@@ -248,7 +251,11 @@ class Alerting:
 
     async def _take_orders(self) -> None:
         try:
+            changes = await asyncio.to_thread(self._file.changes)
+            if changes == self._changes:
+                return
             orders = await asyncio.to_thread(self._file.take_orders)
+            self._changes = changes
         except EdgewrightError as error:
             self._say("alerts: acknowledgements at the node are not seen: %s", error)
             return

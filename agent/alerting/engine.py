@@ -82,6 +82,7 @@ class Engine:
         self._rules: dict[str, _Rule] = {}
         self._by_type: dict[str, list[_Rule]] = defaultdict(list)
         self._known = {one.alert_id: self._remembered(one, now) for one in known}
+        self._earlier = frozenset(self._known)  # of earlier starts, not looked at yet
         self._muted: frozenset[str] = frozenset()
         self._began_s = now.s
         self._forget_s = -math.inf
@@ -209,9 +210,10 @@ class Engine:
         of pipelines, which have begun anew. The others are told again."""
         steps = []
         held = {one.alert_id for one in self._rules.values()}
+        earlier, self._earlier = self._earlier, frozenset()
         for one in list(self._known.values()):
             alert = one.alert
-            if not alert.is_on:
+            if not alert.is_on or alert.alert_id not in earlier:
                 continue
             if not alert.own:
                 steps.append(self._clear(one, now, "restarted"))

@@ -44,7 +44,7 @@ def add_commands(parser: argparse.ArgumentParser, open_: Open, broker: calling.B
 
 
 def _ls(parsed: argparse.Namespace, open_: Open) -> int:
-    views = [one for one in open_(parsed).state(Wanted("core", "alerts", "", parsed.node), LIMIT) if one.written_by]
+    views = [one for one in open_(parsed).state(Wanted("core", "alerts", node=parsed.node), LIMIT) if one.written_by]
     found = [one for one in map(_alert, views) if parsed.all or _is_open(one)]
     if parsed.json:
         _write(json.dumps(found, indent=2, ensure_ascii=False))
