@@ -141,10 +141,8 @@ def test_signals_get_verdicts_with_the_fleet_away_and_the_facts_follow(tmp_path:
         wait_until(lambda: outputs(tmp_path) >= 1)
 
         with broker(tmp_path / "..", port=fleet_port) as fleet, Peer(fleet, answers=True) as coordinator:
-            wait_until(lambda: len(coordinator.events("PartInspected")) >= counted, lambda: agent.log[-3000:])
-            parts = list(
-                {part.identity: part for part in coordinator.events("PartInspected")}.values()
-            )  # each row once
+            wait_until(lambda: len(inspected(coordinator)) >= counted, lambda: agent.log[-3000:])
+            parts = inspected(coordinator)
             assert [part.data["part"] for part in parts] == list(range(1, len(parts) + 1))
             assert {part.data["verdict"] for part in parts[-3:]} <= {"ok", "reject"}
             assert {part.data["frames"] for part in parts[-3:]} == {4}  # two pictures, two models
