@@ -96,10 +96,10 @@ def test_policies_hold_results_back_send_what_was_kept_and_keep_what_must_stay(s
     site.peer.wait_online(site.agent, 2)
     status = site.status()
     assert (status["source"], status["waiting_for"], status["policy"]["mode"]) == ("command", "window", "changes")
-    samples, alerts = len(site.rows("samples")), len(site.rows("events", "lane = 'alert'"))
+    samples, alerts = len(site.rows("samples", "lane = 'sample'")), len(site.rows("events", "lane = 'alert'"))
     site.until(lambda: len(site.rows("events", "lane = 'alert'")) > alerts + 1)
     site.until(lambda: site.call()["outbox"][4]["pending"] > 4)
-    assert len(site.rows("samples")) == samples
+    assert len(site.rows("samples", "lane = 'sample'")) == samples
 
     # Taken back, what waited goes.
     assert site.call(reset=True)["source"] == "configuration"
