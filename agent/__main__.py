@@ -194,6 +194,7 @@ def _secrets(config: AgentConfig) -> list[str]:
     found += [address.password for address in config.broker.addresses()]
     found.append(config.local_broker.address().password)
     found += [secret(f"action {action.name}: token", action.token_file, "") for action in config.actions]
+    found += [secret(f"sensor {sensor.id}: password", sensor.password_file, "") for sensor in config.sensors]
     return [text for text in found if text]
 
 

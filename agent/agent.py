@@ -65,6 +65,7 @@ from agent.workloads.store import WorkloadsFile
 from platforms.assembly import Assembly, assemble
 from platforms.services import Cameras, Pipelines
 from platforms.services import Inspections as PlatformInspections
+from platforms.services import Sensors as SensorsService
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
 from runtime.calls.hosted import table_of
@@ -198,17 +199,18 @@ class Agent:
             lambda: self.workloads.reports(),
             lambda name: self.workloads.is_at_work(name),
         )
+        services: dict[type[Any], Any] = {
+            Cameras: NodeCameras(self.streams),
+            Pipelines: self._pipelines,
+            PlatformInspections: self._inspections,
+        }
         self._host = node_host(
             node.id,
             results_path=self._recorder.path,
             outbox=self.outbox,
             state=self.platform_state,
             settings=read_platforms(config.platforms, Path())[0].settings,
-            services={
-                Cameras: NodeCameras(self.streams),
-                Pipelines: self._pipelines,
-                PlatformInspections: self._inspections,
-            },
+            services=services,
             keep=self._recorder.keep,
         )
         self._listening = self._assembly.listening(self._host)
@@ -220,6 +222,7 @@ class Agent:
             announce=self.announce,
             measured=self._listening.measured,
         )
+        services[SensorsService] = self._sensors
         self._workloads_file = WorkloadsFile(node.data_dir / WORKLOADS, set_aside=True)
         self.workloads = open_workloads(
             config,
@@ -465,6 +468,7 @@ class Agent:
 
     def _load_model(self, pipeline: PipelineConfig) -> Bundle:
         """What a pipeline starts with; in a thread."""
+        self._inspections.load(pipeline)
         return self.models.load(pipeline)
 
     def announce(self, kind: str, subject: str, data: dict[str, Any]) -> None:

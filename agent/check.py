@@ -12,6 +12,7 @@ from agent.infer.host import EngineHost
 from agent.infer.settings import InferSettings
 from agent.inspection.files import station_mistakes
 from agent.models.signatures import read_trust
+from agent.sensors.make import readers_mistakes
 from platforms.manufacturing.inspection.settings import InspectionSettings
 from platforms.watching import MakeCondition
 from runtime.errors import EdgewrightError
@@ -38,6 +39,7 @@ def check_models(
         read_trust(config.models.trusted_keys)
     except EdgewrightError as error:
         mistakes.append(str(error))
+    mistakes += readers_mistakes(config.sensors)
     for i, camera in enumerate(config.cameras):
         try:
             if camera:

@@ -5,6 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 
+class Sensors(Protocol):
+    """The sensors of a node."""
+
+    def ids(self) -> Sequence[str]:
+        """Those that are configured."""
+
+
 class Inspections(Protocol):
     """The inspection stations of a node."""
 

@@ -27,7 +27,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 
 # Modules that need a library outside the shared environment, and say so by its name when they are imported.
-NEEDS_EXTRA = {"platforms.*.training.*": "tensorflow", "benchmarks.*": "trackers"}
+NEEDS_EXTRA = {
+    "platforms.*.training.*": "tensorflow",
+    "benchmarks.*": "trackers",
+    "agent.infer.graph.*": "ai_edge_litert",  # has the schema of model files; tflite_runtime has not
+    "agent.teach.*": "ai_edge_litert",
+    "agent.sensors.modbus": "pymodbus",
+    "agent.sensors.opcua": "asyncua",
+    "agent.sensors.serial_line": "serial",
+}
 
 # Imports each module named in argv[3:] in a forked child of a fresh interpreter that has imported nothing of ours,
 # and prints one JSON object per module. argv[1]: the root; argv[2]: libraries that are refused, as JSON.

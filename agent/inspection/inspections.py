@@ -99,9 +99,17 @@ class Inspections:
 
     # ---- for the streams ------------------------------------------------------------------------
 
+    def load(self, config: PipelineConfig) -> None:
+        """The files of the pipeline's station, read before it starts; for a thread. Raises ConfigError."""
+        stage = self.stages.get(config.title)
+        if stage is not None and stage.settings == config.inspection:
+            stage.load()
+
     def seat(self, config: PipelineConfig, run: str, outlet: Outlet, *, live: bool) -> Seat | None:
         """The pipeline's place at a station; None: it inspects nothing. Raises ConfigError."""
         stage = self.stages.get(config.title)
+        if stage is not None and stage.settings != config.inspection:
+            stage = None  # a workload of this name had another one
         if stage is None and config.inspection is not None:
             if (
                 config.inspection.signal.topic

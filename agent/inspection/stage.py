@@ -26,6 +26,7 @@ from agent.inspection.codes import read_codes
 from agent.inspection.files import load_calibration, load_reference
 from agent.inspection.telling import Speaker
 from agent.sync.outlet import Outlet
+from platforms.manufacturing.inspection.calibration import Calibration
 from platforms.manufacturing.inspection.findings import Finding, Sighting
 from platforms.manufacturing.inspection.outcomes import Judged, Outcome
 from platforms.manufacturing.inspection.picture import Look, Reference, is_shifted, look_at
@@ -85,6 +86,7 @@ class Stage:
         self._speaker = Speaker(self.name, camera_id, pipeline, pipeline)
         self._outlet: Outlet | None = None
         self._reference: Reference | None = None
+        self._files: tuple[Calibration | None, Reference | None] | None = None
         self._live = True
         self._looks: OrderedDict[int, tuple[Look, bool]] = OrderedDict()
         self._shift_due_s = 0.0
@@ -98,13 +100,16 @@ class Stage:
         self.last: Judged | None = None
         self.looked_late_total = 0  # pictures that the loop had to look at itself
 
-    def load(self) -> tuple[Any, Reference | None]:
-        """Reads the station's files; in a thread. Raises ConfigError."""
-        return load_calibration(self.settings.calibration), load_reference(self.settings.camera)
+    def load(self) -> None:
+        """Reads the station's files; for a thread. Raises ConfigError."""
+        self._files = load_calibration(self.settings.calibration), load_reference(self.settings.camera)
 
     def begin(self, run: str, outlet: Outlet, *, live: bool) -> None:
         """The camera starts: parts are counted anew, under the name of this run. Raises ConfigError."""
-        calibration, self._reference = self.load()
+        if self._files is None:
+            self.load()
+        assert self._files is not None
+        calibration, self._reference = self._files
         self._station = Station(self.settings, self.models, calibration)
         self._speaker = Speaker(self.name, self.camera_id, self.pipeline, run)
         self._outlet, self._live = outlet, live
@@ -176,7 +181,8 @@ class Stage:
         if self._last is None:
             return None
         at_s = self._camera_time_s(at_mono_ns)
-        waiting = self._answers[at_s] = self._loop.create_future()
+        waiting: asyncio.Future[Judged] = self._loop.create_future()
+        self._answers[at_s] = waiting
         try:
             self.signal(at_mono_ns, serial)
             async with asyncio.timeout(wait_s):

@@ -1,6 +1,6 @@
 """Settings to the technology that reads them; the libraries of modbus, opcua and serial are imported only here on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent.sensors.reader import Reader, SensorSettingsError
 from agent.sensors.settings import OnBroker, SensorConfig, SensorKind
@@ -23,6 +23,18 @@ def reader_of(config: SensorConfig, node: str, local: BrokerAddress, fleet: Brok
             return FileReader(config)
         case _:
             return _of_extra(config)
+
+
+def readers_mistakes(sensors: Sequence[SensorConfig | None]) -> list[str]:
+    """What keeps a sensor from being read at all, such as a library that is missing."""
+    found, nowhere = [], BrokerAddress("127.0.0.1", 1)
+    for i, sensor in enumerate(sensors):
+        try:
+            if sensor:
+                reader_of(sensor, "", nowhere, nowhere)
+        except SensorSettingsError as error:
+            found.append(f"sensors[{i}]: {error}")
+    return found
 
 
 def _of_extra(config: SensorConfig) -> Reader:

@@ -19,10 +19,11 @@ from agent.sensors.assemble import Assembler, Made
 from agent.sensors.health import Change, Health, SensorState
 from agent.sensors.make import reader_of
 from agent.sensors.parse import Block, scaled
-from agent.sensors.reader import Reader, SensorError, SensorSettingsError
+from agent.sensors.reader import Reader, SensorError
 from agent.sensors.settings import SensorConfig
 from platforms.samples import SampleWindow, Trouble
 from runtime.backoff import Backoff
+from runtime.errors import PermanentError
 from runtime.mqtt import BrokerAddress
 from runtime.supervision import RestartPolicy, Supervisor
 
@@ -70,7 +71,7 @@ class Sensor:
                 await reader.run(self)
                 self._tell(self._health.becomes(SensorState.ENDED))
                 return
-            except SensorSettingsError as error:
+            except PermanentError as error:
                 self._lost(SensorState.FAILED, str(error))
                 return
             except SensorError as error:
@@ -215,7 +216,12 @@ class Sensors:
         def made(config: SensorConfig) -> Sensor:
             return Sensor(config, lambda: reader_of(config, node, local, fleet), announce, measured)
 
+        self._ids = sorted(config.id for config in configs)
         self._sensors = [made(config) for config in configs if config.enabled]
+
+    def ids(self) -> Sequence[str]:
+        """Those that are configured, switched off or not."""
+        return self._ids
 
     def supervise(self, supervisor: Supervisor, stage: int) -> None:
         """Starts their tasks. One that fails by a defect is started again, and holds back nobody."""

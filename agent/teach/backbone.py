@@ -16,6 +16,7 @@ from agent.infer.graph.flatbuffer import Graph
 from agent.infer.guess import Known, Value, guess_input
 from agent.infer.litert import LiteRtEngine, model_specs
 from agent.infer.preprocess import InputRule, Preprocessor, input_geometry
+from agent.teach import textures
 from agent.teach.statistic import put_grid
 
 STRIDE = 16
@@ -28,6 +29,13 @@ class Backbone:
     path: Path  # of the .tflite file
     name: str
     rule: InputRule
+
+
+def own_backbone(folder: Path, roi: tuple[float, ...] = ()) -> Backbone:
+    """Ours, written into the folder."""
+    path = folder / f"{textures.NAME}.tflite"
+    textures.textures().save(path)
+    return Backbone(path, textures.NAME, replaced(textures.RULE, roi=roi))
 
 
 def open_backbone(path: Path, roi: tuple[float, ...] = ()) -> Backbone:

@@ -57,7 +57,7 @@ def _teach(arguments: argparse.Namespace) -> int:
             keep_outliers=arguments.keep_outliers,
         )
         lesson = teach(
-            arguments.good, arguments.out, arguments.backbone or own_backbone(),
+            arguments.good, arguments.out, arguments.backbone,
             camera=arguments.camera, name=arguments.name, roi=_roi(arguments.roi), settings=settings,
         )  # fmt: skip
     record = lesson.record
@@ -77,13 +77,6 @@ def _usual(log_mean: float) -> float:
     from math import exp
 
     return exp(log_mean)
-
-
-def own_backbone() -> Path:
-    """The one that ships with the manufacturing platform."""
-    import platforms.manufacturing
-
-    return Path(platforms.manufacturing.__file__).parent / "models" / "weld_defects"
 
 
 def _roi(text: str | None) -> tuple[float, ...]:

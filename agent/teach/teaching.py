@@ -23,7 +23,7 @@ from agent.infer.heads import anomaly
 from agent.infer.litert import LiteRtEngine, model_specs
 from agent.infer.preprocess import InputRule, Preprocessor
 from agent.infer.tflite_file import sha256_of
-from agent.teach.backbone import Backbone, open_backbone, pick_layers, rule_table, stacked_features
+from agent.teach.backbone import Backbone, open_backbone, own_backbone, pick_layers, rule_table, stacked_features
 from agent.teach.pictures import PICTURES_MIN, Rgb, Taught, add_folder, check_number, load_pictures, save_pictures
 from agent.teach.statistic import Shaping, put_statistic
 from platforms.manufacturing.anomaly.gaussian import fit, held_out
@@ -82,26 +82,22 @@ class Lesson:
 
 
 def teach(
-    good: Path, out: Path, backbone: Path, *, camera: str = "", name: str = "", roi: tuple[float, ...] = (),
-    settings: TeachSettings | None = None,
+    good: Path, out: Path, backbone: Path | None = None, *, camera: str = "", name: str = "",
+    roi: tuple[float, ...] = (), settings: TeachSettings | None = None,
 ) -> Lesson:  # fmt: skip
-    """Makes a bundle in `out` from a folder of good pictures. Raises ModelError; then nothing is there."""
+    """Makes a bundle in `out` from a folder of good pictures; without a backbone with ours.
+
+    Raises ModelError; then nothing is there.
+    """
     if (out / MANIFEST).exists():
         raise ModelError(f"{out} holds a bundle already", hint="add pictures with --add, or choose another folder")
     started = time.monotonic()
-    source = open_backbone(backbone, roi)
-    taught = Taught()
-    add_folder(taught, good, _smaller(source.rule, source.path))
-    return _teach(
-        taught,
-        source,
-        out,
-        name or f"{camera or 'camera'}-anomaly",
-        camera,
-        "1",
-        settings or TeachSettings(),
-        started,
-    )
+    called = name or f"{camera or 'camera'}-anomaly"
+    with tempfile.TemporaryDirectory(prefix="edgewright-teach-") as scratch:
+        source = own_backbone(Path(scratch), roi) if backbone is None else open_backbone(backbone, roi)
+        taught = Taught()
+        add_folder(taught, good, _smaller(source.rule, source.path))
+        return _teach(taught, source, out, called, camera, "1", settings or TeachSettings(), started)
 
 
 def teach_more(more: Path, bundle: Path, settings: TeachSettings | None = None) -> Lesson:

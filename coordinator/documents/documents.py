@@ -40,6 +40,7 @@ AGAIN = Backoff(first_s=5.0, max_s=600.0)
 RETRY_S = 1.0
 FRESH_MAX = 10_000
 ROOM_EVERY_S = 0.05
+AT_ONCE_MAX = 32  # documents, before others may have the loop
 REPORT = "report"  # the function of a node that publishes its documents again
 
 
@@ -98,7 +99,7 @@ class Documents:
             await self._wait()
             while free := [i for i, due in enumerate(self._due) if due and self.has_room(i)]:
                 for broker in free:
-                    await self._publish_one(broker)
+                    await self._publish_some(broker)
                 await asyncio.sleep(0)
             self._ask_whose_turn_it_is(self._now_s())
             if any(due and self.is_connected(i) for i, due in enumerate(self._due)):
@@ -114,6 +115,13 @@ class Documents:
         except TimeoutError:
             return
         self._wake.clear()
+
+    async def _publish_some(self, broker: int) -> None:
+        """A turn of the loop takes long where there is much else to do: one document each would be few a second."""
+        for _ in range(AT_ONCE_MAX):
+            if not self._due[broker] or not self.has_room(broker):
+                return
+            await self._publish_one(broker)
 
     async def _publish_one(self, broker: int) -> None:
         due = self._due[broker]

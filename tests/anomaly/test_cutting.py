@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.__main__ import main
 from agent.infer.engine import ModelError
@@ -96,6 +98,34 @@ def test_files_that_are_no_models_or_damaged_are_refused(tmp_path: Path) -> None
         Graph.load(tmp_path / "none.tflite")
     with pytest.raises(ModelError, match="is the model itself"):
         cut(MODEL, ["3"], MODEL)
+
+
+@settings(max_examples=150, deadline=None)
+@given(damage=st.lists(st.tuples(st.integers(8, 3000), st.integers(0, 255)), min_size=1, max_size=6), data=st.data())
+def test_a_damaged_file_is_refused_or_cut_but_breaks_nothing(
+    small: bytes, damage: list[tuple[int, int]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = bytearray(small)
+    for at, value in damage:
+        content[at % len(content)] = value
+    content[4:8] = b"TFL3"
+    path = tmp_path_factory.mktemp("damaged") / "model.tflite"
+    path.write_bytes(content[: data.draw(st.integers(8, len(content)))])
+    try:
+        graph = Graph.load(path)
+        for layer in layers(graph)[:1]:
+            graph.keep([layer.tensor])
+            graph.content()
+    except ModelError as error:
+        assert str(path) in str(error) or "damaged" in str(error)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A few operators."""
+    out = tmp_path_factory.mktemp("small") / "cut.tflite"
+    cut(MODEL, [str(layers(Graph.load(MODEL))[1].index)], out)
+    return out.read_bytes()
 
 
 def test_a_network_without_feature_maps_has_no_layers(tmp_path: Path) -> None:

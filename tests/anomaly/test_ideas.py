@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from platforms.manufacturing.anomaly.drift import PICTURES_MIN, Drift, DriftWatch
 from platforms.manufacturing.anomaly.gaussian import RIDGE, distances, fit, held_out
@@ -21,11 +22,12 @@ from platforms.manufacturing.anomaly.scores import (
 )
 
 
-def drawn(pictures: int, places: int = 6, channels: int = 4, seed: int = 0) -> np.ndarray:
+def drawn(pictures: int, places: int = 6, channels: int = 4, seed: int = 0) -> NDArray[np.float32]:
     """Features whose covariance is another at each place."""
     rng = np.random.default_rng(seed)
     mix = np.random.default_rng(99).normal(size=(places, channels, channels))
-    return np.einsum("npc,pcd->npd", rng.normal(size=(pictures, places, channels)), mix).astype(np.float32)
+    drawn = np.einsum("npc,pcd->npd", rng.normal(size=(pictures, places, channels)), mix)
+    return np.asarray(drawn, np.float32)
 
 
 def test_the_distance_is_that_of_mahalanobis() -> None:

@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agent.evidence.settings import EvidenceSettings
-from agent.evidence.store import EvidenceStore
-from agent.evidence.tables import Kept
+import av
+import numpy as np
+
+from agent.capture.picture import RgbPicture
+from agent.capture.pyav import jpeg
 from agent.outbox.inspect import export
 from agent.teach.teaching import teach
-from tests.agent_process.agents import AgentProcess, camera, pipeline, wait_until
-from tests.anomaly.parts import SPOT, WIDTH, part
+from tests.agent_process.agents import AgentProcess, camera, pipeline, run_agent, wait_until
+from tests.anomaly.parts import part
 from tests.anomaly.test_teaching import OURS
 from tests.broker import free_port
 from tests.capture.helpers import write_clip
@@ -23,14 +25,6 @@ def events(agent: AgentProcess, kind: str) -> list[dict[str, Any]]:
     path = agent.data_dir / "outbox.db"
     rows = [json.loads(line) for line in export(path)] if path.exists() else []
     return [row["row"]["data"] for row in rows if row["type"] == kind]
-
-
-def kept(agent: AgentProcess) -> list[Kept]:
-    store = EvidenceStore(agent.data_dir, EvidenceSettings())
-    try:
-        return store.list()
-    finally:
-        store.close()
 
 
 def test_a_taught_model_alerts_with_its_heat_map_and_watches_for_drift(tmp_path: Path) -> None:
@@ -58,16 +52,13 @@ def test_a_taught_model_alerts_with_its_heat_map_and_watches_for_drift(tmp_path:
         assert [drift["drift"] for drift in drifts][:1] == ["worse"]
         stored = events(agent, "EvidenceStored")
         assert [one["view"] for one in stored if one["event_type"] == "AlertRaised"] == ["", "heat"]
-        assert all(0 <= x <= WIDTH for x in SPOT[::2])
+        heat_map = next(one for one in stored if one["view"] == "heat")
+        listed = run_agent("evidence", "show", heat_map["sha256"], "--config", str(agent.config))
+        assert json.loads(listed.stdout)["view"] == "heat"
 
 
 def pictures_of(film: Path, folder: Path) -> None:
-    import av
-
-    from agent.capture.picture import RgbPicture
-    from agent.capture.pyav import jpeg
-
     with av.open(str(film)) as container:
         for n, frame in enumerate(container.decode(video=0)):
-            rgb = frame.to_ndarray(format="rgb24")
+            rgb = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
             (folder / f"{n:03}.jpg").write_bytes(jpeg(RgbPicture(rgb), 95))

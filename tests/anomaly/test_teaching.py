@@ -228,6 +228,20 @@ def test_the_command_says_what_was_taught(good: Path, tmp_path: Path, capsys: py
         assert wrong in capsys.readouterr().err
 
 
+def test_without_a_backbone_ours_is_taken(good: Path, tmp_path: Path) -> None:
+    lesson = teach(good, tmp_path / "b", camera="cam1")
+    assert (lesson.record.backbone, lesson.record.layers) == ("textures", ("textures/features",))
+    taught = Taught(tmp_path / "b")
+    passed = [taught.find(write(tmp_path / f"{n}.jpg", part(n))) for n in range(100, 110)]
+    found = taught.find(write(tmp_path / "bad.jpg", part(200, defect=True)))
+    taught.engine.close()
+    assert sum(len(one) > 0 for one in passed) <= 1
+    x0, y0, x1, y1 = found.xyxy[0]
+    assert x0 < SPOT[2] and SPOT[0] < x1 and y0 < SPOT[3] and SPOT[1] < y1
+    more = teach_more(folder_of(tmp_path / "more", range(40, 45)), tmp_path / "b")
+    assert more.record.pictures == 35 - len(more.record.outliers)
+
+
 @needs_assets
 def test_magnetic_tiles_are_told_apart_with_a_real_backbone(tmp_path: Path) -> None:
     tiles = ASSETS / "inspection" / "magnetic_tile"

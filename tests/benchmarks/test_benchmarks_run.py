@@ -51,6 +51,21 @@ def test_bandwidth_prints_its_figures() -> None:
     assert figures["missing"] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_inspection_prints_its_figures() -> None:
+    only = ("--only", "detector", "decision", "action")
+    figures = last_line("benchmarks.inspection", "--json", "--tiny", *only)
+    detector, action = figures["detector"], figures["action"]
+    assert isinstance(detector, dict)
+    assert isinstance(action, dict)
+    for key in ("map50", "recall_at_1pct_false_alarms", "decision_ms_p50", "decision_ms_p99", "ratio_to_invoke"):
+        assert isinstance(detector[key], float), key
+    assert isinstance(action["action_ms_p99"], float)
+    assert figures["targets"]
+    assert figures["left_out"] == {"anomaly": "not asked for"}
+
+
 def test_fleet_prints_its_figures() -> None:
     figures = last_line("benchmarks.fleet", "--json", "--tiny", "--nodes", "60", "--only", "ingest", "register")
     for key in ("ingest_msg_s", "ratio_vs_paho", "register_s", "heartbeats_s", "lag_s_p99", "cpu_cores"):

@@ -17,6 +17,7 @@ PAGES = [
     "CHANGELOG.md",
     "docs/protocol.md",
     "docs/local-actions.md",
+    "docs/inspection.md",
     "docs/alerts.md",
     "docs/platforms.md",
     "docs/degradation.md",

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from platforms.manufacturing.inspection.calibration import scaled
 from platforms.manufacturing.inspection.outcomes import Judged, Problem
@@ -20,7 +22,7 @@ from platforms.manufacturing.inspection.settings import (
     Verdict,
 )
 from platforms.manufacturing.inspection.station import Station
-from tests.inspection.belt import Belt, BeltPart
+from tests.inspection.belt import FPS, Belt, BeltPart
 
 MOTION = InspectionSettings(
     rules=(
@@ -135,6 +137,23 @@ def test_a_part_longer_than_the_view_is_unsure() -> None:
     (judged,) = line.judged
     assert judged.verdict is Verdict.UNSURE
     assert judged.reasons == ("part_incomplete",)
+
+
+@pytest.mark.parametrize(
+    ("region", "verdict"), [((0.0, 0.4, 1.0, 1.0), Verdict.REJECT), ((0.0, 0.6, 1.0, 1.0), Verdict.OK)]
+)
+def test_what_lies_outside_the_region_counts_for_nothing(
+    region: tuple[float, float, float, float], verdict: Verdict
+) -> None:
+    line = belt(replace(MOTION, region=region), BeltPart(-400, defects=(("crack", 0.9, 150.0),)))
+    line.run(5.0)
+    assert [one.verdict for one in line.judged] == [verdict]
+
+
+def test_a_defect_of_the_part_beside_it_is_not_its_own() -> None:
+    line = belt(MOTION, BeltPart(-310), BeltPart(-640, defects=(("crack", 0.9, 290.0),)))
+    line.run(7.0)
+    assert [one.verdict for one in line.judged] == [Verdict.OK, Verdict.REJECT]
 
 
 def test_upright_belts_go_the_same_way() -> None:
@@ -362,6 +381,33 @@ def test_a_code_is_asked_for_and_waited_for() -> None:
     assert isinstance(judged, Judged)
     assert judged.serial == "A7"
     assert line.station.unread() == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    gaps=st.lists(st.sampled_from([1, 1, 1, 2, 3, 5]), min_size=20, max_size=120),
+    faults=st.lists(st.tuples(st.integers(0, 150), st.integers(1, 40), st.sampled_from(list(Fault))), max_size=3),
+    defective=st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_whatever_the_camera_does_a_part_has_at_most_one_verdict_and_a_good_one_is_never_rejected(
+    gaps: list[int], faults: list[tuple[int, int, Fault]], defective: list[bool]
+) -> None:
+    crack = (("crack", 0.9, 150.0),)
+    parts = [BeltPart(-350.0 - 480 * n, defects=crack if bad else ()) for n, bad in enumerate(defective)]
+    line = belt(MOTION, *parts)
+    for gap in gaps:
+        line.index += gap - 1
+        line.travelled += (gap - 1) * line.speed / FPS
+        now = {fault for begin, length, fault in faults if begin <= line.index < begin + length}
+        line.shifted = Fault.SHIFTED in now
+        line.faults = frozenset(now - {Fault.SHIFTED})
+        line.run(1 / FPS)
+    assert len(line.judged) <= len(parts)
+    assert [one.number for one in line.judged] == list(range(1, len(line.judged) + 1))
+    assert sum(one.verdict is Verdict.REJECT for one in line.judged) <= sum(defective)
+    for one in line.judged:
+        if any(reason.startswith("camera_") for reason in one.reasons):
+            assert one.verdict is Verdict.UNSURE
 
 
 def test_a_clock_that_jumps_back_loses_no_part() -> None:

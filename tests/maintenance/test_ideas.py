@@ -85,6 +85,16 @@ def test_each_fault_is_found_under_its_own_name(fault: Fault) -> None:
     assert min(found, key=lambda name: found[name].log10_p) == fault.value
 
 
+def test_two_faults_of_one_frequency_are_both_found() -> None:
+    """A bearing whose outer ring and rolling elements knock alike: nobody can say which of them it is."""
+    machine = Machine(Bearing(9, 8.0, 38.0), shaft_hz=15.0)
+    frequencies = fault_frequencies(machine.bearing, machine.shaft_hz)
+    alike = {"bpfo": frequencies[Fault.BSF], "bsf": frequencies[Fault.BSF], "bpfi": frequencies[Fault.BPFI]}
+    signal = vibration(machine, Fault.BSF, 3.0, seconds=1.0, rate_hz=RATE, rng=np.random.default_rng(3))
+    found = Envelopes(signal, RATE).find_all(alike)
+    assert found["bpfo"].log10_p < -6 and found["bsf"].log10_p < -6 and found["bpfi"].log10_p > -6
+
+
 def test_noise_unbalance_and_a_gear_are_no_fault() -> None:
     machine, rng = Machine(gear_hz=900.0, gear=2.0, unbalance=3.0), np.random.default_rng(5)
     for _ in range(40):

@@ -10,6 +10,7 @@ from platforms.hosting import RejectedError
 from platforms.manufacturing.maintenance.bearing import Fault
 from platforms.manufacturing.maintenance.synthetic import Machine, vibration
 from platforms.samples import SampleWindow, Signal, Trouble
+from platforms.services import Sensors
 from platforms.testing import FakeHost, load_folder
 from schemas.language.schema import Placement
 
@@ -220,6 +221,16 @@ def test_wrong_settings_are_named(machine: dict[str, Any], said: str) -> None:
     with pytest.raises(Exception, match="did not get through") as caught:
         Hall(machine)
     assert said in str(caught.value)
+
+
+def test_a_sensor_that_the_node_does_not_have_is_named() -> None:
+    class Two:
+        def ids(self) -> list[str]:
+            return ["vib1", "rpm1"]
+
+    host = FakeHost(MANUFACTURING, settings={"machines": {"press1": PRESS}}, services={Sensors: Two()})
+    with pytest.raises(Exception, match=r"points\[1\].sensor: no sensor has the id 'temp1' \(vib1, rpm1\)"):
+        host.start()
 
 
 def test_a_plant_has_classes_of_its_own() -> None:

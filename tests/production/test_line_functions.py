@@ -218,6 +218,31 @@ def test_a_stop_is_told_when_it_is_known_and_when_it_ends() -> None:
     ]
 
 
+def test_a_camera_that_is_lost_and_a_clock_that_is_set_are_no_stops() -> None:
+    site = Site()
+    for at in range(0, 20, 2):
+        live(site, at)
+        site.host.look()
+
+    def camera(state: str) -> None:
+        site.host.heard(KeptResult(NODE, "cam1", "CameraStateChanged", "cam1", site.host.now, {"state": state}))
+
+    camera("lost")
+    for at in range(20, 60):
+        site.host.now = BASE + at * 1000
+        site.host.look()
+    camera("running")
+    for jump_s in (7200, -7200):
+        site.host.now += jump_s * 1000
+        site.host.look()
+    assert told(site, "LineStopped") == []
+    now = site.host.now
+    for ahead in range(30):
+        site.host.now = now + ahead * 1000
+        site.host.look()
+    assert len(told(site, "LineStopped")) == 1
+
+
 def test_figures_are_told_and_written_now_and_then() -> None:
     site = Site(sample_s=10.0)
     for at in range(0, 60, 2):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.sensors.make import reader_of
+from agent.sensors.make import reader_of, readers_mistakes
 from agent.sensors.parse import Block
 from agent.sensors.reader import SensorError, SensorSettingsError
 from agent.sensors.sensors import CHANGED, Sensor
@@ -387,7 +387,7 @@ def test_a_replay_waits_for_a_slow_listener_and_a_live_sensor_does_not(tmp_path:
         async def body() -> None:
             await until(lambda: len(whole.sensor._windows) == 2)
             whole.free.set()
-            await until(lambda: len(whole.windows) == 20)
+            await until(lambda: len(whole.windows) == 20 and whole.states[-1] == "ended")
 
         await whole.run(body)
         assert whole.sensor.dropped_total == 0 and whole.states[-1] == "ended"
@@ -403,5 +403,7 @@ def test_a_library_that_is_missing_is_said_with_its_extra(monkeypatch: pytest.Mo
     import sys
 
     monkeypatch.setitem(sys.modules, "agent.sensors.modbus", None)
+    config = SensorConfig("plc", SensorKind.MODBUS, host="127.0.0.1")
+    assert readers_mistakes([None, config])[0].startswith("sensors[1]: kind = 'modbus': ")
     with pytest.raises(SensorSettingsError, match=r"pip install 'edgewright\[modbus\]'"):
         reader(SensorConfig("plc", SensorKind.MODBUS, host="127.0.0.1"))

@@ -171,8 +171,9 @@ rate_hz = 8192
 window_s = 1.0
 channels = [{ name = "x", column = "x" }]
 """
-    with broker(tmp_path) as running, Peer(running, answers=True) as peer:  # noqa: SIM117
-        with AgentProcess(tmp_path, running.port, sensor + plant(tmp_path)) as agent:
+    with broker(tmp_path) as running, Peer(running, answers=True) as peer:
+        alone = plant(tmp_path).split('[[platforms.manufacturing.machines.press1.points]]\nsensor = "temp1"')[0]
+        with AgentProcess(tmp_path, running.port, sensor + alone) as agent:
             agent.start()
             peer.wait(lambda: peer.events("MaintenanceAdvised"), agent)
             assert {event.data["about"] for event in peer.events("MaintenanceAdvised")} >= {"bpfi"}

@@ -26,6 +26,7 @@ _TYPES = {
     "float16": schema.TensorType.FLOAT16,
     "int32": schema.TensorType.INT32,
 }
+_DAMAGED = (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError)
 _OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
 
@@ -63,7 +64,9 @@ class Graph:
             raise ModelError(f"model {path} is larger than {MODEL_BYTES_MAX >> 20} MiB")
         try:
             model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-        except (struct.error, IndexError, TypeError, ValueError, AttributeError, MemoryError) as error:
+            if model.subgraphs and model.subgraphs[0].operators is not None:
+                _check(model)
+        except _DAMAGED as error:
             raise ModelError(f"model {path} is damaged: {error}", hint="copy or convert it again") from error
         if not model.subgraphs or model.subgraphs[0].operators is None or model.subgraphs[0].tensors is None:
             raise ModelError(f"model {path} has no operators", hint="a network is wanted")
@@ -76,6 +79,16 @@ class Graph:
                 f"model {path} has {len(model.subgraphs)} graphs (loops or signatures); one can be edited"
             )
         return Graph(model)
+
+    @staticmethod
+    def begin(name: str, shape: tuple[int, ...]) -> "Graph":
+        """A network of nothing but its float32 input."""
+        model, graph = schema.ModelT(), schema.SubGraphT()
+        model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], [], [schema.BufferT()]
+        graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [0], []
+        begun = Graph(model)
+        begun._tensor(name, shape, "float32")
+        return begun
 
     # ---- looking --------------------------------------------------------------------------------
 
@@ -218,6 +231,8 @@ class Graph:
         held, self._model.buffers = self._model.buffers, buffers
         try:
             builder.Finish(self._model.Pack(builder), IDENTIFIER)
+        except _DAMAGED as error:
+            raise ModelError(f"the network cannot be written: {error}", hint="the model is damaged") from error
         finally:
             self._model.buffers = held
         return bytes(builder.Output())
@@ -227,6 +242,21 @@ class Graph:
         draft = path.with_name(path.name + ".tmp")
         draft.write_bytes(self.content())
         draft.replace(path)
+
+
+def _check(model: Any) -> None:
+    """That everything the main graph names is there. Raises what a damaged file raises."""
+    graph = model.subgraphs[0]
+    tensors, codes, buffers = len(graph.tensors), len(model.operatorCodes), len(model.buffers)
+    named = [*graph.inputs, *graph.outputs]
+    for one in graph.operators:
+        named += [*_indices(one.inputs), *_indices(one.intermediates), *_indices(one.outputs)]
+        if not 0 <= one.opcodeIndex < codes:
+            raise IndexError(f"an operator of the kind {one.opcodeIndex}, of {codes}")
+    if wrong := [int(i) for i in named if not -1 <= i < tensors]:
+        raise IndexError(f"a tensor {wrong[0]}, of {tensors}")
+    if wrong := [tensor.buffer for tensor in graph.tensors if not 0 <= tensor.buffer < buffers]:
+        raise IndexError(f"a buffer {wrong[0]}, of {buffers}")
 
 
 class _Aligned:

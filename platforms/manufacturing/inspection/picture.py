@@ -19,6 +19,7 @@ POINTS_ACROSS, POINTS_DOWN = 96, 54  # of the grid that brightness is taken from
 EDGE_CONTRAST_MIN = 25.0  # levels: weaker edges say nothing about sharpness
 EDGE_SPAN = 8  # pixels over which an edge is taken as a whole
 EDGES_MIN = 5
+STRIPS_MAX = 40  # of a picture of any size
 SHIFT_SIDE = 128  # pixels of the pictures that are laid over each other
 LIKENESS_MIN = 0.04  # of the correlation's peak; less: it does not show the same thing
 
@@ -94,13 +95,16 @@ def look_at(luma: Luma, part: PartSettings, camera: CameraSettings, region: Regi
 def edge_width(luma: Luma) -> float | None:
     """Pixels over which the sharpest horizontal edges rise: 2 to 3 in a sharp picture, 5 and more in a blurred one.
 
-    In every second strip of eight columns, the largest step over EDGE_SPAN rows over the largest between two rows;
-    the median of the strips with contrast. Rows, because parts move along them and smear what stands across.
+    In strips of eight columns, spread over the picture: the largest step over EDGE_SPAN rows, divided by the largest
+    between two rows; the median of the strips with contrast. Rows, because parts move along them and smear what
+    stands across.
     """
     height, width = luma.shape
     if height <= EDGE_SPAN or width < 16:
         return None
-    strips = luma[:, : width // 16 * 16].reshape(height, width // 16, 16)[:, :, :8].mean(axis=2, dtype=np.float32)
+    step = max(16, width // STRIPS_MAX)
+    apart = luma[:, : width // step * step].reshape(height, width // step, step)
+    strips = apart[:, :, :8].mean(axis=2, dtype=np.float32)
     whole = np.abs(strips[EDGE_SPAN:] - strips[:-EDGE_SPAN]).max(axis=0)
     strong = whole > EDGE_CONTRAST_MIN
     if int(strong.sum()) < EDGES_MIN:

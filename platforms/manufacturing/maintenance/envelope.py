@@ -70,7 +70,8 @@ class Envelopes:
 
     def find_all(self, frequencies: Mapping[str, float], *, sure: float = FOUND_LOG10_P) -> dict[str, Finding]:
         """Each by its name. What is surely found explains its multiples: the others are looked for without them,
-        since twice one frequency may be three times another."""
+        since twice one frequency may be three times another. Two that lie as near as a bearing may slip cannot be
+        told apart: both are found."""
         found: dict[str, Finding] = {}
         left, spectra = dict(frequencies), self.spectra
         while left:
@@ -78,9 +79,12 @@ class Envelopes:
             best = min(stage, key=lambda name: stage[name].log10_p)
             if stage[best].log10_p >= sure:
                 return found | stage
-            found[best] = stage[best]
-            del left[best]
-            spectra = [_without(one, found[best].hz / self.resolution_hz) for one in spectra]
+            one = stage[best]
+            for name, hz in tuple(left.items()):
+                if name == best or (abs(one.hz - hz) <= SLIP * hz and stage[name].log10_p < sure):
+                    found[name] = stage[name]
+                    del left[name]
+            spectra = [_without(spectrum, one.hz / self.resolution_hz) for spectrum in spectra]
         return found
 
 

@@ -32,6 +32,7 @@ from platforms.manufacturing.types import (
 from platforms.samples import SampleWindow, Signal, Trouble
 
 VIBRATION = (Quantity.ACCELERATION, Quantity.VELOCITY)
+LOG10_P_MIN = -300.0  # told at least: what is less sure than that is not less than it
 MOVED = 0.5  # share by which a date must have moved to be told again
 _RANK = (
     MachineCondition.UNKNOWN,
@@ -195,7 +196,7 @@ class Point:
             kurtosis=_rounded(shape.kurtosis if shape else None),
             zone=None if found.zone is None else found.zone.value,
             score=_rounded(found.score),
-            damage={name: round(one.log10_p, 2) for name, one in found.findings.items()},
+            damage={name: max(LOG10_P_MIN, round(one.log10_p, 2)) for name, one in found.findings.items()},
             shaft_hz=round(shaft_hz, 4),
         )
 

@@ -3,14 +3,15 @@
 import asyncio
 from typing import Any
 
-from platforms.context import BadArgumentError, Context
+from platforms.context import BadArgumentError, Context, FunctionError, NotHereError
 from platforms.functions import at_start, function, on_samples
 from platforms.manufacturing.maintenance.baseline import Usual
 from platforms.manufacturing.maintenance.monitor import Memory
 from platforms.manufacturing.maintenance.plant import Machine, Plant, Point, Told, memories
-from platforms.manufacturing.maintenance.settings import read_maintenance
+from platforms.manufacturing.maintenance.settings import MaintenanceSettings, read_maintenance
 from platforms.manufacturing.types import MachineBaseline, MachineReport, MachineState
 from platforms.samples import SampleWindow
+from platforms.services import Sensors
 from schemas.language.validators import into
 from schemas.shape import fields_of
 
@@ -22,7 +23,9 @@ _PLANT, _LOCKS = "maintenance.plant", "maintenance.locks"
 @at_start
 async def open_plant(context: Context) -> None:
     """Reads the machines of `[platforms.manufacturing]`, and what was learnt of them before."""
-    plant = Plant(read_maintenance(context.settings))
+    settings = read_maintenance(context.settings)
+    _check_sensors(context, settings)
+    plant = Plant(settings)
     kept = await context.state.entries(BASELINES) if plant.machines else []
     memories(
         {one.key: _memory(into(MachineBaseline, one.value)) for one in kept if one.written_by == context.host}, plant
@@ -35,15 +38,35 @@ async def open_plant(context: Context) -> None:
             await context.state.delete(MACHINES, entry.key)
 
 
+def _check_sensors(context: Context, settings: MaintenanceSettings) -> None:
+    """Raises FunctionError for a sensor that the node does not have."""
+    try:
+        known = context.service(Sensors).ids()  # type: ignore[type-abstract]  # an interface is what is asked for
+    except NotHereError:
+        return  # a host without any
+    for machine_id, machine in settings.machines.items():
+        named = [(f"points[{n}].sensor", point.sensor) for n, point in enumerate(machine.points)]
+        for key, sensor in [*named, ("speed", machine.speed)]:
+            if sensor and sensor not in known:
+                text = f"no sensor has the id {sensor!r} ({', '.join(known) or 'there is none'})"
+                where = f"[platforms.manufacturing]: machines.{machine_id}.{key}"
+                raise FunctionError("bad_settings", f"{where}: {text}")
+
+
 @on_samples
 async def watch_machines(context: Context, window: SampleWindow) -> None:
     """Windows of machines' sensors; those of others are none of our business."""
     plant: Plant | None = context.memory.get(_PLANT)
     for machine in plant.concerned(window.sensor) if plant else ():
         assert plant is not None
-        locks: dict[str, asyncio.Lock] = context.memory.setdefault(_LOCKS, {})
-        async with locks.setdefault(machine.id, asyncio.Lock()):  # its sensors come each by a task of its own
+        async with _lock(context, machine):
             await _tell(context, await asyncio.to_thread(plant.take, machine, window), window.ended_s)
+
+
+def _lock(context: Context, machine: Machine) -> asyncio.Lock:
+    """One at a time: each of its sensors comes by a task of its own, and is looked at in a thread."""
+    locks: dict[str, asyncio.Lock] = context.memory.setdefault(_LOCKS, {})
+    return locks.setdefault(machine.id, asyncio.Lock())
 
 
 async def _tell(context: Context, told: Told, now_s: float) -> None:
@@ -115,12 +138,13 @@ async def relearn_machine(context: Context, machine_id: str) -> MachineState:
     if machine is None:
         known = ", ".join(plant.machines) if plant and plant.machines else "there is none"
         raise BadArgumentError("machine_id", f"no machine {machine_id!r} at this node ({known})")
-    for point in machine.points:
-        point.relearn()
-        if point.monitor is not None:
-            await _keep(context, machine, point)
-        else:
-            await context.state.delete(BASELINES, f"{machine.id}/{point.settings.title}")
-    machine.condition = machine.judge()
-    await _put_state(context, machine)
-    return machine.state(context.host)
+    async with _lock(context, machine):
+        for point in machine.points:
+            point.relearn()
+            if point.monitor is not None:
+                await _keep(context, machine, point)
+            else:
+                await context.state.delete(BASELINES, f"{machine.id}/{point.settings.title}")
+        machine.condition = machine.judge()
+        await _put_state(context, machine)
+        return machine.state(context.host)

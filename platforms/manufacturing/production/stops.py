@@ -52,6 +52,11 @@ class Stops:
         if self._last_s is None:
             self._last_s = now_s
 
+    def watched_again(self, now_s: float) -> None:
+        """Nobody has watched, or the clock was set: a line that ran is taken for one that had a part just now."""
+        if self._last_s is not None and self.current is None:
+            self._last_s = now_s
+
     def part(self, now_s: float) -> Stop | None:
         """A part has come. Returns the stop that it ends, if any."""
         self.tick(now_s)

@@ -34,7 +34,9 @@ from schemas.sync import TimeWindow
 LINES, PLANS, FIGURES = "manufacturing.lines", "manufacturing.line_plans", "manufacturing.line_figures"
 FIGURES_EVENT = "LineMeasured"
 PRESENCE = ("StreamSample", "ResultAggregate", FIGURES_EVENT)
+CAMERA, SEES = "CameraStateChanged", ("starting", "running")
 RESULTS_MAX = 100_000
+SLEPT_MS = 60_000  # from one look to the next: the node slept, or its clock was set
 BEFORE_S = 4 * 3600.0  # looked at before a window: a stop that it begins with has begun there
 KEPT_S = 12 * 3600.0  # of the live view
 _LIVE = "production.lines"
@@ -50,6 +52,8 @@ class _Live:
     charts: list[tuple[ChartSettings, Chart]] = field(default_factory=list)
     stopped: Stop | None = None  # that was told
     sampled_ms: int = 0
+    looked_ms: int = 0
+    blind: bool = False  # its camera shows nothing
 
 
 # ---- at the node, as it comes --------------------------------------------------------------------
@@ -85,15 +89,18 @@ async def _opened(context: Context, line_id: str, line: ProductionLine) -> _Live
                     chart.add(part.at_s, value)
     stops.begin(now_ms / 1000)
     live.stopped = stops.tick(now_ms / 1000)
-    live.sampled_ms = now_ms
+    live.sampled_ms = live.looked_ms = now_ms
     return live
 
 
-@on_events("PartInspected", CROSSED, DEFECT, PLANNED)
+@on_events("PartInspected", CROSSED, DEFECT, PLANNED, CAMERA)
 async def follow_lines(context: Context, event: KeptResult) -> None:
-    """A part, a defect, a plan."""
+    """A part, a defect, a plan, and whether the camera sees anything."""
     lines: dict[str, _Live] = context.memory.get(_LIVE, {})
     for line_id, live in lines.items():
+        if event.type == CAMERA and event.camera == live.line.camera_id:
+            live.blind = event.data.get("state") not in SEES
+            live.stops.watched_again(context.now_utc_ms() / 1000)
         part = live.reader.part(event)
         if part is None:
             continue
@@ -126,6 +133,9 @@ async def look_at_lines(context: Context) -> None:
     for line_id, live in lines.items():
         now_s = now_ms / 1000
         is_planned = bool(working(live.line.shifts, live.line.breaks, live.line.timezone, now_s - 0.001, now_s))
+        if live.blind or not 0 <= now_ms - live.looked_ms <= SLEPT_MS:
+            live.stops.watched_again(now_s)
+        live.looked_ms = now_ms
         live.stops.tick(now_s)
         current = live.stops.current
         if current is not None and live.stopped is None and is_planned:
