@@ -120,10 +120,13 @@ def test_policies_hold_results_back_send_what_was_kept_and_keep_what_must_stay(s
     # Of the local_only camera nobody heard but by alerts, which do not say of what; here it is all there.
     for table in ("events", "samples"):
         of_shut = {kind for lane, kind, data in site.rows(table, "lane != 'lifecycle'") if "shut" in json.dumps(data)}
-        assert of_shut <= {"AlertRaised", "AlertUpdated", "AlertCleared"}
+        assert of_shut <= {"AlertRaised", "AlertUpdated", "AlertCleared", "StateChanged"}
+    states = [data for lane, _, data in site.rows("samples", "lane = 'state'") if "shut" in json.dumps(data)]
+    assert {data["collection"] for data in states} == {"core.alerts"}
     shut = [data for _, _, data in site.rows("events", "lane = 'alert'") if data["camera_id"] == "shut"]
     assert shut
-    assert not {"objects", "best_confidence", "count"} & {key for data in shut for key in data}
+    said = [*shut, *(data["value"] for data in states)]
+    assert not {"objects", "best_confidence", "count"} & {key for data in said for key in data}
     assert site.kept("--camera", "shut", "--type", "ObjectSeen", "--class", "c3")
     assert site.kept("--camera", "shut", "--type", "AlertRaised")[-1]["data"]["objects"]
     windows = site.kept("--camera", "shut", "--aggregate", "1h")
