@@ -23,7 +23,7 @@ EVENT_TYPES = frozenset(
         *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
         *("SensorStateChanged", "StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
         *("ResultAggregate", "CountsChanged", "FrameResult", "SyncPolicyChanged", "ResultsSetAside"),
-        *("DefectDetected", "PartInspected", "InspectionProblem"),
+        *("DefectDetected", "PartInspected", "InspectionProblem", "AnomalyDrift"),
         *("EvidenceStored", "EvidenceFailed", "EvidenceHealed", "EvidenceLost", "EvidenceRefused"),
     }
 )

@@ -161,7 +161,7 @@ class Evidence:
         watched.found(frame, labels, detections, tracks)
         watched.let_go(frame.time_s)
         if self.settings.jpeg and any(self._chooser.concerns(draft) for draft in drafts):
-            watched.hold(frame, detections.heat)
+            watched.hold(frame)
 
     def show(self, drafts: Sequence[Draft], frames: Iterable[Frame]) -> None:
         """Facts about pictures that were before: those are held until the facts are committed."""

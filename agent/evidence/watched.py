@@ -14,6 +14,7 @@ from agent.track.tracks import Tracks
 
 COLLECTIONS_MAX = 4  # clips of one camera at a time
 FRAMES_MAX = 4  # full frames held for pictures, between decision and commit
+HEATS_MAX = 64  # a kilobyte each, so also of pictures about which something is said later
 SLACK_S = 2.0  # between a moment and the news that something happened in it
 
 
@@ -31,7 +32,7 @@ class Watched:
         self._boxes = BoxHistory(span_s + settings.post_s + 2 * SLACK_S)
         self._collections: list[Collection] = []
         self._frames: deque[Frame] = deque(maxlen=FRAMES_MAX)
-        self._heats: deque[tuple[int, Heat]] = deque(maxlen=FRAMES_MAX)  # by the time of their frame
+        self._heats: deque[tuple[int, Heat]] = deque(maxlen=HEATS_MAX)  # by the time of their frame
         self.waiting = 0  # frames on their way into the ring
 
     def wants(self, frame: Frame) -> bool:
@@ -46,16 +47,16 @@ class Watched:
 
     def found(self, frame: Frame, labels: tuple[str, ...], detections: Detections, tracks: Tracks) -> None:
         """What a model saw in a frame; a model that knows no people says nothing about them."""
+        if detections.heat is not None and len(detections):
+            self._heats.append((frame.captured_utc_ms, detections.heat))
         boxes = boxes_to_hide(self._settings, frame, labels, detections, tracks)
         if boxes is not None:
             with self._lock:
                 self._boxes.seen(frame.time_s, boxes)
 
-    def hold(self, frame: Frame, heat: Heat | None = None) -> None:
+    def hold(self, frame: Frame) -> None:
         """Something happened in this frame: a picture of it may be wanted soon."""
         self._frames.append(frame)
-        if heat is not None:
-            self._heats.append((frame.captured_utc_ms, heat))
 
     def let_go(self, time_s: float) -> None:
         """Frames of long ago need not take memory."""
@@ -67,7 +68,7 @@ class Watched:
         return next((frame for frame in self._frames if frame.captured_utc_ms == utc_ms), None)
 
     def heat(self, utc_ms: int) -> Heat | None:
-        """Of the frame of that moment."""
+        """Of the frame of that moment, if something was found in it."""
         return next((heat for at_ms, heat in self._heats if at_ms == utc_ms), None)
 
     def nearest(self, time_s: float) -> RingFrame | None:

@@ -18,6 +18,7 @@ Real = NDArray[np.float32]
 
 SHRINKAGE = 0.02
 """Measured on magnetic tiles: with 200 pictures less tells more, with 20 it makes no difference."""
+TAUGHT_ANEW_MAX = 60
 RIDGE = 1e-3
 """Share of the mean variance added to each channel, so that a channel that never varies divides by no zero."""
 
@@ -51,12 +52,16 @@ def held_out(features: Real, shrinkage: float = SHRINKAGE) -> Real:
 
     Without a picture that lies x from the mean, the scatter is less by n / (n - 1) * x x' (Welford 1962), and its
     inverse follows from the whole one (Sherman and Morrison 1950): with q = x' S^-1 x of a covariance S of n - 2
-    degrees of freedom, and c what of x x' is in it, the squared distance is (n / (n - 1))² * q / (1 - c q). What a
-    single picture adds to the mean covariance of all places is neglected. At least 3 pictures.
+    degrees of freedom, and c what of x x' is in it, the squared distance is (n / (n - 1))² * q / (1 - c q). That
+    neglects what a single picture adds to the mean covariance of all places: 1 % with 60 pictures, a third with 6. So
+    up to TAUGHT_ANEW_MAX pictures the others really teach anew. At least 3 pictures.
     """
     pictures = len(features)
     if pictures < 3:
         raise ValueError(f"leaving one out needs at least 3 pictures, not {pictures}")
+    if pictures <= TAUGHT_ANEW_MAX:
+        others = (np.delete(features, n, axis=0) for n in range(pictures))
+        return np.concatenate([distances(features[n : n + 1], fit(rest, shrinkage)) for n, rest in enumerate(others)])
     mean, own, common = _moments(features)
     own *= np.float32((pictures - 1) / (pictures - 2))
     q = distances(features, Gaussians(mean, _whitener(own, common, shrinkage))).astype(np.float64) ** 2
