@@ -4,6 +4,7 @@ The limits come from the first `learn` points and then stand: a process is held 
 what it has drifted to.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Chart(Protocol):
         """`value`: 1 for a defective part, its defects, or its measured value. Returns what points it completes."""
 
 
-class _Samples:
+class _Samples(ABC):
     """p and u: `sample` parts make a point."""
 
     def __init__(self, name: str, sample: int, learn: int) -> None:
@@ -59,8 +60,9 @@ class _Samples:
         self._so_far: list[float] = []
         self._learnt: list[float] = []
 
+    @abstractmethod
     def limits_of(self, total: float, parts: int) -> Limits:
-        raise NotImplementedError
+        """Of a learnt process of so many parts."""
 
     def add(self, at_s: float, value: float) -> list[tuple[Track, ChartPoint]]:
         self._so_far.append(value)
