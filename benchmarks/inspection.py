@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
             tuple(arguments.only), tiny=arguments.tiny, scenes=arguments.scenes, seconds=arguments.seconds
         )
     except (StackError, TimeoutError) as error:
-        print(f"inspection failed: {error}", file=sys.stderr)
+        print(f"inspection failed: {str(error) or 'no answer in time'}", file=sys.stderr)
         return 1
     print(json.dumps(found, indent=None if arguments.json else 2))
     return 0

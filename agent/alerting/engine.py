@@ -366,15 +366,18 @@ class Engine:
             )
             known = self._known[alert_id] = _Known(alert, now.s, now.s)
             return [Step(alert, tell=False)]
+        before = known.alert
+        if not before.is_on:
+            return []
         over_ms = now.utc_ms if state is AlertState.CLEARED else None
         known.alert = replace(
-            known.alert,
+            before,
             state=state,
-            severity=_higher(known.alert.severity, severity),
+            severity=_higher(before.severity, severity),
             cleared_utc_ms=over_ms,
             reason=str(data.get("reason") or "")[:200],
         )
-        return [Step(known.alert, tell=False)]
+        return [] if known.alert == before else [Step(known.alert, tell=False)]
 
     def _message(self, rule: str) -> str:
         found = self._rules.get(rule)

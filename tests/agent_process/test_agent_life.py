@@ -50,13 +50,18 @@ def test_a_life_as_a_subscriber_sees_it(tmp_path: Path, broker: Broker) -> None:
         assert {(s["boot"], s["session"]) for s in statuses} == {(1, 1)}
         (birth,) = (heard.json for heard in peer.on("birth"))
         functions = [
+            "ackAlert",
             "cancel",
+            "listAlerts",
+            "removeAlert",
             "report",
             "snapshot",
             "startStream",
             "status",
             "stopStream",
+            "stopVideoStream",
             "syncDataToCloud",
+            "triggerAlert",
             "workloadLogs",
         ]
         assert birth["functions"] == functions

@@ -8,9 +8,19 @@ from typing import Any
 import pytest
 
 from agent.state import StateFile
-from schemas.documents import decode_reported
+from schemas.documents import Desired, Written, decode_reported, encode
 from schemas.messages import CommandState
-from tests.agent_process.agents import CELLS, AgentProcess, Peer, bundle, camera, clip, mosquitto_pub, pipeline
+from tests.agent_process.agents import (
+    CELLS,
+    AgentProcess,
+    Peer,
+    bundle,
+    camera,
+    clip,
+    mosquitto_pub,
+    pipeline,
+    run_agent,
+)
 from tests.broker import Broker, start_broker
 
 FRAMES = 1500
@@ -108,6 +118,39 @@ def test_a_pipeline_is_made_changed_gone_back_to_and_taken_away(tmp_path: Path, 
         assert site.call("stopVideoStream", camera_id="cam1")["stopped"] is True
         peer.wait(lambda: row(site, "weld")["state"] == "paused", agent)
         assert site.call("processVideoStream", camera_id="cam1")["state"] != "paused"
+
+
+def test_desired_state_and_an_operator_at_the_node_change_the_same_pipeline(tmp_path: Path, broker: Broker) -> None:
+    video = clip(tmp_path / "a.mp4", (n % (CELLS * CELLS) for n in range(200)))
+    body = camera("cam1", video, "loop = true") + pipeline("cam1", bundle(tmp_path / "cells"), 'name = "weld"')
+    with Peer(broker) as peer, AgentProcess(tmp_path, broker.port, PLATFORM + body) as agent:
+        agent.start()
+        peer.wait_online(agent)
+        site = Site(broker, peer, agent)
+
+        def runs(version: int | None) -> bool:
+            state = site.fields().get("workloads.weld.state", {})
+            return state.get("generation") == version and state.get("state") in ("running", None)
+
+        spec = {"version": 4, "pipeline": {"camera": "cam1", "settings": {"classes": ["c7"]}}}
+        stamp = Written("1000.0.coordinator")
+        desired = Desired(1, 1, {"pipelines.weld.spec": spec}, {"pipelines.weld.spec": stamp})
+        peer.publish("edge/v1/gw-1/desired", encode(desired), retain=True)
+        peer.wait(lambda: runs(4), agent)
+        peer.wait(lambda: set(counted(site, "weld")) == {"c7"}, agent)
+
+        # Whoever knew of the other has the last word, at the node too, by a call as by an operator.
+        mine = site.call("processVideoStream", camera_id="cam1", pipeline={"name": "weld", "fps_max": 7}, wait=60)
+        assert (mine["version"], mine["state"]) == (1, "running")
+        peer.wait(lambda: runs(1), agent)
+        local = ["local", "set", f"pipelines.weld.spec={json.dumps(spec)}", "--config", str(agent.config)]
+        assert run_agent(*local).returncode == 0
+        peer.wait(lambda: runs(4), agent)
+        wrong = run_agent("local", "set", "pipelines.weld.spec={}", "--config", str(agent.config))
+        assert wrong.returncode == 2 and "pipeline: is missing" in wrong.stderr
+        assert run_agent("local", "unset", "pipelines.weld.spec", "--config", str(agent.config)).returncode == 0
+        peer.wait(lambda: runs(None), agent)  # as configured
+        peer.wait(lambda: row(site, "weld")["state"] == "running" and len(counted(site, "weld")) > 3, agent)
 
 
 def row(site: Site, name: str) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def test_rows_of_a_message_count_before_its_gaps(place: Place) -> None:
     [
         (told(0, 5), "no range"),
         (told(7, 5), "no range"),
-        (told(1, 2**63), "less than"),
+        (told(1, 2**63), "more than 64 bits"),
         (told(-3, 5), "at least 0"),
         (told(1.5, 5), "whole number"),
         (told("1", 5), "whole number"),

@@ -86,7 +86,7 @@ def test_one_failure_fails_the_whole(checkout: Path, failing: str, status: int) 
     lines = done.stdout.splitlines()
     assert lines[:3] == ["ran -m ruff check .", "ran -m ruff format --check .", "ran -m mypy runtime"]
     first, *others = (line.split() for line in lines[3:])  # pytest has the last word
-    assert first[:5] == ["ran", "-m", "pytest", "-m", "not"] and len(others) == 2
+    assert first[:5] == ["ran", "-m", "pytest", "-m", "not"] and len(others) == 3
     left_out = [word.removeprefix("--ignore=") for word in first if word.startswith("--ignore=")]
     run_there = [word for line in others for word in line if word.startswith("tests/")]
     assert run_there == left_out, "what the first part leaves out, the others run"

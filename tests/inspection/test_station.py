@@ -139,6 +139,23 @@ def test_a_part_longer_than_the_view_is_unsure() -> None:
     assert judged.reasons == ("part_incomplete",)
 
 
+@pytest.mark.parametrize(
+    ("region", "verdict"), [((0.0, 0.4, 1.0, 1.0), Verdict.REJECT), ((0.0, 0.6, 1.0, 1.0), Verdict.OK)]
+)
+def test_what_lies_outside_the_region_counts_for_nothing(
+    region: tuple[float, float, float, float], verdict: Verdict
+) -> None:
+    line = belt(replace(MOTION, region=region), BeltPart(-400, defects=(("crack", 0.9, 150.0),)))
+    line.run(5.0)
+    assert [one.verdict for one in line.judged] == [verdict]
+
+
+def test_a_defect_of_the_part_beside_it_is_not_its_own() -> None:
+    line = belt(MOTION, BeltPart(-310), BeltPart(-640, defects=(("crack", 0.9, 290.0),)))
+    line.run(7.0)
+    assert [one.verdict for one in line.judged] == [Verdict.OK, Verdict.REJECT]
+
+
 def test_upright_belts_go_the_same_way() -> None:
     settings = replace(MOTION, part=PartSettings(moves=Moves.DOWN))
     line = belt(settings, GOOD)

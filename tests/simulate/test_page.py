@@ -17,7 +17,7 @@ from tests.coordinator.process import ROOT, edgectl
 PAGE = (ROOT / "docs" / "simulate.md").read_text(encoding="utf-8")
 COMMANDS = [
     line
-    for block in re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    for block in re.findall(r"^```sh\n(.*?)^```", PAGE.split("## Rehearsing")[0], flags=re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
 ]
 FEW = "--nodes 5 --processes 1 --for 2s --drain 1s --json"

@@ -96,10 +96,10 @@ def test_policies_hold_results_back_send_what_was_kept_and_keep_what_must_stay(s
     site.peer.wait_online(site.agent, 2)
     status = site.status()
     assert (status["source"], status["waiting_for"], status["policy"]["mode"]) == ("command", "window", "changes")
-    samples, alerts = len(site.rows("samples")), len(site.rows("events", "lane = 'alert'"))
+    samples, alerts = len(site.rows("samples", "lane = 'sample'")), len(site.rows("events", "lane = 'alert'"))
     site.until(lambda: len(site.rows("events", "lane = 'alert'")) > alerts + 1)
     site.until(lambda: site.call()["outbox"][4]["pending"] > 4)
-    assert len(site.rows("samples")) == samples
+    assert len(site.rows("samples", "lane = 'sample'")) == samples
 
     # Taken back, what waited goes.
     assert site.call(reset=True)["source"] == "configuration"
@@ -120,10 +120,13 @@ def test_policies_hold_results_back_send_what_was_kept_and_keep_what_must_stay(s
     # Of the local_only camera nobody heard but by alerts, which do not say of what; here it is all there.
     for table in ("events", "samples"):
         of_shut = {kind for lane, kind, data in site.rows(table, "lane != 'lifecycle'") if "shut" in json.dumps(data)}
-        assert of_shut <= {"AlertRaised", "AlertUpdated", "AlertCleared"}
+        assert of_shut <= {"AlertRaised", "AlertUpdated", "AlertCleared", "StateChanged"}
+    states = [data for lane, _, data in site.rows("samples", "lane = 'state'") if "shut" in json.dumps(data)]
+    assert {data["collection"] for data in states} == {"core.alerts"}
     shut = [data for _, _, data in site.rows("events", "lane = 'alert'") if data["camera_id"] == "shut"]
     assert shut
-    assert not {"objects", "best_confidence", "count"} & {key for data in shut for key in data}
+    said = [*shut, *(data["value"] for data in states)]
+    assert not {"objects", "best_confidence", "count"} & {key for data in said for key in data}
     assert site.kept("--camera", "shut", "--type", "ObjectSeen", "--class", "c3")
     assert site.kept("--camera", "shut", "--type", "AlertRaised")[-1]["data"]["objects"]
     windows = site.kept("--camera", "shut", "--aggregate", "1h")
