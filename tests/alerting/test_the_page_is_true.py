@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.alerting.asked import TriggerAlert, rule_asked_for
-from agent.alerting.check import conditions_mistakes
+from agent.alerting.check import conditions_mistakes, declared_mistakes
 from agent.config import load_config
 from platforms.assembly import assemble
-from platforms.conditions import parse
 from platforms.settings import PlatformsTable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +35,7 @@ def test_its_configuration_loads(tmp_path: Path) -> None:
 def test_its_conditions_can_be_read() -> None:
     (block,) = blocks("")
     for line in block.splitlines():
-        parse(line)
+        assert declared_mistakes(line, CATALOGUE.schemas) == []
 
 
 def test_its_calls_are_accepted() -> None:
@@ -47,9 +46,12 @@ def test_its_calls_are_accepted() -> None:
         assert check is not None
         given = check.decode_json(text.encode())
         if name == "triggerAlert":
-            rule_asked_for(TriggerAlert(given["condition"], given["action"], given["name"]), {"pager", "stop"})
-    for call in re.findall(r"^edgectl call gw-1 (.*)$", PAGE, re.MULTILINE):
-        name, *more = shlex.split(call)
+            call = TriggerAlert(given["condition"], given["action"], given["name"])
+            rule, at_once = rule_asked_for(call, {"pager", "stop"})
+            texts = [] if at_once else [text for text in (rule.condition, rule.clear) if text]
+            assert [wrong for text in texts for wrong in declared_mistakes(text, CATALOGUE.schemas)] == []
+    for words in re.findall(r"^edgectl call gw-1 (.*)$", PAGE, re.MULTILINE):
+        name, *more = shlex.split(words)
         check = CATALOGUE.arguments(name)
         assert check is not None
         if more[0] == "--json":
