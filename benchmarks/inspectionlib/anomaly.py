@@ -4,7 +4,8 @@ usage: python -m benchmarks.inspectionlib.anomaly [--tiny]      --tiny: fewer pi
 
 - `auroc`: of the picture's score, with the default layer of `BACKBONE`; `by_defect` for each kind against all good
   tiles; `by_backbone` some of it with others; `textures` is ours
-- `pixel_auroc`: of the heat map against the masks, over all pixels of all test pictures
+- `pixel_auroc`: of the heat map against the masks, over all pixels of all test pictures; most pixels of defects are
+  those of `uneven`, so `pixel_auroc_by_defect` too
 - `recall`, `false_alarms`: at the taught threshold, whose stated rate is `false_alarms_stated`
 - `teach_s`: from folder to bundle; `bundle_mb`: what goes to a node; `bundle_with_pictures_mb`: what can learn more
 - `decision_ms_p50`, `_p95`: from the decoded picture to its detections, on one thread; `invoke_ms_p50` of it is the
@@ -119,6 +120,14 @@ def pixel_auroc(good: Sequence[Seen], bad: Sequence[Seen], files: Sequence[Path]
     return float((defective * below).sum() / defective.sum() / normal.sum())
 
 
+def _pixels_by_kind(good: Sequence[Seen], bad: Sequence[Seen], files: Sequence[Path]) -> dict[str, float]:
+    found = {}
+    for kind in sorted({file.parent.name for file in files}):
+        index = [i for i, file in enumerate(files) if file.parent.name == kind]
+        found[kind] = round(pixel_auroc(good, [bad[i] for i in index], [files[i] for i in index]), 4)
+    return found
+
+
 def _histogram(heat: NDArray[np.float32]) -> NDArray[np.int64]:
     bins = (np.log(np.maximum(heat, 1e-6)) + 5) / 10 * BINS
     return np.bincount(np.clip(bins, 0, BINS - 1).astype(np.int64).ravel(), minlength=BINS)
@@ -168,6 +177,7 @@ def _ours(
     found: dict[str, Any] = {
         "auroc": round(auroc(clean, scores), 4),
         "pixel_auroc": round(pixel_auroc(passed, failed, test_bad), 4),
+        "pixel_auroc_by_defect": _pixels_by_kind(passed, failed, test_bad),
         "by_defect": {kind: round(auroc(clean, scores[kinds == kind]), 4) for kind in sorted(set(kinds.tolist()))},
         "recall": round(float(np.mean([one.found for one in failed])), 4),
         "false_alarms": round(float(np.mean([one.found for one in passed])), 4),

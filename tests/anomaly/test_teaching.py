@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from agent.teach.pictures import load_pictures
 from agent.teach.teaching import TeachSettings, load_record, shaping_for, teach, teach_more
 from platforms.manufacturing.anomaly.gaussian import distances
 from platforms.manufacturing.anomaly.gaussian import fit as fit_gaussians
+from schemas.bundles import read_bundle
 from tests.anomaly.parts import HEIGHT, SPOT, WIDTH, folder_of, part, write
 from tests.assets import ASSETS, needs_assets
 
@@ -98,6 +100,8 @@ def test_what_is_in_the_bundle_is_what_a_node_needs(bundle: Path) -> None:
     }  # fmt: skip
     made = load_bundle(bundle)
     assert (made.name, made.labels, made.output.decoder) == ("cam1-anomaly", ("anomaly",), "anomaly")
+    registered = read_bundle(tomllib.loads((bundle / "bundle.toml").read_text()))
+    assert registered.variants[0].file == "cam1-anomaly-1.tflite"
     assert json.loads((bundle / "taught.json").read_text())["pictures"] == 30
 
 
