@@ -26,6 +26,7 @@ from schemas.identity import Lane
 
 log = logging.getLogger(__name__)
 
+AGAIN_S = 1.0  # pause after a defect of an action that a rule brought along
 LAST_S = 2.0  # at the end of the agent, for what still waits
 FAILURES_SAID_EVERY_S = 60.0  # per action; those between are counted in the next
 Announce = Callable[[str, str, dict[str, Any]], None]
@@ -179,9 +180,7 @@ class Actions:
                 self._broker_task = asyncio.create_task(self._broker.run(), name="local-broker")
                 self._broker_task.add_done_callback(_ended)
             action = _Action(settings, runner_of(settings, self._broker), self._announce)
-            worker = asyncio.create_task(action.run(), name=f"action[{name}]")
-            worker.add_done_callback(_ended)
-            self._brought[name] = action, worker
+            self._brought[name] = action, asyncio.create_task(_kept_running(action), name=f"action[{name}]")
 
     async def _finish(self) -> None:
         """The first of them to be stopped: gives the others a moment for what the end itself brought."""
@@ -219,6 +218,16 @@ class Actions:
             }
             for action in [*self._actions, *(action for action, _ in self._brought.values())]
         ]
+
+
+async def _kept_running(action: _Action) -> None:
+    """The supervision of an action that comes and goes with a rule: a defect costs it one event, not those after."""
+    while True:
+        try:
+            await action.run()
+        except Exception:
+            log.exception("action %s failed by a defect, starts again in %g s", action.settings.name, AGAIN_S)
+            await asyncio.sleep(AGAIN_S)
 
 
 def _ended(task: "asyncio.Task[None]") -> None:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.actions.actions import Actions
 from agent.actions.local_broker import LocalBroker
 from agent.actions.settings import ActionSettings, Do
@@ -124,3 +126,28 @@ def test_what_the_end_itself_brings_is_still_done(tmp_path: Path) -> None:
 
     driven([action], scenario)
     assert (tmp_path / "done").exists()
+
+
+def test_a_defect_of_an_action_that_a_rule_brought_costs_it_one_event(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("agent.actions.actions.AGAIN_S", 0.01)
+    brought = ActionSettings("brought", Do.COMMAND, command=("true",))
+
+    async def scenario(actions: Actions, told: Told) -> None:
+        actions.bring({"brought": brought})
+        action = actions._brought["brought"][0]
+        right = action.runner.run
+
+        async def wrong(event: object) -> str:
+            action.runner.run = right  # type: ignore[method-assign]
+            raise ZeroDivisionError("a defect")
+
+        action.runner.run = wrong  # type: ignore[method-assign]
+        actions.trigger([alert()])
+        actions.trigger([alert()])
+        await until(lambda: actions.report()[0]["done"] == 1)
+        assert actions.report()[0]["failed"] == 1
+
+    driven([], scenario)
+    assert "action brought failed by a defect" in caplog.text
