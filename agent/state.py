@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from runtime.calls.journal import SqlJournal, cut_off
-from runtime.sqlite import Migration, Writer, connect, migrate, storage_errors, transaction
+from runtime.sqlite import SMALL_WAL_PAGES, Migration, Writer, connect, migrate, storage_errors, transaction
 
 MIGRATIONS: tuple[Migration, ...] = (
     (
@@ -36,7 +36,7 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        db = connect(path)
+        db = connect(path, wal_pages=SMALL_WAL_PAGES)
         with storage_errors(str(path)):
             db.execute("PRAGMA synchronous = FULL")
             migrate(db, MIGRATIONS, what=str(path))

@@ -29,8 +29,15 @@ class Connection(sqlite3.Connection):
     is_broken = False
 
 
-def connect(path: Path, *, read_only: bool = False) -> Connection:
-    """A connection in autocommit mode: transactions are begun by `transaction` alone."""
+SMALL_WAL_PAGES = 256
+
+
+def connect(path: Path, *, read_only: bool = False, wal_pages: int = 0) -> Connection:
+    """A connection in autocommit mode: transactions are begun by `transaction` alone.
+
+    `wal_pages`: from how many pages on the write-ahead file is written back (0: SQLite's own, about 4 MB). Files that
+    hold little take `SMALL_WAL_PAGES`: on a small disk the write-ahead files would be most of what a node holds.
+    """
     target = f"file:{quote(str(path))}" + ("?mode=ro" if read_only else "")
     db: Connection | None = None
     try:
@@ -40,6 +47,8 @@ def connect(path: Path, *, read_only: bool = False) -> Connection:
         db.execute("PRAGMA foreign_keys = ON")
         if not read_only:
             db.execute("PRAGMA journal_mode = WAL")
+            if wal_pages:
+                db.execute(f"PRAGMA wal_autocheckpoint = {wal_pages:d}")
         opened, db = db, None
     except sqlite3.OperationalError as error:
         raise StorageError(

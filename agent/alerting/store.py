@@ -15,7 +15,16 @@ from typing import Any
 
 from agent.alerting.alert import Alert
 from agent.alerting.rule import Rule, rule_of
-from runtime.sqlite import Migration, StorageFormatError, connect, migrate, move_aside, storage_errors, transaction
+from runtime.sqlite import (
+    SMALL_WAL_PAGES,
+    Migration,
+    StorageFormatError,
+    connect,
+    migrate,
+    move_aside,
+    storage_errors,
+    transaction,
+)
 from runtime.timeline import MachineTime, Reading, read
 from schemas.shape import ShapeError, fields_of
 from schemas.shape import read as read_shape
@@ -165,7 +174,7 @@ class AlertsFile:
 
 def _opened(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    db = connect(path)
+    db = connect(path, wal_pages=SMALL_WAL_PAGES)
     try:
         with storage_errors(str(path)):
             db.execute("PRAGMA synchronous = FULL")

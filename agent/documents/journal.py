@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.sqlite import (
+    SMALL_WAL_PAGES,
     Migration,
     StorageFormatError,
     connect,
@@ -232,7 +233,7 @@ def _write(value: str, at: str, over: str) -> Write:
 
 def _opened(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    db = connect(path)
+    db = connect(path, wal_pages=SMALL_WAL_PAGES)
     try:
         with storage_errors(str(path)):
             db.execute("PRAGMA synchronous = FULL")

@@ -17,7 +17,17 @@ from typing import TypeVar
 from agent.platform_state import tables
 from agent.platform_state.tables import MIGRATIONS, Kept, Limits, Name
 from runtime.errors import PermanentError
-from runtime.sqlite import Connection, Job, StorageFormatError, Writer, connect, migrate, move_aside, storage_errors
+from runtime.sqlite import (
+    SMALL_WAL_PAGES,
+    Connection,
+    Job,
+    StorageFormatError,
+    Writer,
+    connect,
+    migrate,
+    move_aside,
+    storage_errors,
+)
 from runtime.timeline import MachineTime, Reading, read
 from schemas.hlc import Clock
 
@@ -149,7 +159,7 @@ def _anchor(text: str | None) -> MachineTime | None:
 
 
 def _opened(path: Path) -> Connection:
-    db = connect(path)
+    db = connect(path, wal_pages=SMALL_WAL_PAGES)
     try:
         with storage_errors(str(path)):
             (said,) = db.execute("PRAGMA quick_check(1)").fetchone()

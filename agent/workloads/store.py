@@ -14,7 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.workloads.machine import Order, Standing
-from runtime.sqlite import Migration, StorageFormatError, connect, migrate, move_aside, storage_errors, transaction
+from runtime.sqlite import (
+    SMALL_WAL_PAGES,
+    Migration,
+    StorageFormatError,
+    connect,
+    migrate,
+    move_aside,
+    storage_errors,
+    transaction,
+)
 from schemas.shape import ShapeError, fields_of, read
 
 log = logging.getLogger(__name__)
@@ -125,7 +134,7 @@ def _clock(utc_ms: int) -> str:
 
 def _opened(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    db = connect(path)
+    db = connect(path, wal_pages=SMALL_WAL_PAGES)
     try:
         with storage_errors(str(path)):
             db.execute("PRAGMA synchronous = NORMAL")

@@ -125,7 +125,7 @@ def _echo(port: int) -> Iterator[list[int]]:
 def disk_full(folder: Path) -> Verdict:
     """A small volume fills up and has room again: the load waits, and what was given up is said."""
     ballast = "[outbox]\nballast_bytes = 1048576\n"
-    with _small_volume(folder / "volume", 8) as volume, Site(folder, agent=ballast) as site:
+    with _small_volume(folder / "volume", 16) as volume, Site(folder, agent=ballast) as site:
         site.outbox_folder.symlink_to(volume)
         site.start_broker()
         site.start_coordinator()
