@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ LOOK_EVERY_S = 0.5  # for fleet events that another coordinator stored
 DRAIN_S = 10.0  # how long a stopping coordinator finishes what it has already received
 GOODBYE_S = 4.0
 CALLS_MAX = 64  # under way at a time; one more is rejected
+SWITCH_INTERVAL_S = 0.0005  # the store has to wait for the interpreter after each statement: 5 ms, if left alone
 
 
 class Coordinator:
@@ -312,6 +314,7 @@ class Coordinator:
 
 async def run(config: CoordinatorConfig, assembly: Assembly | None = None) -> None:
     """One coordinator from its lock to its end."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     table = config.coordinator
     lock = FolderLock(table.data_dir)
     try:

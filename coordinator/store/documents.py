@@ -6,23 +6,17 @@ together.
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from coordinator.documents.changes import (
     Change,
     Changed,
-    applied,
     apply_change,
-    conflicts,
     new_clock,
-    renewed,
-    seen_stamps,
     shortened,
 )
-from coordinator.fleet.registry import FleetEvent
 from coordinator.store import meta
-from coordinator.store.store import ReportedRow
 from runtime.database import Database, upsert
 from runtime.timeline import MachineTime, Reading, read
 from schemas.documents import Conflict, Desired, Reported, decode_desired, decode_reported, encode
@@ -53,15 +47,6 @@ DELETE FROM conflicts WHERE node = ?1 AND id <= coalesce(
 """
 
 
-@dataclass(slots=True)
-class Taken:
-    """What a report came to. `renewed`: the desired document that now has to be published."""
-
-    hash: str = ""  # of the report that is kept now
-    events: list[FleetEvent] = field(default_factory=list)
-    renewed: Desired | None = None
-
-
 # ---- documents ---------------------------------------------------------------------------------
 
 
@@ -88,47 +73,12 @@ def change(db: Database, node: str, asked: Change, now: MachineTime) -> Changed:
     before = desired(db, node)
     changed = apply_change(asked, before, reported(db, node), clock_of(db), now_ms)
     if changed.fields:
-        _write_desired(db, node, changed.desired, asked.source, changed.fields, now_ms)
+        write_desired(db, node, changed.desired, asked.source, changed.fields, now_ms)
         keep_clock(db, changed.clock)
     return changed
 
 
-def take_reported(db: Database, row: ReportedRow, now: MachineTime) -> Taken:
-    """Keeps a report that is newer than the one before, or that the node's heartbeat names; tells what it means."""
-    node, document = row.node, row.document
-    kept = db.execute("SELECT hash, boot, serial FROM reported WHERE node = ?", (node,)).fetchone()
-    if kept and (kept[0] == document.hash or (not row.named and (document.boot, document.serial) <= kept[1:])):
-        return Taken(kept[0])
-    before = reported(db, node)
-    taken = Taken(document.hash)
-    values = (node, document.boot, document.serial, document.hash, row.received_utc_ms, encode(document).decode())
-    db.execute(_UPSERT_REPORTED, values)
-    ahead: dict[str, int] = {}
-    if document.stamps:  # nothing else of it moves the clock
-        clock, ahead = seen_stamps(clock_of(db), before, document, utc_ms(db, now))
-        keep_clock(db, clock)
-    ours = desired(db, node)
-
-    def tell(kind: str, data: dict[str, Any]) -> None:
-        taken.events.append(FleetEvent(kind, node, data, row.received_utc_ms))
-
-    if document.revision and document.version != before.version:
-        tell("DesiredApplied", applied(document))
-    for path, ahead_ms in ahead.items():
-        tell("ClockAhead", {"path": path, "at": document.stamps[path].at, "ahead_ms": ahead_ms})
-    for conflict in conflicts(ours, document):
-        if _keep_conflict(db, node, conflict, row.received_utc_ms):
-            tell("ConflictResolved", fields_of(conflict))
-    taken.renewed = renewed(ours, document)
-    if taken.renewed is not None:
-        source, now_ms = f"node answers to {document.epoch}.{document.revision}", utc_ms(db, now)
-        _write_desired(db, node, taken.renewed, source, {}, now_ms)
-        told = {"epoch": taken.renewed.epoch, "revision": taken.renewed.revision}
-        tell("DesiredEpochBegun", told | {"reported_epoch": document.epoch, "reported_revision": document.revision})
-    return taken
-
-
-def _write_desired(
+def write_desired(
     db: Database, node: str, document: Desired, source: str, changes: dict[str, list[Any]], now_ms: int
 ) -> None:
     text = encode(document).decode()
@@ -138,7 +88,7 @@ def _write_desired(
     db.execute(_OLD_HISTORY, (node, HISTORY_MAX))
 
 
-def _keep_conflict(db: Database, node: str, conflict: Conflict, found_utc_ms: int) -> bool:
+def keep_conflict(db: Database, node: str, conflict: Conflict, found_utc_ms: int) -> bool:
     """False where it is known."""
     text = json.dumps(fields_of(conflict), ensure_ascii=False)
     values = (node, conflict.path, conflict.coordinator_at, conflict.node_at, found_utc_ms, text)

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -19,10 +19,10 @@ from coordinator.fleet.tombstones import TOMBSTONES_MAX, Tombstone
 from coordinator.fleet.twins import Seen
 from coordinator.store import state
 from coordinator.store.store import Batch, HeartbeatRow
-from runtime.database import Database, upsert
+from runtime.database import Database, execute_rows, upsert, upsert_rows
 from runtime.garbage import uncollected
+from schemas.compiled import json_of
 from schemas.messages import Birth
-from schemas.shape import fields_of
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ NODE_COLUMNS = """
 node, state, boot, session, word, reason, heartbeat_seq, first_seen_utc_ms, last_seen_utc_ms, since_utc_ms, birth,
 condition, problem, maintenance, lost, flap_penalty, flaps, flap_losses, conflict
 """
-_UPSERT_NODE = """
+_UPSERT_NODES = """
 INSERT INTO nodes (node, state, boot, session, word, reason, heartbeat_seq, first_seen_utc_ms, last_seen_utc_ms,
     since_utc_ms, birth, shown, condition, problem, maintenance, lost, flap_penalty, flaps, flap_losses, conflict)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES {rows}
 ON CONFLICT (node) DO UPDATE SET state = excluded.state, boot = excluded.boot, session = excluded.session,
     word = excluded.word, reason = excluded.reason, heartbeat_seq = excluded.heartbeat_seq,
     last_seen_utc_ms = excluded.last_seen_utc_ms, since_utc_ms = excluded.since_utc_ms, birth = excluded.birth,
@@ -42,11 +42,15 @@ ON CONFLICT (node) DO UPDATE SET state = excluded.state, boot = excluded.boot, s
     flaps = excluded.flaps, flap_losses = excluded.flap_losses, conflict = excluded.conflict
 """
 _UPSERT_WINDOW = upsert("maintenance", ("id",), ("selector", "from_utc_ms", "until_utc_ms", "reason", "source"))
-_UPSERT_HEARTBEAT = upsert("heartbeats_latest", ("node",), ("received_utc_ms", "document"))
-_UPSERT_REPORT = upsert("stream_reports", ("node", "camera", "pipeline"), ("received_utc_ms", "document"))
+_UPSERT_HEARTBEATS = upsert_rows("heartbeats_latest", ("node",), ("received_utc_ms", "document"))
+_UPSERT_REPORTS = upsert_rows("stream_reports", ("node", "camera", "pipeline"), ("received_utc_ms", "document"))
 _UPSERT_TOMBSTONE = upsert("tombstones", ("node",), ("boot", "session", "instance", "at_utc_ms", "banned", "source"))
 _UPSERT_FREEZE = upsert("freezes", ("scope",), ("since_utc_ms", "reason"))
-_SEEN = "UPDATE nodes SET last_seen_utc_ms = ?, heartbeat_seq = ? WHERE node = ?"
+_SEEN = """
+UPDATE nodes SET last_seen_utc_ms = seen.column1, heartbeat_seq = seen.column2
+FROM (VALUES {rows}) AS seen WHERE nodes.node = seen.column3
+"""
+_ONE_SEEN = "(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT))"
 _OF_A_NODE = (
     *("node_labels", "heartbeats_latest", "stream_reports", "desired", "desired_history", "reported", "conflicts"),
     *("placements", "drains", "avoided"),
@@ -186,8 +190,9 @@ def write(db: Database, batch: Batch) -> None:
         _bury(db, stone)
     db.executemany("DELETE FROM tombstones WHERE node = ?", [(name,) for name in batch.lifted])
     _write_nodes(db, batch.nodes)
-    db.executemany(_SEEN, [(one.last_seen_utc_ms, one.heartbeat_seq, one.name) for one in batch.seen])
-    _write_heartbeats(db, batch.heartbeats.items())
+    seen = [(one.last_seen_utc_ms, one.heartbeat_seq, one.name) for one in batch.seen]
+    execute_rows(db, _SEEN, seen, _ONE_SEEN)
+    _write_heartbeats(db, batch.heartbeats)
     db.executemany(
         _UPSERT_WINDOW,
         [(one.id, one.selector.text, one.from_utc_ms, one.until_utc_ms, one.reason, one.by) for one in batch.windows],
@@ -201,20 +206,21 @@ def _write_nodes(db: Database, nodes: Sequence[Node]) -> None:
     """However many: a server is asked a few times in all."""
     if not nodes:
         return
-    db.executemany(_UPSERT_NODE, [_row(node) for node in nodes])
+    execute_rows(db, _UPSERT_NODES, [_row(node) for node in nodes])
     labels = {node.name: node.birth.labels for node in nodes if node.birth is not None}
     clause, names = db.dialect.one_of("node", list(labels))
     before: dict[str, dict[str, str]] = {name: {} for name in labels}
     for name, key, value in db.execute(f"SELECT node, key, value FROM node_labels WHERE {clause}", (names,)):
         before[name][key] = value
     changed = [name for name in labels if labels[name] != before[name]]
-    db.executemany("DELETE FROM node_labels WHERE node = ?", [(name,) for name in changed])
+    had = [(name,) for name in changed if before[name]]
+    db.executemany("DELETE FROM node_labels WHERE node = ?", had)
     rows = [(name, key, value) for name in changed for key, value in labels[name].items()]
-    db.executemany("INSERT INTO node_labels (node, key, value) VALUES (?, ?, ?)", rows)
+    execute_rows(db, "INSERT INTO node_labels (node, key, value) VALUES {rows}", rows)
 
 
 def _row(node: Node) -> tuple[Any, ...]:
-    birth = None if node.birth is None else json.dumps(fields_of(node.birth), ensure_ascii=False)
+    birth = None if node.birth is None else json_of(node.birth)
     conflict = None if node.conflict is None else json.dumps(asdict(node.conflict), ensure_ascii=False)
     return (
         node.name, node.state.value, node.boot, node.session, node.word.value, node.reason, node.heartbeat_seq,
@@ -224,20 +230,20 @@ def _row(node: Node) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _write_heartbeats(db: Database, beats: Iterable[tuple[str, HeartbeatRow]]) -> None:
-    latest: list[tuple[str, int, str]] = []
-    reports: list[tuple[str, str, str, int, str]] = []
-    for name, row in beats:
-        beat = fields_of(row.heartbeat)
-        streams = beat.pop("streams")
-        latest.append((name, row.received_utc_ms, json.dumps(beat, ensure_ascii=False)))
-        reports += [
-            (name, one.camera, one.pipeline, row.received_utc_ms, json.dumps(report, ensure_ascii=False))
-            for one, report in zip(row.heartbeat.streams, streams, strict=True)
-        ]
-    db.executemany(_UPSERT_HEARTBEAT, latest)
-    db.executemany("DELETE FROM stream_reports WHERE node = ?", [(name,) for name, _, _ in latest])
-    db.executemany(_UPSERT_REPORT, reports)
+def _write_heartbeats(db: Database, beats: Mapping[str, HeartbeatRow]) -> None:
+    """Each as a whole, and each of its streams beside it, for questions about streams alone."""
+    if not beats:
+        return
+    latest = [(name, row.received_utc_ms, json_of(row.heartbeat)) for name, row in beats.items()]
+    execute_rows(db, _UPSERT_HEARTBEATS, latest)
+    reports = [
+        (name, one.camera, one.pipeline, row.received_utc_ms, json_of(one))
+        for name, row in beats.items()
+        for one in row.heartbeat.streams
+    ]
+    clause, names = db.dialect.one_of("node", list(beats))
+    db.execute(f"DELETE FROM stream_reports WHERE {clause}", (names,))
+    execute_rows(db, _UPSERT_REPORTS, reports)
 
 
 def _forget(db: Database, name: str) -> None:

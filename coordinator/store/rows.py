@@ -5,15 +5,13 @@ import json
 from collections.abc import Iterable
 
 from coordinator.store.store import RefusedMessage, ResultRow, Row
-from runtime.database import Database
+from runtime.database import Database, execute_rows
 from schemas.messages import Event
 
 RESULTS_MAX = 10_000
-ROWS_AT_ONCE = 100
 
 _COLUMNS = "node, stream, lane, seq, type, subject, severity, time_utc_ms, received_utc_ms, boot, data"
 _INSERT = f"INSERT INTO {{table}} ({_COLUMNS}) VALUES {{rows}} ON CONFLICT DO NOTHING"
-_ONE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UNNESTED = ", ".join(
     f"CAST(? AS {kind}[])"
     for kind in ("TEXT", "TEXT", "TEXT", "BIGINT", "TEXT", "TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "TEXT")
@@ -29,17 +27,13 @@ _OLDEST_REFUSED = "SELECT id, length(payload) FROM refused ORDER BY id LIMIT 1"
 
 
 def insert(db: Database, table: str, rows: list[Row]) -> None:
-    """Many rows by one statement: each gives the interpreter away, or goes to a server and comes back."""
+    """Many rows by few statements."""
     if not rows:
         return
-    if db.dialect.has_arrays:
+    if db.dialect.is_server:
         db.execute(_INSERT_COLUMNS.format(table=table), [list(column) for column in zip(*rows, strict=True)])
         return
-    whole = len(rows) - len(rows) % ROWS_AT_ONCE
-    many = _INSERT.format(table=table, rows=", ".join([_ONE_ROW] * ROWS_AT_ONCE))
-    for at in range(0, whole, ROWS_AT_ONCE):
-        db.execute(many, [value for row in rows[at : at + ROWS_AT_ONCE] for value in row])
-    db.executemany(_INSERT.format(table=table, rows=_ONE_ROW), rows[whole:])
+    execute_rows(db, _INSERT.replace("{table}", table), rows)
 
 
 def row_of(event: Event) -> Row:

@@ -22,6 +22,7 @@ from coordinator.fleet.registry import FleetEvent, Memory, Node
 from coordinator.state.judge import is_state
 from coordinator.store import calls, documents, fleet, gaps, meta, model_figures, rows, state
 from coordinator.store.lanes import Lanes, Opened
+from coordinator.store.reports import take_reports
 from coordinator.store.store import Batch, Committed, GapRow, LaneKey, RefusedMessage, Row, Run, runs
 from runtime.calls.journal import cut_off
 from runtime.database import Database, Job, StorageError, upsert
@@ -242,8 +243,8 @@ class SqlStore(ABC):
         fleet.write(db, batch)
         if batch.results:
             rows.write_results(db, batch.results)
-        for reported in batch.reported:
-            taken = documents.take_reported(db, reported, machine_time())
+        taken_all = take_reports(db, batch.reported, machine_time())
+        for reported, taken in zip(batch.reported, taken_all, strict=True):
             committed.drafts += taken.events
             committed.reported[reported.node] = taken.hash
             if taken.renewed is not None:

@@ -24,7 +24,7 @@ WRONG = {
     r"\bWHERE 1\b(?! =)": "WHERE 1 = 1",
     r"\b(max|min)\([a-z_.]+, ": "CASE WHEN",
     r"\b(rowid|sqlite_sequence|PRAGMA)\b": "RETURNING, or a column of one's own",
-    r"\bunnest\b": "only where db.dialect.has_arrays",
+    r"\bunnest\b": "only where db.dialect.is_server",
 }
 WITH_ARRAYS = {"lanes.py", "rows.py"}
 

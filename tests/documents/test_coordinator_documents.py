@@ -12,6 +12,7 @@ from coordinator.fleet.registry import FleetEvent
 from coordinator.store import documents
 from coordinator.store.place import Place, open_alone, open_store
 from coordinator.store.reader import Reader
+from coordinator.store.reports import Taken, take_reports
 from coordinator.store.store import Batch, ReportedRow
 from runtime.database import transaction
 from runtime.timeline import MachineTime
@@ -43,10 +44,10 @@ class Desk:
         with transaction(self.db):
             return documents.change(self.db, NODE, asked, self.now).desired
 
-    def report(self, document: Reported, *, named: bool = False) -> documents.Taken:
+    def report(self, document: Reported, *, named: bool = False) -> Taken:
         with transaction(self.db):
             row = ReportedRow(NODE, sealed(document), self.now.wall_ms, named)
-            return documents.take_reported(self.db, row, self.now)
+            return take_reports(self.db, [row], self.now)[0]
 
 
 @pytest.fixture

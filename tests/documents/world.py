@@ -12,6 +12,7 @@ from agent.documents.report import make_report
 from coordinator.documents.changes import Change
 from coordinator.store import documents
 from coordinator.store.migrations import MIGRATIONS
+from coordinator.store.reports import take_reports
 from coordinator.store.store import ReportedRow
 from runtime.sqlite import connect, migrate, transaction
 from runtime.timeline import MachineTime
@@ -69,7 +70,7 @@ class Cloud(Machine):
     def take(self, payload: bytes, *, named: bool = False) -> None:
         with transaction(self.db):
             row = ReportedRow(NODE, decode_reported(payload), self.now.wall_ms, named)
-            taken = documents.take_reported(self.db, row, self.now)
+            taken = take_reports(self.db, [row], self.now)[0]
         self.events += [event.type for event in taken.events]
 
     def resolved(self) -> Resolution:

@@ -23,6 +23,7 @@ from coordinator.rollout.state import State as Whole
 from coordinator.store import documents, rollouts
 from coordinator.store.place import Place, open_alone
 from coordinator.store.reader import Reader
+from coordinator.store.reports import take_reports
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, Committed, ReportedRow
 from runtime.calls.errors import CallRejectedError
@@ -68,7 +69,7 @@ def report(db: Database, node: str, **local: Write) -> None:
         stamps={path: write.written for path, write in writes.items()},
     )  # fmt: skip
     with transaction(db):
-        documents.take_reported(db, ReportedRow(node, sealed(said), NOW.wall_ms), NOW)
+        take_reports(db, [ReportedRow(node, sealed(said), NOW.wall_ms)], NOW)[0]
 
 
 def values(db: Database, node: str) -> dict[str, Any]:
