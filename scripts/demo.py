@@ -30,6 +30,7 @@ from scripts.stack import Stack, StackError
 LATENCIES_MAX = 100_000
 REFRESH_S = 1.0
 STALE_S = 5.0  # a total that stands still for this long has no rate
+START_S = 60.0  # the time asked for begins with the first event, and at the latest then
 # Events that are decided on the very frame whose capture time they carry.
 TIMED_EVENTS = frozenset({"ObjectSeen", "ObjectUpdated", "FrameAnalyzed"})
 
@@ -127,7 +128,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.0, metavar="N", help="stop after N seconds (0: Ctrl-C)")
+    parser.add_argument("--seconds", type=float, default=0.0, metavar="N", help="stop N seconds after the first event (0: Ctrl-C)")
     text = "inspection stations on the rendered lines, and their verdicts against the truth"
     parser.add_argument("--platform", choices=["manufacturing"], help=text)
     parser.add_argument("--video", metavar="FILE", help="your own clip instead of the rendered lines")
@@ -213,11 +214,13 @@ async def _show(stack: Stack, watcher: Watcher, nodes: dict[str, str], seconds: 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    view = View(sys.stderr.isatty())
-    until_s = time.monotonic() + seconds if seconds > 0 else float("inf")
+    view, begun_s = View(sys.stderr.isatty()), time.monotonic()
+    until_s = begun_s + seconds + START_S if seconds > 0 else float("inf")
     while not stop.is_set() and time.monotonic() < until_s and not watcher.ended >= set(nodes):
         stack.check()
         view.draw(watcher, _stored(stack))
+        if watcher.events_total and seconds > 0:
+            until_s, seconds = time.monotonic() + seconds, 0.0
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), min(REFRESH_S, max(0.05, until_s - time.monotonic())))
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -48,7 +48,7 @@ from tests.coordinator.sender import until as sender_until
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "protocol.md"
-WAIT_S = 30.0
+WAIT_S = 60.0
 SPACE = TopicSpace()
 
 
