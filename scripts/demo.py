@@ -128,7 +128,9 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.0, metavar="N", help="stop N seconds after the first event (0: Ctrl-C)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, metavar="N", help="stop N seconds after the first event (0: Ctrl-C)"
+    )
     text = "inspection stations on the rendered lines, and their verdicts against the truth"
     parser.add_argument("--platform", choices=["manufacturing"], help=text)
     parser.add_argument("--video", metavar="FILE", help="your own clip instead of the rendered lines")
