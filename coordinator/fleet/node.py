@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from coordinator.fleet.flapping import Flap
@@ -172,15 +173,19 @@ class Node:
         return "" if self.birth is None else self.birth.site
 
 
-_SLOTS = tuple(Node.__slots__)
+_PUT = {name: getattr(Node, name).__set__ for name in Node.__slots__}
+_PUT_ALL = tuple(_PUT.values())
+_all_of = attrgetter(*_PUT)
 
 
 def changed(node: Node, **values: Any) -> Node:
-    """`dataclasses.replace` of a node in a third of the time: 50,000 nodes say 4,000 times a second that nothing is
+    """`dataclasses.replace` of a node in less than half the time: 50,000 nodes say 4,000 times a second that nothing is
     new."""
     found = object.__new__(Node)
-    for name in _SLOTS:
-        object.__setattr__(found, name, values[name] if name in values else getattr(node, name))
+    for put, value in zip(_PUT_ALL, _all_of(node), strict=True):
+        put(found, value)
+    for name, value in values.items():
+        _PUT[name](found, value)
     return found
 
 
