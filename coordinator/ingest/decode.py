@@ -22,6 +22,7 @@ from schemas.language.check import InvalidError
 from schemas.messages import Birth, Event, Heartbeat, Refusal, Status, SyncRow
 from schemas.shape import fields_of
 from schemas.topics import COORDINATOR, FLEET, Kind, Topic, TopicSpace
+from schemas.values import quick_maker
 
 RESULT_BYTES_KEPT = 16 * 1024
 GAPS_MAX = 1000  # of one message; the sender tells the others again
@@ -55,6 +56,7 @@ class Nothing:
     """To be acknowledged and forgotten: a cleared retained topic, our own words coming back, progress of a call."""
 
 
+_facts, _news = quick_maker(Facts), quick_maker(News)
 Decoded = Facts | News | ResultRow | RefusedMessage | Nothing
 
 
@@ -101,7 +103,7 @@ class Decoder:
             who.node, who.stream, who.lane, who.seq, event.type, event.subject, severity, event.time_utc_ms,
             received_utc_ms, event.boot, compact(event.data),
         )  # fmt: skip
-        return Facts(topic.kind, [row])
+        return _facts(topic.kind, [row], (), ())
 
     def _checked(self, facts: Facts, delivery: Delivery) -> Facts:
         """Without the rows that are not as their schema declares them: they are refused, and kept raw."""
@@ -251,23 +253,23 @@ def _sync_row(node: str, stream: str, boot: int, row: SyncRow, received_utc_ms: 
 def _status(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     if not delivery.payload:
         return Nothing()
-    return News(topic.node, codec.decode_document(Status, Kind.STATUS, delivery.payload))
+    return _news(topic.node, codec.decode_document(Status, Kind.STATUS, delivery.payload))
 
 
 def _birth(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     if not delivery.payload:
         return Nothing()
-    return News(topic.node, codec.decode_document(Birth, Kind.BIRTH, delivery.payload))
+    return _news(topic.node, codec.decode_document(Birth, Kind.BIRTH, delivery.payload))
 
 
 def _heartbeat(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
-    return News(topic.node, codec.decode_packed(Heartbeat, Kind.HEARTBEAT, delivery.payload))
+    return _news(topic.node, codec.decode_packed(Heartbeat, Kind.HEARTBEAT, delivery.payload))
 
 
 def _reported(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:
     if not delivery.payload:
         return Nothing()
-    return News(topic.node, documents.decode_reported(delivery.payload))
+    return _news(topic.node, documents.decode_reported(delivery.payload))
 
 
 def _result(topic: Topic, delivery: Delivery, received_utc_ms: int) -> Decoded:

@@ -41,6 +41,7 @@ from schemas.language.catalogue import Catalogue
 from schemas.messages import Ack, Birth, Closed, Heartbeat, Status
 from schemas.state import Collections
 from schemas.topics import Kind, TopicSpace
+from schemas.values import quick_maker
 
 log = logging.getLogger(__name__)
 
@@ -438,8 +439,11 @@ class Ingest:
         self._unlogged = 0
 
 
+_moment = quick_maker(Moment)
+
+
 def now() -> Moment:
-    return Moment(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
+    return _moment(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
 
 
 def _refuse(work: Work, error: EdgewrightError) -> None:

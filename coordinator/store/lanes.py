@@ -11,7 +11,7 @@ from itertools import groupby
 
 from coordinator.ingest.dedupe import Addition, Received
 from coordinator.store.store import LaneKey
-from runtime.database import Database, upsert
+from runtime.database import Database, execute_rows, upsert_rows
 
 LANES_CACHED_MAX = 65_536  # half a kilobyte each: a fleet whose every node says something does not read them again
 
@@ -26,7 +26,7 @@ SELECT n, s, l, 1 FROM unnest(CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TE
 ON CONFLICT (node, stream, lane) DO UPDATE SET version = lanes.version + 1 RETURNING node, stream, lane, version
 """
 _DELETE = "DELETE FROM received WHERE node = ? AND stream = ? AND lane = ? AND first = ?"
-_UPSERT = upsert("received", ("node", "stream", "lane", "first"), ("last",))
+_UPSERT = upsert_rows("received", ("node", "stream", "lane", "first"), ("last",))
 
 
 class Opened:
@@ -78,7 +78,7 @@ class Opened:
             self._db.executemany(_DELETE, deleted)
         written = [(*key, *pair) for key, done in self._additions.items() for pair in done.written.items()]
         if written:
-            self._db.executemany(_UPSERT, written)
+            execute_rows(self._db, _UPSERT, written)
 
 
 class Lanes:

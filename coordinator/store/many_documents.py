@@ -6,19 +6,19 @@ from typing import Any
 
 from coordinator.documents.changes import Change, Changed, apply_change, shortened
 from coordinator.store.documents import HISTORY_MAX, clock_of, keep_clock, utc_ms
-from runtime.database import Database
+from runtime.database import Database, execute_rows
 from runtime.timeline import MachineTime
 from schemas.documents import Desired, Reported, decode_desired, decode_reported, encode_sealed
 
 AT_ONCE = 500  # names in one question
 
 _UPSERT_DESIRED = """
-INSERT INTO desired (node, epoch, revision, hash, updated_utc_ms, document) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO desired (node, epoch, revision, hash, updated_utc_ms, document) VALUES {rows}
 ON CONFLICT (node) DO UPDATE SET epoch = excluded.epoch, revision = excluded.revision, hash = excluded.hash,
     updated_utc_ms = excluded.updated_utc_ms, document = excluded.document
 """
 _INSERT_HISTORY = """
-INSERT INTO desired_history (node, epoch, revision, time_utc_ms, source, changes) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO desired_history (node, epoch, revision, time_utc_ms, source, changes) VALUES {rows}
 """
 _OLD_HISTORY = """
 DELETE FROM desired_history WHERE node = ? AND id <= coalesce(
@@ -67,8 +67,8 @@ class ManyDocuments:
 
     def write(self) -> None:
         """All of it."""
-        self._db.executemany(_UPSERT_DESIRED, self._written)
-        self._db.executemany(_INSERT_HISTORY, self._history)
+        execute_rows(self._db, _UPSERT_DESIRED, self._written)
+        execute_rows(self._db, _INSERT_HISTORY, self._history)
         long = [(node, node, HISTORY_MAX) for node, _, revision, *_ in self._history if revision > HISTORY_MAX]
         self._db.executemany(_OLD_HISTORY, long)
         keep_clock(self._db, self._clock)

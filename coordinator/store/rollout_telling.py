@@ -27,7 +27,7 @@ from coordinator.rollout.state import (
 )
 from coordinator.store import documents
 from coordinator.store.many_documents import ManyDocuments, rows_of
-from runtime.database import Database
+from runtime.database import Database, execute_rows
 from runtime.timeline import MachineTime
 from schemas import documents as wire
 from schemas.documents import Desired, canonical
@@ -38,9 +38,27 @@ from schemas.resolve import Known, resolve
 from schemas.shape import read
 
 _TELL_NODE = """
-UPDATE rollout_nodes SET state = ?, wave = ?, epoch = ?, revision = ?, hash = ?, changed = ?, at_utc_ms = ?,
-    reason = '', told = ?, pending = 0, former = ?, written = ?, p99_ms = ? WHERE rollout = ? AND node = ?
+UPDATE rollout_nodes SET state = new.column1, wave = new.column2, epoch = new.column3, revision = new.column4,
+    hash = new.column5, changed = new.column6, at_utc_ms = new.column7, reason = '', told = new.column8, pending = 0,
+    former = new.column9, written = new.column10, p99_ms = new.column11
+FROM (VALUES {rows}) AS new WHERE rollout_nodes.rollout = new.column12 AND rollout_nodes.node = new.column13
 """
+_KINDS = [
+    "TEXT",
+    "BIGINT",
+    "BIGINT",
+    "BIGINT",
+    "TEXT",
+    "BIGINT",
+    "BIGINT",
+    "BIGINT",
+    "TEXT",
+    "TEXT",
+    "TEXT",
+    "BIGINT",
+    "TEXT",
+]
+_ONE_TOLD = f"({', '.join(f'CAST(? AS {kind})' for kind in _KINDS)})"
 _RESTORE_NODE = """
 UPDATE rollout_nodes SET state = ?, reason = ?, at_utc_ms = ?, pending = 0 WHERE rollout = ? AND node = ?
 """
@@ -107,7 +125,7 @@ def tell(db: Database, kept: Kept, step: Step, now: MachineTime, done: Done) -> 
         elif after.revision:
             done.news.append(_words(node, said))  # no other report will come of what it has
     many.write()
-    db.executemany(_TELL_NODE, rows)
+    execute_rows(db, _TELL_NODE, rows, _ONE_TOLD)
 
 
 def _not_placed(plan: Plan, before: Desired) -> str:

@@ -24,7 +24,7 @@ from coordinator.store import documents
 from coordinator.store.rollout_telling import Done as Done
 from coordinator.store.rollout_telling import Kept as Kept
 from coordinator.store.rollout_telling import plan_of, restore, said_by, tell
-from runtime.database import Database
+from runtime.database import Database, execute_rows
 from runtime.timeline import MachineTime
 from schemas.documents import canonical
 from schemas.shape import fields_of
@@ -74,7 +74,7 @@ UPDATE rollout_nodes SET told = 1 WHERE state NOT IN ('waiting', 'excluded');
 _SAVE_NODE = """
 INSERT INTO rollout_nodes (rollout, node, state, wave, epoch, revision, hash, changed, at_utc_ms, reason, told,
     pending, own)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES {rows}
 ON CONFLICT (rollout, node) DO UPDATE SET state = excluded.state, wave = excluded.wave, epoch = excluded.epoch,
     revision = excluded.revision, hash = excluded.hash, changed = excluded.changed, at_utc_ms = excluded.at_utc_ms,
     reason = excluded.reason, told = excluded.told, pending = excluded.pending
@@ -172,7 +172,8 @@ def carry_out(db: Database, kept: Kept, step: Step, now: MachineTime) -> Done:
 
 
 def _save_nodes(db: Database, number: int, nodes: Iterable[NodeRun]) -> None:
-    db.executemany(
+    execute_rows(
+        db,
         _SAVE_NODE,
         [
             (number, one.name, one.state, one.wave, one.epoch, one.revision, one.hash, one.changed, one.at_utc_ms,

@@ -7,12 +7,14 @@ import functools
 import struct
 
 from runtime.mqtt.messages import Delivery, Message
+from schemas.values import quick_maker
 
 PUBLISH, PUBACK = 0x30, 0x40
 _U16, _U32 = struct.Struct(">H"), struct.Struct(">I")
 _EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION = 0x02, 0x03, 0x08, 0x09
 _PAYLOAD_FORMAT, _SUBSCRIPTION, _USER = 0x01, 0x0B, 0x26
 TEXT_BYTES_MAX = 65_535
+_delivery = quick_maker(Delivery)
 
 
 class MalformedError(ValueError):
@@ -51,14 +53,14 @@ def read_publish(first: int, data: bytes, at: int, end: int) -> Delivery:
             at += 2
         size, at = data[at], at + 1
         if size == 0 and at <= end:
-            return Delivery(topic, data[at:end], qos, bool(first & 1), mid)
+            return _delivery(topic, data[at:end], qos, bool(first & 1), mid, "", b"", None, 0)
         if size > 127:
             size, at = read_size(data, at - 1, end)
         if at + size > end:
             raise MalformedError("a message is shorter than it says")
         response_topic, correlation, expiry_s = _read_properties(data, at, at + size)
         payload = data[at + size : end]
-        return Delivery(topic, payload, qos, bool(first & 1), mid, response_topic, correlation, expiry_s)
+        return _delivery(topic, payload, qos, bool(first & 1), mid, response_topic, correlation, expiry_s, 0)
     except (IndexError, struct.error, UnicodeDecodeError) as error:
         raise MalformedError(f"a message cannot be read: {error}") from error
 

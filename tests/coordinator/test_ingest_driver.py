@@ -14,6 +14,7 @@ from coordinator.counters import Counters, percentile
 from coordinator.fleet.registry import Fleet, LivenessRules
 from coordinator.ingest.answer import acks, payloads
 from coordinator.ingest.batch import BYTES_MIN, BYTES_MIN_DEEP, BatchLimits, Pacing
+from coordinator.ingest.decode import Facts
 from coordinator.ingest.dedupe import Received
 from coordinator.ingest.inbox import INBOX_MAX, PRESSURE_AT, Inbox, Item
 from coordinator.ingest.ingest import Ingest
@@ -25,7 +26,7 @@ from runtime.mqtt import RECEIVE_MAXIMUM, Delivery, Message
 from schemas.codec import decode_packed, encode_packed
 from schemas.messages import Ack, Closed, LaneAck, Refusal
 from schemas.topics import RULES, Kind, TopicSpace
-from tests.coordinator.sender import event_payload, until
+from tests.coordinator.sender import alert_payload, event_payload, until
 from tests.coordinator.stores import empty_pages
 
 TOPIC = "edge/v1/gw-1/event/ObjectSeen"
@@ -68,6 +69,19 @@ class PickyStore(SqliteStore):
     async def commit(self, batch: Batch) -> Committed:
         if any(row.seq == 13 for row in batch.events):
             raise OverflowError("the database has its own opinion")
+        return await super().commit(batch)
+
+
+class HeldStore(SqliteStore):
+    """A disk that takes its time over the first transaction."""
+
+    committing = False
+    go_on = asyncio.Event()
+
+    async def commit(self, batch: Batch) -> Committed:
+        if not self.committing:
+            self.committing = True
+            await self.go_on.wait()
         return await super().commit(batch)
 
 
@@ -114,6 +128,31 @@ def test_the_node_is_answered_before_the_broker(tmp_path: Path, wire: ListWire) 
     assert isinstance(wire.out[0], Message)
     assert wire.acks[0].stored[0].ranges == [(1, 3)]
     assert wire.pubacks == [1, 2, 3, 2]
+
+
+def test_what_waits_is_read_while_the_disk_works_and_an_alert_goes_first_all_the_same(
+    tmp_path: Path, wire: ListWire
+) -> None:
+    alert = Delivery("edge/v1/gw-1/alert/warning", alert_payload("gw-1", 7), 1, False, 7)
+
+    async def scene() -> None:
+        store = HeldStore(tmp_path)
+        async with running(store) as bench:
+            bench.put(wire, 1)
+            await until(lambda: store.committing)
+            bench.put(wire, 2, 3)
+            waiting = bench.inbox.ahead(10)
+            assert [item.delivery.mid for item in waiting] == [2, 3]
+            await until(lambda: not bench.inbox.ahead(10))
+            assert all(isinstance(item.said, Facts) for item in waiting)
+            bench.inbox.put(Item(alert, wire, 7))
+            assert not wire.out
+            store.go_on.set()
+            await until(lambda: len(wire.pubacks) == 4)
+            assert bench.counters.stored == 4
+
+    asyncio.run(scene())
+    assert wire.pubacks == [1, 7, 2, 3]
 
 
 def test_a_duplicate_is_answered_again(tmp_path: Path, wire: ListWire) -> None:

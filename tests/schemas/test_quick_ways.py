@@ -1,6 +1,7 @@
 """The quick ways of reading messages and the slow ones agree: on what they read, and on what they refuse."""
 
 import json
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from coordinator.store.store import RefusedMessage
 from platforms.catalogue import open_catalogue
 from runtime.mqtt import Delivery
 from schemas import codec
+from schemas.compiled import json_of, packed_of
 from schemas.documents import Conflict, Reported, Written, canonical, content_hash, decode_reported, encode, sealed
 from schemas.errors import RemoteWireError
 from schemas.fields import Rule
@@ -46,6 +48,21 @@ SOUND: dict[type, tuple[Kind, bool, dict[str, Any]]] = {
     ),
     Status: (Kind.STATUS, False, {"state": "online", "boot": 1, "reason": ""}),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        read_shape(Heartbeat, SOUND[Heartbeat][2], strict=False),
+        read_shape(Birth, SOUND[Birth][2], strict=False),
+        Conflict("a", Rule.LAST_WRITER, {"b": [None, 1.5, True, "é\n\x00"]}, "1", 2**62, "2", None, "node"),
+        Reported(stamps={"a": Written("1", "2")}, local={"a": 2**62}),
+        {"rule": Rule.LAST_WRITER, "path": Path("/a")},
+    ],
+)
+def test_json_is_made_as_the_slow_way_makes_it(value: object) -> None:
+    assert json.loads(json_of(value)) == fields_of(value)
+    assert msgpack.unpackb(packed_of(value)) == fields_of(value)
 
 
 @st.composite
