@@ -43,21 +43,7 @@ UPDATE rollout_nodes SET state = new.column1, wave = new.column2, epoch = new.co
     former = new.column9, written = new.column10, p99_ms = new.column11
 FROM (VALUES {rows}) AS new WHERE rollout_nodes.rollout = new.column12 AND rollout_nodes.node = new.column13
 """
-_KINDS = [
-    "TEXT",
-    "BIGINT",
-    "BIGINT",
-    "BIGINT",
-    "TEXT",
-    "BIGINT",
-    "BIGINT",
-    "BIGINT",
-    "TEXT",
-    "TEXT",
-    "TEXT",
-    "BIGINT",
-    "TEXT",
-]
+_KINDS = ("TEXT", *("BIGINT",) * 3, "TEXT", *("BIGINT",) * 3, *("TEXT",) * 3, "BIGINT", "TEXT")
 _ONE_TOLD = f"({', '.join(f'CAST(? AS {kind})' for kind in _KINDS)})"
 _RESTORE_NODE = """
 UPDATE rollout_nodes SET state = ?, reason = ?, at_utc_ms = ?, pending = 0 WHERE rollout = ? AND node = ?
