@@ -37,6 +37,8 @@ from schemas.topics import Kind, Topic, TopicSpace, check_node_name
 log = logging.getLogger(__name__)
 
 AGAIN = Backoff(first_s=5.0, max_s=600.0)
+# A heartbeat that does not know of a document may have waited here, behind all that came of a roll-out.
+STALE_AGAIN = Backoff(first_s=30.0, max_s=600.0)
 RETRY_S = 1.0
 FRESH_MAX = 10_000
 ROOM_EVERY_S = 0.05
@@ -197,7 +199,8 @@ class Documents:
             self._told.pop(node, None)
             return
         told = self._told.setdefault(node, _Told())
-        if told.times and now_s < told.at_s + AGAIN.delay_s(told.times - 1, 0.5):
+        again = AGAIN if unknown else STALE_AGAIN
+        if told.times and now_s < told.at_s + again.delay_s(told.times - 1, 0.5):
             return
         told.at_s, told.times = now_s, told.times + 1
         if stale:
