@@ -5,6 +5,7 @@ acknowledgements of what we said stand behind all that nodes send, and with so m
 nothing more is said: answers come late, rows are sent again, and that is more to answer.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -39,6 +40,7 @@ class Channel:
         self._on_confirmed = on_confirmed
         self._inflight: dict[int, int] = {}
         self._pumping = False
+        self._pump_is_due = False
 
     @property
     def idle(self) -> bool:
@@ -50,7 +52,11 @@ class Channel:
 
     def publish(self, message: Message, token: int = 0, rank: Rank = Rank.ANSWER) -> None:
         self.outgoing.put(message, token, rank)
-        self.pump()
+        if rank is not Rank.DOCUMENT:
+            self.pump()
+        elif not self._pump_is_due:  # some dozen come in one turn of the loop, and go out together
+            self._pump_is_due = True
+            asyncio.get_running_loop().call_soon(self._pump_documents)
 
     def answer(self, *answers: tuple[str, Ack]) -> None:
         """(node, answer) pairs: which of its rows are durable now, which are refused."""
@@ -65,6 +71,10 @@ class Channel:
         token = self._inflight.pop(mid, 0)
         if token and accepted:
             self._on_confirmed(token)
+        self.pump()
+
+    def _pump_documents(self) -> None:
+        self._pump_is_due = False
         self.pump()
 
     def pump(self) -> None:
