@@ -12,6 +12,7 @@ from schemas.messages import Heartbeat
 
 EVERY_MS = 2_000
 ROWS_MAX = 1_000  # some 50 ms of work, behind which everything else waits
+BUSY_SHARE = 10  # a tenth of that while more than time allows is to be done
 PIECES = 4  # where more waits than goes at a time, so many go in that span
 
 Latest = tuple[Heartbeat | None, int]
@@ -43,11 +44,11 @@ class Beats:
     def is_due(self, now_ms: int) -> bool:
         return bool(self._waiting) and now_ms >= self._next_ms
 
-    def take(self, now_ms: int) -> dict[str, Latest]:
-        """What is to be written now; nothing where it is too soon."""
+    def take(self, now_ms: int, *, busy: bool = False) -> dict[str, Latest]:
+        """What is to be written now; nothing where it is too soon, and little where others wait for the disk."""
         if not self.is_due(now_ms):
             return {}
-        taken = dict(islice(self._waiting.items(), self._rows_max))
+        taken = dict(islice(self._waiting.items(), self._rows_max // BUSY_SHARE if busy else self._rows_max))
         for node in taken:
             del self._waiting[node]
         self._next_ms = now_ms + (self._every_ms // PIECES if self._waiting else self._every_ms)

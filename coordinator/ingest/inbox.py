@@ -96,6 +96,11 @@ class Inbox:
         return self._bytes
 
     @property
+    def rows_wait(self) -> bool:
+        """More waits than heartbeats."""
+        return bool(self._queued)
+
+    @property
     def alert_waits(self) -> bool:
         return bool(self._queues[0])
 

@@ -51,6 +51,7 @@ READING_TURNS_MAX = 10  # of the loop, before a transaction; each reads some doz
 READING_FEW = 16
 AHEAD_AT_ONCE = 16  # messages read in one turn of the loop
 AHEAD_EVERY_S = 0.005
+SLOW_MS = 100.0  # a transaction's
 
 Wish = Callable[[Draft, Moment], Any]
 """What somebody wants of the fleet: changes a draft and says what it came to, or raises and has changed nothing."""
@@ -329,12 +330,18 @@ class Ingest:
             self._beats.forget(draft.gone)
         for name in {*draft.touched, *draft.heartbeats}:
             self._beats.heard(name, draft.heartbeats.get(name), moment.utc_ms)
-        for name, (beat, utc_ms) in self._beats.take(moment.steady_ms).items():
+        for name, (beat, utc_ms) in self._beats.take(moment.steady_ms, busy=self._is_busy).items():
             if beat is not None:
                 batch.heartbeats[name] = HeartbeatRow(beat, utc_ms)
             node = draft.touched.get(name) or self._fleet.nodes.get(name)
             if node is not None and name not in draft.changed:
                 batch.seen.append(node)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Rows wait, or the disk is slow, perhaps for others' sake."""
+        took_ms = self._counters.commit_ms[-1] if self._counters.commit_ms else 0.0
+        return not self._inbox.closed and (self._inbox.rows_wait or took_ms > SLOW_MS)
 
     def _finish(self, items: list[Item], work: Work, committed: Committed) -> None:
         """All of it is durable: the fleet is as drafted, the nodes are answered, then the broker."""

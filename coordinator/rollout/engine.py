@@ -46,7 +46,7 @@ from coordinator.rollout.state import (
 from coordinator.rollout.turns import Turns
 
 _MAY_COME = FETCHES | {NodeState.WAITING, NodeState.READY, NodeState.SILENT, NodeState.UNSTEADY}
-AT_ONCE_MAX = 500  # nodes told or put back by one step
+AT_ONCE_MAX = 1000  # nodes told or put back by one step
 RATE_PER_S_MAX = 100_000
 
 

@@ -140,6 +140,17 @@ def test_of_each_node_the_newest_is_written_and_not_too_often() -> None:
     assert beats.take(2_001) == {"gw": (Heartbeat(seq=5), 300)}
 
 
+def test_where_others_wait_for_the_disk_few_go() -> None:
+    beats = Beats(2_000, 100)
+    for n in range(300):
+        beats.heard(f"n{n}", None, 1)
+    assert len(beats.take(1, busy=True)) == 10
+    assert beats.take(2, busy=True) == {}
+    assert len(beats.take(501)) == 100
+    beats.hurry()
+    assert len(beats.take(502)) == 190
+
+
 def test_of_many_the_oldest_go_first_and_all_get_their_turn() -> None:
     beats = Beats(2_000, 10)
     written = Counter[str]()
