@@ -17,7 +17,7 @@ from agent.alerting.functions import alert_functions
 from agent.alerting.opening import normal_arguments, open_alerting
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
-from agent.config import AgentConfig, PipelineConfig
+from agent.config import AgentConfig, PipelineConfig, what_is_here
 from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.policy import Cause
@@ -212,6 +212,7 @@ class Agent:
             settings=read_platforms(config.platforms, Path())[0].settings,
             services=services,
             keep=self._recorder.keep,
+            here=what_is_here(config),
         )
         self._listening = self._assembly.listening(self._host)
         self._sensors = Sensors(

@@ -87,6 +87,18 @@ def check_hooks(hooks: Iterable[Callable[..., Any]]) -> list[str]:
     return found
 
 
+def check_checks(checks: Iterable[Callable[..., Any]]) -> list[str]:
+    """What is wrong with what `@check_settings` marks."""
+    looks = "`def check(settings: Mapping[str, Any], here: Here) -> Iterable[str]`"
+    found = []
+    for check in checks:
+        code = check.__code__ if inspect.isfunction(check) else None
+        place = f"{code.co_filename}:{code.co_firstlineno}: {check.__name__}" if code is not None else repr(check)
+        if code is None or inspect.iscoroutinefunction(check) or len(inspect.signature(check).parameters) != 2:
+            found.append(f"{place}: what @check_settings marks is {looks}")
+    return found
+
+
 _LOOKS = {
     On.EVENTS: "`async def heard(context: Context, event: KeptResult) -> None`",
     On.SAMPLES: "`def measured(context: Context, window: SampleWindow) -> None`, plain or async",

@@ -10,6 +10,11 @@ use, which are its keywords and `context`, gets an underscore: `class_`, `contex
 `@at_start` marks what runs once when a host starts the platform: `async def begin(context: Context) -> None`. It gets
 a `Context` of no call and must return: what goes on for ever is no platform's business.
 
+`@check_settings` marks what says which of the platform's settings are wrong (`platforms/checking.py`): when a
+configuration is checked, and before `@at_start`.
+
+    @check_settings               def check(settings: Mapping[str, Any], here: Here) -> Iterable[str]: ...
+
 Further marks say what a node calls by itself (`platforms/listening.py`), and what its cameras ask (`watching.py`):
 
     @on_events("LineCrossed")     async def heard(context: Context, event: KeptResult) -> None: ...
@@ -33,6 +38,7 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__edge_function__"
 _START_MARK = "__edge_at_start__"
+_CHECK_MARK = "__edge_check_settings__"
 _LISTENER_MARK = "__edge_listener__"
 EVERY_S_MIN, EVERY_S_MAX = 0.05, 86400.0
 CONTEXT = "context"
@@ -73,6 +79,12 @@ def function(name: str) -> Callable[[F], F]:
 def at_start(run: F) -> F:
     """Marks what follows as run once when a host starts the platform."""
     setattr(run, _START_MARK, True)
+    return run
+
+
+def check_settings(run: F) -> F:
+    """Marks what follows as what finds every mistake in the platform's settings."""
+    setattr(run, _CHECK_MARK, True)
     return run
 
 
@@ -153,9 +165,18 @@ def bindings_of(module: ModuleType) -> Iterator[Binding]:
 
 def hooks_of(module: ModuleType) -> Iterator[Callable[..., Any]]:
     """What a module marks with `@at_start`, in the order of its names' definition, each once."""
+    return _marked(module, _START_MARK)
+
+
+def checks_of(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    """What a module marks with `@check_settings`, in the same way."""
+    return _marked(module, _CHECK_MARK)
+
+
+def _marked(module: ModuleType, mark: str) -> Iterator[Callable[..., Any]]:
     seen: set[int] = set()
     for value in vars(module).values():
-        if callable(value) and getattr(value, _START_MARK, None) is True and id(value) not in seen:
+        if callable(value) and getattr(value, mark, None) is True and id(value) not in seen:
             seen.add(id(value))
             yield value
 

@@ -134,6 +134,44 @@ def test_all_mistakes_are_in_one_report(tmp_path: Path) -> None:
     assert "hunter2" not in report
 
 
+def test_settings_of_platforms_are_judged_with_what_the_node_has(tmp_path: Path) -> None:
+    bundle(tmp_path / "cells")
+    sensor = '[[sensors]]\nid = "vib1"\nsource = "opcua"\nurl = "opc.tcp://127.0.0.1:1"\nheartbeet = 1\n'
+    table = """
+[platforms]
+enabled = ["manufacturing", "traffic"]
+[platforms.manufacturing.machines.press1]
+shaft_rpm = -5
+points = [{ sensor = "vib2" }, { sensor = "temp1", quantity = "warmth" }]
+[platforms.manufacturing.lines.L1]
+ideal_cycle_s = 4.0
+camera_id = "cam2"
+shifts = [{ days = ["mon"], start = "6 am", end = "14:00" }]
+[[platforms.traffic.intersections.IS-1.approaches]]
+name = "north"
+camera_id = "cam1"
+line = "stop"
+lane = 2
+"""
+    done = check(tmp_path, GOOD + table)
+    assert done.returncode == 2
+    lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert lines == [
+        "platforms.manufacturing.machines.press1.shaft_rpm: -5.0 must be at least 0",
+        "platforms.manufacturing.machines.press1.points[1].quantity: 'warmth' must be one of acceleration, velocity, "
+        "current, temperature",
+        "platforms.manufacturing.machines.press1.points[0].sensor: no sensor has the id 'vib2' (there is none)",
+        "platforms.manufacturing.machines.press1.points[1].sensor: no sensor has the id 'temp1' (there is none)",
+        "platforms.manufacturing.lines.L1.shifts[0]: '6 am' is no time of day; write 06:30",
+        'platforms.manufacturing.lines.L1.timezone: is needed with shifts and breaks, as "Europe/Berlin"',
+        "platforms.manufacturing.lines.L1.camera_id: no camera has the id 'cam2'; did you mean cam1? (cam1)",
+        "platforms.traffic.intersections.IS-1.approaches[0].lane: unknown key; did you mean lanes?",
+    ]
+    assert "8 mistakes" in done.stderr
+    done = check(tmp_path, GOOD + sensor + table)  # a sensor too wrong to be read: of those here nothing is known
+    assert "no sensor has the id" not in done.stderr and "shaft_rpm: -5.0" in done.stderr
+
+
 def test_labels_that_do_not_fit_the_model_are_a_mistake(tmp_path: Path) -> None:
     manifest = bundle(tmp_path / "cells") / "bundle.toml"
     manifest.write_text(manifest.read_text().replace('"c63"', '"c63", "one too many"'))
