@@ -107,8 +107,8 @@ class Assembly:
         return problems
 
     def listening(self, host: Host) -> Listening:
-        """What a node's platforms listen to; the host runs its tasks."""
-        return Listening(list(self._platforms.by_name.values()), self._contexts(host))
+        """What this host's platforms listen to; the host runs the tasks."""
+        return Listening(list(self._platforms.by_name.values()), self._contexts(host), host.placement)
 
     @property
     def events(self) -> set[str]:

@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any
 
 from platforms.fitting import Fitting, Way, shown
-from platforms.functions import CONTEXT, EVERY_S_MAX, EVERY_S_MIN, Binding, Listener, On, python_name
+from platforms.functions import CONTEXT, EDGE, EVERY_S_MAX, EVERY_S_MIN, PLACES, Binding, Listener, On, python_name
 from schemas.language.schema import Field, FunctionType, Schema
 
 _KINDS = {
@@ -117,6 +117,11 @@ def check_listeners(listeners: Iterable[Listener]) -> list[str]:
         must_wait = {On.EVENTS: True, On.TIME: True, On.RULE: False}.get(one.on, one.is_async)
         if code is None or one.is_async is not must_wait or len(inspect.signature(one.run).parameters) != parameters:
             found.append(f"{place}: what @{one.on} marks is {_LOOKS[one.on]}")
+        if one.at not in PLACES:
+            found.append(f"{place}: @{one.on} is called at one of {', '.join(PLACES)}, not at={one.at!r}")
+        elif one.on is On.SAMPLES and one.at != EDGE:
+            text = "what sensors measure does not leave a node: listen there, emit an event, and hear that"
+            found.append(f"{place}: @on_samples(at={one.at!r}): {text}")
         if one.on is On.EVENTS and not (one.types and all(name.isidentifier() for name in one.types)):
             found.append(f'{place}: @on_events wants the types of events: @on_events("LineCrossed")')
         if one.on is On.TIME and not EVERY_S_MIN <= one.every_s <= EVERY_S_MAX:

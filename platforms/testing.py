@@ -193,7 +193,7 @@ class FakeHost:
         asyncio.run(run_hooks(self.platform, self.context()))
 
     def heard(self, event: KeptResult) -> None:
-        """Gives an event to what `@on_events` marks for its type."""
+        """Gives an event to what `@on_events` marks for its type, and for a host as this one."""
         self._listen(On.EVENTS, event, among=lambda one: event.type in one.types)
 
     def measured(self, window: SampleWindow) -> None:
@@ -211,7 +211,7 @@ class FakeHost:
 
     def _listen(self, on: On, *given: Any, among: Callable[[Listener], bool] = lambda one: True) -> None:
         for one in self.platform.listeners:
-            if one.on is on and among(one):
+            if one.on is on and one.is_called_at(self.placement) and among(one):
                 done = one.run(self.context(), *given)
                 if one.is_async:
                     asyncio.run(done)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_process.agents import bundle, run_agent
+from tests.agent_process.agents import AgentProcess, bundle, run_agent
+from tests.broker import free_port
 
 
 def check(folder: Path, text: str, command: str = "check") -> "subprocess.CompletedProcess[str]":
@@ -170,6 +171,31 @@ lane = 2
     assert "8 mistakes" in done.stderr
     done = check(tmp_path, GOOD + sensor + table)  # a sensor too wrong to be read: of those here nothing is known
     assert "no sensor has the id" not in done.stderr and "shaft_rpm: -5.0" in done.stderr
+
+
+def test_an_agent_that_starts_all_the_same_says_what_is_wrong_with_its_platform(tmp_path: Path) -> None:
+    body = """
+[platforms]
+enabled = ["manufacturing"]
+[platforms.manufacturing]
+machnes = {}
+[platforms.manufacturing.lines.L1]
+ideal_cycle_s = 0.0
+camera_id = "cam2"
+"""
+    with AgentProcess(tmp_path, free_port(), body) as agent:
+        agent.start()
+        agent.wait_for_log("runs, boot 1")
+        agent.wait_for_log("did not get through at start")
+        for told in (
+            "manufacturing: did not get through at start, its settings are wrong:",
+            "  platforms.manufacturing.machnes: unknown key; did you mean machines?",
+            "  platforms.manufacturing.lines.L1.ideal_cycle_s: seconds of a part at full speed, above 0",
+            "  platforms.manufacturing.lines.L1.camera_id: no camera has the id 'cam2' (there is none)",
+        ):
+            assert told in agent.log
+        assert agent.terminate() == 0
+        assert "Traceback" not in agent.log
 
 
 def test_labels_that_do_not_fit_the_model_are_a_mistake(tmp_path: Path) -> None:
