@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from agent.alerting.cli import add_commands as add_alerts_commands
-from agent.config import AgentConfig, event_type_mistakes, inspect_config, load_config, platforms_table
+from agent.config import AgentConfig, event_type_mistakes, inspect_config, load_config, platforms_table, what_is_here
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
 from agent.inspection.cli import add_arguments as add_calibrate_arguments
@@ -138,10 +138,12 @@ def _check(arguments: argparse.Namespace) -> int:
 
         kinds, wrong = {}, []
         try:
-            assembly = assemble(platforms_table(config, arguments.config))
+            table = platforms_table(config, arguments.config)
+            assembly = assemble(table)
             kinds = assembly.rule_kinds
             wrong = conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
             wrong += [text for text in event_type_mistakes(config, assembly.events) if text not in mistakes]
+            wrong += assembly.settings_mistakes(table.settings, what_is_here(config))
         except PlatformError as error:
             wrong = _lines(error)
         mistakes += check_models(config, mistakes, kinds)

@@ -17,7 +17,7 @@ from agent.alerting.functions import alert_functions
 from agent.alerting.opening import normal_arguments, open_alerting
 from agent.capture.malloc import keep_freed_memory
 from agent.capture.slot import Slots
-from agent.config import AgentConfig, PipelineConfig
+from agent.config import AgentConfig, PipelineConfig, what_is_here
 from agent.degrade.governor import Governor
 from agent.degrade.pipelines import Pace, Standing
 from agent.degrade.policy import Cause
@@ -45,6 +45,8 @@ from agent.lock import only_one
 from agent.models.models import Models
 from agent.models.signatures import read_trust
 from agent.node_functions import STATE, node_functions, report_function
+from agent.outbox.ballast import FILE_NAME as BALLAST
+from agent.outbox.ballast import Ballast
 from agent.outbox.checked import Checked
 from agent.outbox.opening import open_outbox
 from agent.outbox.outbox import Outbox
@@ -114,6 +116,8 @@ class Agent:
         addresses = config.broker.addresses()
         cameras = [camera.resolved() for camera in config.cameras]
         self._lock = only_one(node.data_dir)
+        if Ballast(node.data_dir / BALLAST, config.outbox.ballast_bytes).give_way():  # files want room to be opened
+            log.warning("%s is full: the room kept in reserve is given up, to be able to start", node.data_dir)
         self._space = TopicSpace(config.broker.topic_root)
         self._state = StateFile(node.data_dir / "state.db")
         self.boot = self._state.boot
@@ -212,6 +216,7 @@ class Agent:
             settings=read_platforms(config.platforms, Path())[0].settings,
             services=services,
             keep=self._recorder.keep,
+            here=what_is_here(config),
         )
         self._listening = self._assembly.listening(self._host)
         self._sensors = Sensors(

@@ -22,6 +22,7 @@ from agent.results.settings import ResultsSettings
 from agent.sensors.settings import SensorConfig, sensor_beside, sensors_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from agent.workloads.settings import WorkloadSettings
+from platforms.checking import Here
 from platforms.manufacturing.inspection.settings import InspectionSettings, inspection_mistakes
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import EndpointConfig, load_table, mistakes_error, secret
@@ -245,6 +246,15 @@ def event_type_mistakes(config: AgentConfig, declared: Collection[str]) -> list[
 def platforms_table(config: AgentConfig, path: Path) -> PlatformsTable:
     """What the configuration at `path`, which has no mistakes, says of platforms."""
     return read_platforms(config.platforms, path.resolve().parent)[0]
+
+
+def what_is_here(config: AgentConfig) -> Here:
+    """What settings of platforms may name. What is too wrong to be read has no id: then nothing is said of names."""
+    cameras, sensors = config.cameras, config.sensors
+    return Here(
+        [camera.id for camera in cameras] if all(cameras) else None,
+        [sensor.id for sensor in sensors] if all(sensors) else None,
+    )
 
 
 def _models_beside(folder: Path, table: NodeModelsTable) -> NodeModelsTable:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from coordinator.config import CoordinatorConfig, load_config, platforms_table
 from platforms.assembly import Assembly, assemble
+from platforms.checking import Here
 from platforms.errors import PlatformError
 from runtime.config import mistakes_error
 from runtime.errors import ConfigError, EdgewrightError
@@ -78,7 +79,9 @@ def _check(arguments: argparse.Namespace) -> int:
     path = arguments.config
     config = load_config(path, arguments.instance)
     config.evidence.keys()
-    _assembly(config, path)
+    settings = platforms_table(config, path).settings
+    if mistakes := _assembly(config, path).settings_mistakes(settings, Here()):
+        raise mistakes_error(path, mistakes)
     _say(f"{path}: fine")
     from coordinator.store.checking import check_backup, check_store
 

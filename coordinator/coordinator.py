@@ -20,6 +20,7 @@ from coordinator.fleet.liveness import Watch
 from coordinator.fleet.probe import Probe
 from coordinator.fleet.registry import Fleet
 from coordinator.hosting.host import coordinator_host
+from coordinator.hosting.listening import FleetListening
 from coordinator.ingest.decode import News
 from coordinator.ingest.inbox import Inbox
 from coordinator.ingest.ingest import Ingest
@@ -104,6 +105,7 @@ class Coordinator:
             settings=read_platforms(config.platforms, Path())[0].settings,
             announce=lambda: self._announce(),
         )
+        self._listening = FleetListening(store, self._assembly.listening(self._host))
         self._calls = Dispatcher(
             table_of(self._functions(), self._assembly.hosting(self._host), self._assembly),
             store.calls,
@@ -171,6 +173,8 @@ class Coordinator:
         supervisor.supervise("liveness", self._watch.run, for_ever, stage=1)
         supervisor.supervise("calls", self._until_stopped, stage=1, stop_timeout_s=GOODBYE_S)
         supervisor.supervise("platforms", self._start_platforms, stage=1)
+        for name, task in self._listening.tasks():
+            supervisor.supervise(f"platform[{name}]", task, for_ever, stage=1, stop_timeout_s=GOODBYE_S)
         supervisor.supervise("documents", self._documents.run, stage=1)
         supervisor.supervise("rollouts", self._rollouts.run, for_ever, stage=1)
         supervisor.supervise("retention-duty", self._retention_duty.run, for_ever, stage=1)
@@ -203,6 +207,7 @@ class Coordinator:
         self._platform_problems = [str(one) for one in problems]
         for problem in problems:
             log.error("%s", problem, exc_info=problem.__cause__)  # somebody else's code: where it went wrong
+        self._listening.started()
         await asyncio.Event().wait()
 
     async def _until_stopped(self) -> None:
@@ -223,7 +228,11 @@ class Coordinator:
             "frozen": {scope or "fleet": one.reason for scope, one in self._fleet.guard.freezes.items()},
             "problem": self._ingest.problem,
             "functions": self._calls.names,
-            "platforms": {"names": self._assembly.names, "problems": self._platform_problems},
+            "platforms": {
+                "names": self._assembly.names,
+                "problems": self._platform_problems,
+                "listeners": self._listening.report(),
+            },
             "evidence_problem": self._receiver.problem if self._receiver else "",
         }
 
@@ -236,6 +245,7 @@ class Coordinator:
             **(self._models_http.figures() if self._models_http else {}),
             **self._models.reader.figures(),
             **self._schedules.figures(),
+            **self._listening.figures(),
             "calls_refused": self._calls.refused_total,
             "queue_depth": len(self._inbox),
             **self._links.figures(),

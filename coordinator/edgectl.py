@@ -41,6 +41,7 @@ from schemas.topics import COORDINATOR, TopicSpace
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 FOLLOW_EVERY_S = 0.3
+SETTLES_S = 0.02  # transactions of coordinators are short
 Arguments = argparse.Namespace
 
 
@@ -168,7 +169,8 @@ def _events(parsed: Arguments) -> int:
     since_ms = arguments.since(parsed.since, _now_ms()) if parsed.since else 0
     wanted = EventFilter(parsed.node, parsed.topic, since_ms, parsed.alerts_only)
     reader = _reader(parsed)
-    last_row = reader.last_row()
+    if parsed.follow:
+        wanted = replace(wanted, until_row=_settled(reader, 0))
     found = reader.events(wanted, parsed.limit)
     titles = not parsed.json
     while True:
@@ -181,10 +183,20 @@ def _events(parsed: Arguments) -> int:
         sys.stdout.flush()
         if not parsed.follow:
             return 0
-        last_row = max([last_row, *(event.row for event in found)])
-        if len(found) < PAGE_MAX:
+        is_page = wanted.after_row is not None and len(found) == PAGE_MAX
+        after, until = found[-1].row if is_page else wanted.until_row, wanted.until_row
+        if not is_page:
             time.sleep(FOLLOW_EVERY_S)
-        found = reader.events(replace(wanted, after_row=last_row, since_utc_ms=0), PAGE_MAX)
+            until = _settled(reader, until or 0)
+        wanted = replace(wanted, after_row=after, until_row=until, since_utc_ms=0)
+        found = reader.events(wanted, PAGE_MAX)
+
+
+def _settled(reader: Reader, before: int) -> int:
+    """The row up to which all events are there: what is slow to be committed is waited for, not passed over."""
+    while (row := reader.settled_row()) is None:
+        time.sleep(SETTLES_S)
+    return max(row, before)
 
 
 def _streams(parsed: Arguments) -> int:

@@ -1,8 +1,9 @@
 """A host's platforms put together: what it serves, which state it keeps, what it runs at its start."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from platforms.checking import Here, listed, settings_error, settings_mistakes
 from platforms.errors import PlatformError
 from platforms.functions import On
 from platforms.host_context import Host, HostContext
@@ -83,10 +84,22 @@ class Assembly:
             for one in self._platforms.by_name.values()
         )
 
+    def settings_mistakes(self, settings: Mapping[str, Mapping[str, Any]], here: Here) -> list[str]:
+        """`platforms.<name>.key: what`, for all mistakes in the settings of all platforms that check theirs."""
+        return [text for name in self._platforms.by_name for text in self._mistakes(name, settings, here)]
+
+    def _mistakes(self, name: str, settings: Mapping[str, Mapping[str, Any]], here: Here) -> list[str]:
+        found = settings_mistakes(self._platforms.by_name[name], settings.get(name, {}), here)
+        return listed(found, f"platforms.{name}")
+
     async def start(self, host: Host) -> list[PlatformError]:
-        """Runs every platform's start hooks; what did not get through is returned, and the others go on."""
-        problems = []
+        """Runs every platform's start hooks; what did not get through is returned, and the others go on. Those of a
+        platform whose settings are wrong are not run."""
+        problems: list[PlatformError] = []
         for one in self._platforms.by_name.values():
+            if mistakes := self._mistakes(one.name, host.settings, host.here):
+                problems.append(settings_error(one.name, mistakes))
+                continue
             try:
                 await run_hooks(one, HostContext(host, one, self._rules[one.name]))
             except PlatformError as error:
@@ -94,8 +107,8 @@ class Assembly:
         return problems
 
     def listening(self, host: Host) -> Listening:
-        """What a node's platforms listen to; the host runs its tasks."""
-        return Listening(list(self._platforms.by_name.values()), self._contexts(host))
+        """What this host's platforms listen to; the host runs the tasks."""
+        return Listening(list(self._platforms.by_name.values()), self._contexts(host), host.placement)
 
     @property
     def events(self) -> set[str]:

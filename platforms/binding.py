@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any
 
 from platforms.fitting import Fitting, Way, shown
-from platforms.functions import CONTEXT, EVERY_S_MAX, EVERY_S_MIN, Binding, Listener, On, python_name
+from platforms.functions import CONTEXT, EDGE, EVERY_S_MAX, EVERY_S_MIN, PLACES, Binding, Listener, On, python_name
 from schemas.language.schema import Field, FunctionType, Schema
 
 _KINDS = {
@@ -87,6 +87,18 @@ def check_hooks(hooks: Iterable[Callable[..., Any]]) -> list[str]:
     return found
 
 
+def check_checks(checks: Iterable[Callable[..., Any]]) -> list[str]:
+    """What is wrong with what `@check_settings` marks."""
+    looks = "`def check(settings: Mapping[str, Any], here: Here) -> Iterable[str]`"
+    found = []
+    for check in checks:
+        code = check.__code__ if inspect.isfunction(check) else None
+        place = f"{code.co_filename}:{code.co_firstlineno}: {check.__name__}" if code is not None else repr(check)
+        if code is None or inspect.iscoroutinefunction(check) or len(inspect.signature(check).parameters) != 2:
+            found.append(f"{place}: what @check_settings marks is {looks}")
+    return found
+
+
 _LOOKS = {
     On.EVENTS: "`async def heard(context: Context, event: KeptResult) -> None`",
     On.SAMPLES: "`def measured(context: Context, window: SampleWindow) -> None`, plain or async",
@@ -105,6 +117,11 @@ def check_listeners(listeners: Iterable[Listener]) -> list[str]:
         must_wait = {On.EVENTS: True, On.TIME: True, On.RULE: False}.get(one.on, one.is_async)
         if code is None or one.is_async is not must_wait or len(inspect.signature(one.run).parameters) != parameters:
             found.append(f"{place}: what @{one.on} marks is {_LOOKS[one.on]}")
+        if one.at not in PLACES:
+            found.append(f"{place}: @{one.on} is called at one of {', '.join(PLACES)}, not at={one.at!r}")
+        elif one.on is On.SAMPLES and one.at != EDGE:
+            text = "what sensors measure does not leave a node: listen there, emit an event, and hear that"
+            found.append(f"{place}: @on_samples(at={one.at!r}): {text}")
         if one.on is On.EVENTS and not (one.types and all(name.isidentifier() for name in one.types)):
             found.append(f'{place}: @on_events wants the types of events: @on_events("LineCrossed")')
         if one.on is On.TIME and not EVERY_S_MIN <= one.every_s <= EVERY_S_MAX:

@@ -10,12 +10,20 @@ use, which are its keywords and `context`, gets an underscore: `class_`, `contex
 `@at_start` marks what runs once when a host starts the platform: `async def begin(context: Context) -> None`. It gets
 a `Context` of no call and must return: what goes on for ever is no platform's business.
 
-Further marks say what a node calls by itself (`platforms/listening.py`), and what its cameras ask (`watching.py`):
+`@check_settings` marks what says which of the platform's settings are wrong (`platforms/checking.py`): when a
+configuration is checked, and before `@at_start`.
+
+    @check_settings               def check(settings: Mapping[str, Any], here: Here) -> Iterable[str]: ...
+
+Further marks say what a host calls by itself (`platforms/listening.py`), and what its cameras ask (`watching.py`):
 
     @on_events("LineCrossed")     async def heard(context: Context, event: KeptResult) -> None: ...
     @on_samples                   def measured(context: Context, window: SampleWindow) -> None: ...
     @every(10.0)                  async def look(context: Context) -> None: ...
     @rule_kind("too_close")       def too_close(settings: Mapping[str, Any], labels: Sequence[str]) -> Condition: ...
+
+`@on_events(…, at="cloud")` and `@every(…, at="cloud")` are called in the coordinator instead, with the events of the
+whole fleet, after they are stored; `at="any"` in both. What sensors measure does not leave a node as it is.
 
 An `async def` runs on the host's loop and must not compute for long; a plain `def` of `on_samples` runs in a thread.
 
@@ -28,14 +36,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__edge_function__"
 _START_MARK = "__edge_at_start__"
+_CHECK_MARK = "__edge_check_settings__"
 _LISTENER_MARK = "__edge_listener__"
 EVERY_S_MIN, EVERY_S_MAX = 0.05, 86400.0
 CONTEXT = "context"
+EDGE, ANY = "edge", "any"
+PLACES = (EDGE, "cloud", ANY)  # as a schema has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,12 @@ def at_start(run: F) -> F:
     return run
 
 
+def check_settings(run: F) -> F:
+    """Marks what follows as what finds every mistake in the platform's settings."""
+    setattr(run, _CHECK_MARK, True)
+    return run
+
+
 class On(StrEnum):
     """What a listener is called for."""
 
@@ -87,13 +104,18 @@ class On(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What a mark says: the events' types of EVENTS, the seconds of TIME, the name of RULE."""
+    """What a mark says: the events' types of EVENTS, the seconds of TIME, the name of RULE; `at`: who calls it."""
 
     on: On
     run: Callable[..., Any]
     types: tuple[str, ...] = ()
     every_s: float = 0.0
     name: str = ""
+    at: str = EDGE
+
+    def is_called_at(self, here: str) -> bool:
+        """By a host of this placement."""
+        return self.at in (here, ANY)
 
     @property
     def is_async(self) -> bool:
@@ -104,19 +126,25 @@ class Listener:
         return getattr(self.run, "__name__", repr(self.run))
 
 
-def on_events(*types: str) -> Callable[[F], F]:
-    """Marks what follows as told of each event of these types that happens at the node, one after the other."""
-    return _listens(lambda run: Listener(On.EVENTS, run, types=types))
+def on_events(*types: str, at: str = EDGE) -> Callable[[F], F]:
+    """Marks what follows as told of each event of these types, one after the other: those of its node, or with
+    `at="cloud"` those that came to the coordinator."""
+    return _listens(lambda run: Listener(On.EVENTS, run, types=types, at=at))
 
 
-def on_samples(run: F) -> F:
+@overload
+def on_samples(run: F) -> F: ...
+@overload
+def on_samples(*, at: str) -> Callable[[F], F]: ...
+def on_samples(run: Any = None, *, at: str = EDGE) -> Any:
     """Marks what follows as given each window of each sensor of the node, those of one sensor in order."""
-    return _listens(lambda made: Listener(On.SAMPLES, made))(run)
+    mark = _listens(lambda made: Listener(On.SAMPLES, made, at=at))
+    return mark if run is None else mark(run)
 
 
-def every(seconds: float) -> Callable[[F], F]:
-    """Marks what follows as called at the node every so often; a call that takes longer delays the next."""
-    return _listens(lambda run: Listener(On.TIME, run, every_s=seconds))
+def every(seconds: float, *, at: str = EDGE) -> Callable[[F], F]:
+    """Marks what follows as called so often; a call that takes longer delays the next."""
+    return _listens(lambda run: Listener(On.TIME, run, every_s=seconds, at=at))
 
 
 def rule_kind(name: str) -> Callable[[F], F]:
@@ -153,15 +181,24 @@ def bindings_of(module: ModuleType) -> Iterator[Binding]:
 
 def hooks_of(module: ModuleType) -> Iterator[Callable[..., Any]]:
     """What a module marks with `@at_start`, in the order of its names' definition, each once."""
+    return _marked(module, _START_MARK)
+
+
+def checks_of(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    """What a module marks with `@check_settings`, in the same way."""
+    return _marked(module, _CHECK_MARK)
+
+
+def _marked(module: ModuleType, mark: str) -> Iterator[Callable[..., Any]]:
     seen: set[int] = set()
     for value in vars(module).values():
-        if callable(value) and getattr(value, _START_MARK, None) is True and id(value) not in seen:
+        if callable(value) and getattr(value, mark, None) is True and id(value) not in seen:
             seen.add(id(value))
             yield value
 
 
 def listeners_of(module: ModuleType) -> Iterator[Listener]:
-    """What a module marks to be called by a node itself, in the order of its names' definition, each once."""
+    """What a module marks to be called by a host itself, in the order of its names' definition, each once."""
     seen: set[int] = set()
     for value in vars(module).values():
         found = getattr(value, _LISTENER_MARK, None) if callable(value) else None

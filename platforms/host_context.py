@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from platforms.checking import Here
 from platforms.context import BadEventError, KeptResult, NotHereError, ResultQuery
 from platforms.hosting import Rules
 from platforms.platform import Platform
@@ -32,6 +33,7 @@ class Host:
     services: Mapping[type[Any], Any] = field(default_factory=dict)
     tell_routine: Tell | None = None  # None: as any event
     memories: dict[str, dict[str, Any]] = field(default_factory=dict)  # by platform
+    here: Here = Here()
 
 
 class HostContext:

@@ -1,8 +1,10 @@
-"""What a node's platforms listen to: its events, its sensors, the time.
+"""What a host's platforms listen to: its events, its sensors, the time.
 
     an event of the node ──► queue of each @on_events ──► called, one after the other
     a window of a sensor ──────────────────────────────► each @on_samples, in order
     the time             ──────────────────────────────► each @every
+
+That is a node's. In the coordinator events wait in the store instead (`coordinator/hosting/listening.py`).
 
 The host supervises the tasks; nothing is called before the start hooks have run. A call that fails is the task's
 failure: the host logs it and starts the task again, and the next event is the next.
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from platforms.context import Context, KeptResult
 from platforms.functions import Listener, On
 from platforms.platform import Platform
+from schemas.language.schema import Placement
 
 if TYPE_CHECKING:  # numpy: a host without sensors need not load it
     from platforms.samples import SampleWindow
@@ -27,7 +30,7 @@ Task = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
-class _Ear:
+class Ear:
     """One listener of one platform, and what waits for it."""
 
     platform: Platform
@@ -43,14 +46,16 @@ class _Ear:
 class Listening:
     """All on the host's loop."""
 
-    def __init__(self, platforms: list[Platform], make_context: MakeContext) -> None:
+    def __init__(
+        self, platforms: list[Platform], make_context: MakeContext, here: Placement = Placement.EDGE
+    ) -> None:
         self._context = make_context
-        ears = [_Ear(one, listener) for one in platforms for listener in one.listeners]
-        self._events = [ear for ear in ears if ear.listener.on is On.EVENTS]
+        ears = [Ear(one, heard) for one in platforms for heard in one.listeners if heard.is_called_at(here)]
+        self.events = [ear for ear in ears if ear.listener.on is On.EVENTS]
         self._samples = [ear for ear in ears if ear.listener.on is On.SAMPLES]
         self._times = [ear for ear in ears if ear.listener.on is On.TIME]
-        self._by_type: dict[str, list[_Ear]] = {}
-        for ear in self._events:
+        self._by_type: dict[str, list[Ear]] = {}
+        for ear in self.events:
             for type_ in ear.listener.types:
                 self._by_type.setdefault(type_, []).append(ear)
         self._started = asyncio.Event()
@@ -60,6 +65,10 @@ class Listening:
     def started(self) -> None:
         """The start hooks have run."""
         self._started.set()
+
+    async def until_started(self) -> None:
+        """Nothing is called before."""
+        await self._started.wait()
 
     def wants(self, type_: str) -> bool:
         """Whether anybody listens to events of this type."""
@@ -87,14 +96,18 @@ class Listening:
 
     def tasks(self) -> Iterator[tuple[str, Task]]:
         """(name, what to run until cancelled)."""
-        for ear in self._events:
+        for ear in self.events:
             yield ear.title, _bound(self._hear, ear)
+        yield from self.times()
+
+    def times(self) -> Iterator[tuple[str, Task]]:
+        """Those that the time alone calls."""
         for ear in self._times:
             yield ear.title, _bound(self._look, ear)
 
     def report(self) -> dict[str, dict[str, int]]:
         """By listener, since the start."""
-        ears = [*self._events, *self._samples, *self._times]
+        ears = [*self.events, *self._samples, *self._times]
         return {
             ear.title: {
                 "calls": self.calls_total[ear.title],
@@ -104,17 +117,20 @@ class Listening:
             for ear in ears
         }
 
-    async def _hear(self, ear: _Ear) -> None:
+    async def call(self, ear: Ear, event: KeptResult) -> None:
+        """One that listens to events. Raises what it raises."""
+        self.calls_total[ear.title] += 1
+        await ear.listener.run(self._context(ear.platform, None), event)
+
+    async def _hear(self, ear: Ear) -> None:
         await self._started.wait()
         while True:
             await ear.there.wait()
             while ear.waiting:
-                event = ear.waiting.popleft()
-                self.calls_total[ear.title] += 1
-                await ear.listener.run(self._context(ear.platform, None), event)
+                await self.call(ear, ear.waiting.popleft())
             ear.there.clear()
 
-    async def _look(self, ear: _Ear) -> None:
+    async def _look(self, ear: Ear) -> None:
         await self._started.wait()
         while True:
             self.calls_total[ear.title] += 1
@@ -122,7 +138,7 @@ class Listening:
             await asyncio.sleep(ear.listener.every_s)
 
 
-def _bound(run: Callable[[_Ear], Awaitable[None]], ear: _Ear) -> Task:
+def _bound(run: Callable[[Ear], Awaitable[None]], ear: Ear) -> Task:
     async def task() -> None:
         await run(ear)
 

@@ -14,10 +14,10 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from platforms.binding import check_bindings, check_hooks, check_listeners
+from platforms.binding import check_bindings, check_checks, check_hooks, check_listeners
 from platforms.errors import BrokenPlatformError, ConflictError, PlatformError, SeveralError
 from platforms.finding import Finder, Kind, Origin, folder_names
-from platforms.functions import bindings_of, hooks_of, listeners_of
+from platforms.functions import bindings_of, checks_of, hooks_of, listeners_of
 from platforms.platform import Platform, Platforms
 from platforms.sameness import different_events, different_functions
 from schemas.language.load import load
@@ -55,12 +55,14 @@ def load_platform(name: str, finder: Finder) -> Platform:
     bindings = [] if module is None else list(bindings_of(module))
     hooks = [] if module is None else list(hooks_of(module))
     listeners = [] if module is None else list(listeners_of(module))
+    checks = [] if module is None else list(checks_of(module))
     wrong = [*map(str, check_bindings(loaded.schema, bindings)), *check_hooks(hooks), *check_listeners(listeners)]
+    wrong += check_checks(checks)
     if wrong:
         listed = "\n".join(f"  {one}" for one in wrong)
         raise BrokenPlatformError(f"{name}: its functions are not as its schema declares them\n{listed}")
     by_name = {one.name: one for one in bindings}
-    return Platform(name, loaded.schema, by_name, hooks, origin, loaded.warnings, listeners)
+    return Platform(name, loaded.schema, by_name, hooks, origin, loaded.warnings, listeners, checks)
 
 
 def functions_module(origin: Origin) -> ModuleType | None:

@@ -12,7 +12,8 @@ from schemas.language.schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """`bindings` are by declared name; `hooks` are what `@at_start` marks. `warnings` are the schema's."""
+    """`bindings` are by declared name; `hooks` are what `@at_start` marks, `checks` what `@check_settings` does.
+    `warnings` are the schema's."""
 
     name: str
     schema: Schema
@@ -21,6 +22,7 @@ class Platform:
     origin: Origin
     warnings: Sequence[Problem] = ()
     listeners: Sequence[Listener] = ()
+    checks: Sequence[Callable[..., Any]] = ()
 
     @property
     def unbound(self) -> list[str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from platforms.checking import Here, settings_error, settings_mistakes
 from platforms.context import KeptResult, ResultQuery
 from platforms.finding import Finder, in_folder
 from platforms.functions import Listener, On
@@ -121,6 +122,7 @@ class FakeHost:
         placement: Placement = Placement.EDGE,
         services: Mapping[type[Any], Any] | None = None,
         now_utc_ms: int = NOW_UTC_MS,
+        here: Here = Here(),  # noqa: B008 - frozen
     ) -> None:
         self.platform = platform
         self.placement = placement
@@ -141,6 +143,7 @@ class FakeHost:
             self._tell,
             {platform.name: settings or {}},
             services or {},
+            here=here,
         )
         hosting = served_functions(platform, placement, self._rules, lambda _, call: self.context())
         self._functions = {one.name: one for one in hosting.functions}
@@ -179,12 +182,18 @@ class FakeHost:
         raw = json.loads(json.dumps(plain(arguments)))  # as it would come over the wire
         return found.encode(await found.run(None, found.parse(raw)))
 
+    def mistakes(self) -> list[str]:
+        """What `@check_settings` finds in the settings."""
+        return settings_mistakes(self.platform, self._host.settings[self.platform.name], self._host.here)
+
     def start(self) -> None:
-        """Runs what `@at_start` marks. Raises BrokenPlatformError."""
+        """Runs what `@at_start` marks. Raises BrokenPlatformError, also for settings that are wrong."""
+        if mistakes := self.mistakes():
+            raise settings_error(self.platform.name, mistakes)
         asyncio.run(run_hooks(self.platform, self.context()))
 
     def heard(self, event: KeptResult) -> None:
-        """Gives an event to what `@on_events` marks for its type."""
+        """Gives an event to what `@on_events` marks for its type, and for a host as this one."""
         self._listen(On.EVENTS, event, among=lambda one: event.type in one.types)
 
     def measured(self, window: SampleWindow) -> None:
@@ -202,7 +211,7 @@ class FakeHost:
 
     def _listen(self, on: On, *given: Any, among: Callable[[Listener], bool] = lambda one: True) -> None:
         for one in self.platform.listeners:
-            if one.on is on and among(one):
+            if one.on is on and one.is_called_at(self.placement) and among(one):
                 done = one.run(self.context(), *given)
                 if one.is_async:
                     asyncio.run(done)

@@ -76,6 +76,9 @@ class Dialect(Protocol):
     def words(self, column: str) -> str:
         """All of a group, with a space between them, in no order."""
 
+    def writers(self, table: str) -> str:
+        """Asks for the transactions under way that write a table; empty where none is that others could overtake."""
+
 
 class Database(Protocol):
     """A connection. Transactions are the writer's affair; SQLite's own connections fulfil the rest as they are."""
@@ -132,6 +135,9 @@ class SqliteDialect:
 
     def words(self, column: str) -> str:
         return f"group_concat({column}, ' ')"
+
+    def writers(self, table: str) -> str:
+        return ""
 
 
 SQLITE = SqliteDialect()

@@ -58,6 +58,13 @@ class PostgresDialect:
     def words(self, column: str) -> str:
         return f"string_agg({column}, ' ')"
 
+    def writers(self, table: str) -> str:
+        return f"""
+            SELECT virtualtransaction FROM pg_locks
+            WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND relation = CAST('{table}' AS regclass)
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+
 
 POSTGRES = PostgresDialect()
 

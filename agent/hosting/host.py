@@ -12,6 +12,7 @@ from agent.outbox.rows import Draft
 from agent.results import store
 from agent.results.result import Result
 from agent.results.store import NoResultsError
+from platforms.checking import Here
 from platforms.context import BadEventError, KeptResult, ResultQuery
 from platforms.host_context import Host
 from schemas.errors import LocalWireError
@@ -30,6 +31,7 @@ def node_host(
     settings: Mapping[str, Mapping[str, Any]],
     services: Mapping[type[Any], Any],
     keep: Callable[[Result], None],
+    here: Here,
 ) -> Host:
     """What a `Context` of this node stands on. `keep` takes what happened into the results kept here."""
 
@@ -55,7 +57,7 @@ def node_host(
     async def tell_routine(schema: Schema, event: EventType, data: Mapping[str, Any], subject: str) -> None:
         await tell(schema, event, data, subject, Lane.SAMPLE)
 
-    return Host(node, Placement.EDGE, state, _now_utc_ms, results, tell, settings, services, tell_routine)
+    return Host(node, Placement.EDGE, state, _now_utc_ms, results, tell, settings, services, tell_routine, here=here)
 
 
 def kept_result(node: str, draft: Draft) -> KeptResult:

@@ -1,11 +1,15 @@
 """A file that only takes room: given up when the disk is full, so that what must still be written gets through."""
 
 import contextlib
+import errno
 import logging
 import os
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+FILE_NAME = "outbox.reserve"
+START_BYTES = 2 * 1024 * 1024  # what an agent's files may grow by while they are opened; seen: 0.8 MB
 
 
 class Ballast:
@@ -37,6 +41,28 @@ class Ballast:
         except OSError as error:
             log.debug("outbox: no room kept in reserve: %s", error)
             self.release()
+
+    def give_way(self, wanted: int = START_BYTES) -> bool:
+        """Lets go where the disk has not that much left; True where it did.
+
+        For the time before files are opened: each needs some, and an agent that cannot start decides no frame. `take`
+        has it back when there is room.
+        """
+        if not self.held:
+            return False
+        probe = self._path.with_suffix(".probe")
+        try:
+            with probe.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, wanted)
+            return False
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                return False  # whatever it is, room is not what is missing
+            self.release()
+            return True
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Gives the room back to the disk."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
+from agent.outbox.ballast import FILE_NAME as BALLAST
 from agent.outbox.ballast import Ballast
 from agent.outbox.encode import Encoder
 from agent.outbox.gaps import DAMAGED, OpenGap, count_within, runs
@@ -73,7 +74,7 @@ class OutboxFile:
             (run_s,) = db.execute("SELECT value FROM meta WHERE key = 'run_s'").fetchone()
         self._clock = clock
         self._run_base_s = float(run_s) - clock()
-        self.ballast = Ballast(path.with_name("outbox.reserve"), self.settings.ballast_bytes)
+        self.ballast = Ballast(path.with_name(BALLAST), self.settings.ballast_bytes)
         self.ballast.take()
         self._reader = connect(path, read_only=True)
         self._reading = threading.Lock()

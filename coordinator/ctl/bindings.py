@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 
 from coordinator.ctl.arguments import UsageError
-from platforms.binding import check_bindings, check_hooks, check_listeners
+from platforms.binding import check_bindings, check_checks, check_hooks, check_listeners
 from platforms.errors import PlatformError
 from platforms.finding import SHIPPED, Kind, Origin
-from platforms.functions import bindings_of, hooks_of, listeners_of
+from platforms.functions import bindings_of, checks_of, hooks_of, listeners_of
 from platforms.loading import functions_module
 from schemas.language.schema import Schema
 
@@ -45,7 +45,7 @@ def bindings_report(schema: Schema, file: Path, module: Path = BESIDE) -> Report
         return Report([_short(str(error))], 0, list(schema.functions))
     bindings = list(bindings_of(loaded))
     problems = [*map(str, check_bindings(schema, bindings)), *check_hooks(list(hooks_of(loaded)))]
-    problems += check_listeners(list(listeners_of(loaded)))
+    problems += [*check_listeners(list(listeners_of(loaded))), *check_checks(list(checks_of(loaded)))]
     unbound = [name for name in schema.functions if name not in {binding.name for binding in bindings}]
     return Report([_short(problem) for problem in problems], len(schema.functions) - len(unbound), unbound)
 

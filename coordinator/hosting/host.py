@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from coordinator.fleet.registry import FleetEvent
-from coordinator.store.facts import facts
+from coordinator.store.facts import Fact, facts
 from coordinator.store.sql import SqlStore
 from coordinator.store.store import Batch
 from platforms.context import KeptResult, ResultQuery
@@ -49,7 +49,10 @@ def _read(db: Database, query: ResultQuery) -> list[KeptResult]:
         until_utc_ms=2**62 if query.until_utc_ms is None else query.until_utc_ms,
         limit=query.limit,
     )
-    return [
-        KeptResult(one.node, str(one.data.get("camera_id", "")), one.type, one.subject, one.time_utc_ms, one.data)
-        for one in found
-    ]
+    return [kept(one) for one in found]
+
+
+def kept(fact: Fact) -> KeptResult:
+    """A row of the store as platforms see it."""
+    camera = str(fact.data.get("camera_id", ""))
+    return KeptResult(fact.node, camera, fact.type, fact.subject, fact.time_utc_ms, fact.data)

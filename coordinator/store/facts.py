@@ -45,3 +45,19 @@ def facts(
         (*values, *values, limit),
     ).fetchall()
     return [Fact(node, kind, subject, at, json.loads(data)) for node, kind, subject, at, data in reversed(found)]
+
+
+def events_between(db: Database, types: Sequence[str], after: int, until: int, limit: int) -> list[tuple[int, Fact]]:
+    """The next events of some types in the order of arrival, each with its row: beyond `after`, `until` included."""
+    sql = f"""
+        SELECT id, node, type, subject, time_utc_ms, data FROM events
+        WHERE id > ? AND id <= ? AND type IN ({", ".join("?" * len(types))}) ORDER BY id LIMIT ?
+    """
+    found = db.execute(sql, (after, until, *types, limit)).fetchall()
+    return [(row, Fact(node, kind, subject, at, json.loads(data))) for row, node, kind, subject, at, data in found]
+
+
+def count_between(db: Database, types: Sequence[str], after: int, until: int) -> int:
+    """How many those are."""
+    sql = f"SELECT count(*) FROM events WHERE id > ? AND id <= ? AND type IN ({', '.join('?' * len(types))})"
+    return int(db.execute(sql, (after, until, *types)).fetchone()[0])

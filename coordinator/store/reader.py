@@ -34,6 +34,7 @@ from coordinator.store.place import Place, open_reading
 from coordinator.store.replicas import ReplicaView
 from coordinator.store.rollouts import RolloutNodeView, RolloutView
 from coordinator.store.schedule_views import DrainView, PlacementView, WorkloadView
+from coordinator.store.settled import Settled
 from coordinator.store.simulated import StoredRows
 from coordinator.store.state_views import CollectionView, KeyView, Wanted, WriterView
 
@@ -119,6 +120,7 @@ class EventFilter:
     since_utc_ms: int = 0
     alerts_only: bool = False
     after_row: int | None = None
+    until_row: int | None = None
 
 
 class Reader:
@@ -126,6 +128,7 @@ class Reader:
 
     def __init__(self, place: Place) -> None:
         self._db = open_reading(place)
+        self._settled = Settled()
 
     def close(self) -> None:
         self._db.close()
@@ -192,6 +195,9 @@ class Reader:
                 values.append(value)
         if wanted.alerts_only:
             where.append("severity IS NOT NULL")
+        if wanted.until_row is not None:
+            where.append("id <= ?")
+            values.append(wanted.until_row)
         order = "DESC"
         if wanted.after_row is not None:
             where.append("id > ?")
@@ -201,9 +207,9 @@ class Reader:
         rows = [_event(row) for row in self._db.execute(sql, [*values, limit])]
         return rows if order == "ASC" else rows[::-1]
 
-    def last_row(self) -> int:
-        """The newest row of the events."""
-        return int(self._db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+    def settled_row(self) -> int | None:
+        """The row of the events up to which all are there; None where that is not known yet: ask again."""
+        return self._settled.look(self._db)
 
     def streams(self, node: str = "") -> list[StreamView]:
         """Every camera pipeline that a node reported in its newest heartbeat."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from platforms.context import BadArgumentError, Context
 from platforms.functions import function
+from platforms.manufacturing import checking
 from platforms.manufacturing.maintenance import watching as machines
 from platforms.manufacturing.production import watching as lines
 from platforms.manufacturing.safety import rules
@@ -19,6 +20,7 @@ machine_condition, relearn_machine = machines.machine_condition, machines.relear
 open_lines, follow_lines, look_at_lines = lines.open_lines, lines.follow_lines, lines.look_at_lines
 line_figures, charts_of_line = lines.line_figures, lines.charts_of_line
 explain_stop, set_line_plan = lines.explain_stop, lines.set_line_plan
+check_manufacturing = checking.check_manufacturing
 too_close, fallen, missing_equipment, alone = rules.too_close, rules.fallen, rules.missing_equipment, rules.alone
 
 ASK_AGAIN_S = 0.1

@@ -1,15 +1,17 @@
 """The functions of retail that are bound, and what a node says of its entrances when it starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from platforms.checking import Here, not_here
 from platforms.context import BadArgumentError, Context, FunctionError, KeptResult, ResultQuery
-from platforms.functions import at_start, function
+from platforms.functions import at_start, check_settings, function
 from platforms.retail.counting import Interval, pieces
 from platforms.retail.entrances import TYPES, customer_counts
 from platforms.retail.types import Camera, CustomerCount, Entrance, RetailSettings, TimeRange
 from schemas.language.validators import into
-from schemas.shape import ShapeError, fields_of, read
+from schemas.shape import ShapeError, fields_of, read, read_what_can_be
 
 STORES, ENTRANCES = "retail.stores", "retail.entrances"
 RESULTS_MAX = 100_000
@@ -96,6 +98,23 @@ async def _results(
     if len(results) >= RESULTS_MAX:
         raise FunctionError("too_much", f"the range has {RESULTS_MAX} results or more; ask for a shorter one")
     return results
+
+
+@check_settings
+def check_entrances(settings: Mapping[str, Any], here: Here) -> list[str]:
+    """Every mistake in `[platforms.retail]`."""
+    known, mistakes = read_what_can_be(RetailSettings, settings)
+    for store_id, store in known.stores.items() if known else ():
+        seen: list[tuple[str, str]] = []
+        for n, entrance in enumerate(store.entrances if store else ()):
+            if not entrance:  # too wrong to be read, which is told
+                continue
+            where = f"stores.{store_id}.entrances[{n}]"
+            mistakes += not_here(f"{where}.camera_id", "camera", entrance.camera_id, here.cameras)
+            if (entrance.camera_id, entrance.line) in seen:
+                mistakes.append(f"{where}.line: {entrance.line!r} of {entrance.camera_id} is there twice")
+            seen.append((entrance.camera_id, entrance.line))
+    return mistakes
 
 
 @at_start

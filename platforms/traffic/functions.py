@@ -1,15 +1,16 @@
 """The functions of traffic that are bound, and what a node says of its junctions when it starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from platforms.checking import Here, not_here
 from platforms.context import BadArgumentError, Context, FunctionError, ResultQuery
-from platforms.functions import at_start, function
+from platforms.functions import at_start, check_settings, function
 from platforms.traffic.analysis import TYPES, Window, analyse
 from platforms.traffic.types import Approach, FlowAnalysis, IntersectionState, TrafficSettings
 from schemas.language.validators import into
-from schemas.shape import ShapeError, fields_of, read
+from schemas.shape import ShapeError, fields_of, read, read_what_can_be
 
 INTERSECTIONS, APPROACHES = "traffic.intersections", "traffic.approaches"
 RESULTS_MAX = 100_000  # of one window
@@ -55,6 +56,23 @@ async def _window(context: Context, approaches: Sequence[Approach], start_ms: in
     if len(results) >= RESULTS_MAX:
         raise FunctionError("too_much", f"the window has {RESULTS_MAX} results or more; ask for a shorter one")
     return Window(start_ms, end_ms, results)
+
+
+@check_settings
+def check_intersections(settings: Mapping[str, Any], here: Here) -> list[str]:
+    """Every mistake in `[platforms.traffic]`."""
+    known, mistakes = read_what_can_be(TrafficSettings, settings)
+    for intersection_id, junction in known.intersections.items() if known else ():
+        names: list[str] = []
+        for n, approach in enumerate(junction.approaches if junction else ()):
+            if not approach:  # too wrong to be read, which is told
+                continue
+            where = f"intersections.{intersection_id}.approaches[{n}]"
+            mistakes += not_here(f"{where}.camera_id", "camera", approach.camera_id, here.cameras)
+            if approach.name in names:
+                mistakes.append(f"{where}.name: the approach {approach.name!r} is there twice")
+            names.append(approach.name)
+    return mistakes
 
 
 @at_start

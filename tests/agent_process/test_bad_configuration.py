@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_process.agents import bundle, run_agent
+from tests.agent_process.agents import AgentProcess, bundle, run_agent
+from tests.broker import free_port
 
 
 def check(folder: Path, text: str, command: str = "check") -> "subprocess.CompletedProcess[str]":
@@ -132,6 +133,69 @@ def test_all_mistakes_are_in_one_report(tmp_path: Path) -> None:
     assert f"{len(lines)} mistakes" in report
     assert len(set(lines)) == len(lines)
     assert "hunter2" not in report
+
+
+def test_settings_of_platforms_are_judged_with_what_the_node_has(tmp_path: Path) -> None:
+    bundle(tmp_path / "cells")
+    sensor = '[[sensors]]\nid = "vib1"\nsource = "opcua"\nurl = "opc.tcp://127.0.0.1:1"\nheartbeet = 1\n'
+    table = """
+[platforms]
+enabled = ["manufacturing", "traffic"]
+[platforms.manufacturing.machines.press1]
+shaft_rpm = -5
+points = [{ sensor = "vib2" }, { sensor = "temp1", quantity = "warmth" }]
+[platforms.manufacturing.lines.L1]
+ideal_cycle_s = 4.0
+camera_id = "cam2"
+shifts = [{ days = ["mon"], start = "6 am", end = "14:00" }]
+[[platforms.traffic.intersections.IS-1.approaches]]
+name = "north"
+camera_id = "cam1"
+line = "stop"
+lane = 2
+"""
+    done = check(tmp_path, GOOD + table)
+    assert done.returncode == 2
+    lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert lines == [
+        "platforms.manufacturing.machines.press1.shaft_rpm: -5.0 must be at least 0",
+        "platforms.manufacturing.machines.press1.points[1].quantity: 'warmth' must be one of acceleration, velocity, "
+        "current, temperature",
+        "platforms.manufacturing.machines.press1.points[0].sensor: no sensor has the id 'vib2' (there is none)",
+        "platforms.manufacturing.machines.press1.points[1].sensor: no sensor has the id 'temp1' (there is none)",
+        "platforms.manufacturing.lines.L1.shifts[0]: '6 am' is no time of day; write 06:30",
+        'platforms.manufacturing.lines.L1.timezone: is needed with shifts and breaks, as "Europe/Berlin"',
+        "platforms.manufacturing.lines.L1.camera_id: no camera has the id 'cam2'; did you mean cam1? (cam1)",
+        "platforms.traffic.intersections.IS-1.approaches[0].lane: unknown key; did you mean lanes?",
+    ]
+    assert "8 mistakes" in done.stderr
+    done = check(tmp_path, GOOD + sensor + table)  # a sensor too wrong to be read: of those here nothing is known
+    assert "no sensor has the id" not in done.stderr and "shaft_rpm: -5.0" in done.stderr
+
+
+def test_an_agent_that_starts_all_the_same_says_what_is_wrong_with_its_platform(tmp_path: Path) -> None:
+    body = """
+[platforms]
+enabled = ["manufacturing"]
+[platforms.manufacturing]
+machnes = {}
+[platforms.manufacturing.lines.L1]
+ideal_cycle_s = 0.0
+camera_id = "cam2"
+"""
+    with AgentProcess(tmp_path, free_port(), body) as agent:
+        agent.start()
+        agent.wait_for_log("runs, boot 1")
+        agent.wait_for_log("did not get through at start")
+        for told in (
+            "manufacturing: did not get through at start, its settings are wrong:",
+            "  platforms.manufacturing.machnes: unknown key; did you mean machines?",
+            "  platforms.manufacturing.lines.L1.ideal_cycle_s: seconds of a part at full speed, above 0",
+            "  platforms.manufacturing.lines.L1.camera_id: no camera has the id 'cam2' (there is none)",
+        ):
+            assert told in agent.log
+        assert agent.terminate() == 0
+        assert "Traceback" not in agent.log
 
 
 def test_labels_that_do_not_fit_the_model_are_a_mistake(tmp_path: Path) -> None:

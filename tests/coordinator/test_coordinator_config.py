@@ -120,6 +120,7 @@ def test_what_the_shape_does_not_show_is_reported_too(tmp_path: Path) -> None:
     [
         ("check", "[coordinator]\n", 0, "fine"),
         ("check", "[coordinator]\nx = 1\n", 2, "unknown key"),
+        ("check", "[platforms]\nenabled = ['retail']\n[platforms.retail]\nstors = 1\n", 2, "did you mean stores?"),
         ("check", "not toml", 2, "is not TOML"),
         ("run", "[coordinator]\nx = 1\n", 2, "unknown key"),
         ("run", "[coordinator]\ndata_dir = '/proc/nowhere'\n", 1, "cannot be used"),

@@ -16,6 +16,7 @@ from agent.results.store import ResultStore
 from coordinator.hosting.host import coordinator_host
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store.store import Batch, Row
+from platforms.checking import Here
 from platforms.context import BadEventError, KeptResult, ResultQuery
 from platforms.host_context import Host
 from schemas.identity import Lane
@@ -46,7 +47,7 @@ class Node:
     async def _host(self, folder: Path) -> Host:
         return node_host(
             "gw-1", results_path=folder / "results.db", outbox=Outbox(self.file), state=FakeState(), settings={},
-            services={}, keep=self.kept.append,
+            services={}, keep=self.kept.append, here=Here(),
         )  # fmt: skip
 
     def tell(self, name: str, data: Mapping[str, Any]) -> None:

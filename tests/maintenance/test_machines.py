@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from platforms.checking import Here
 from platforms.hosting import RejectedError
 from platforms.manufacturing.maintenance.bearing import Fault
 from platforms.manufacturing.maintenance.synthetic import Machine, vibration
 from platforms.samples import SampleWindow, Signal, Trouble
-from platforms.services import Sensors
 from platforms.testing import FakeHost, load_folder
 from schemas.language.schema import Placement
 
@@ -224,11 +224,8 @@ def test_wrong_settings_are_named(machine: dict[str, Any], said: str) -> None:
 
 
 def test_a_sensor_that_the_node_does_not_have_is_named() -> None:
-    class Two:
-        def ids(self) -> list[str]:
-            return ["vib1", "rpm1"]
-
-    host = FakeHost(MANUFACTURING, settings={"machines": {"press1": PRESS}}, services={Sensors: Two()})
+    here = Here(sensors=["vib1", "rpm1"])
+    host = FakeHost(MANUFACTURING, settings={"machines": {"press1": PRESS}}, here=here)
     with pytest.raises(Exception, match=r"points\[1\].sensor: no sensor has the id 'temp1' \(vib1, rpm1\)"):
         host.start()
 

@@ -12,7 +12,7 @@ from platforms.binding import check_listeners
 from platforms.context import Context, KeptResult
 from platforms.finding import Finder
 from platforms.functions import Listener, On, every, on_events, on_samples, rule_kind
-from platforms.listening import QUEUE_MAX, Listening
+from platforms.listening import QUEUE_MAX, Listening, MakeContext
 from platforms.loading import load_platform
 from platforms.platform import Platform
 from platforms.samples import SampleWindow
@@ -182,9 +182,19 @@ def no_window(context: Context) -> None: ...
 def badly_named(settings: Mapping[str, Any], labels: Sequence[str]) -> None: ...
 
 
+@on_samples(at="cloud")
+def samples_far_away(context: Context, window: SampleWindow) -> None: ...
+
+
+@every(1.0, at="clod")
+async def nowhere(context: Context) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("marked", "said"),
     [
+        (samples_far_away, "@on_samples(at='cloud'): what sensors measure does not leave a node: listen there"),
+        (nowhere, "@every is called at one of edge, cloud, any, not at='clod'"),
         (of_nothing, "wants the types of events"),
         (not_async, "what @on_events marks is `async def heard"),
         (too_often, "0.05 to 86400 seconds"),
@@ -210,6 +220,50 @@ def test_what_manufacturing_listens_to() -> None:
     marks = {one.title: one.on for one in load_platform("manufacturing", Finder()).listeners}
     assert marks["watch_machines"] is On.SAMPLES and marks["follow_lines"] is On.EVENTS
     assert [one for one in marks if marks[one] is On.RULE] == ["too_close", "fallen", "missing_equipment", "alone"]
+
+
+def context_of(host: FakeHost) -> MakeContext:
+    return lambda one, call: host.context()
+
+
+def test_a_mark_says_who_calls_it(acme: Platform) -> None:
+    calls: list[str] = []
+
+    @on_events("LineCrossed", at="cloud")
+    async def far(context: Context, event: KeptResult) -> None:
+        calls.append("far")
+
+    @on_events("LineCrossed", at="any")
+    async def both(context: Context, event: KeptResult) -> None:
+        calls.append("both")
+
+    @every(5.0, at="cloud")
+    async def time_far(context: Context) -> None:
+        calls.append("time")
+
+    @on_events("LineCrossed")
+    async def near(context: Context, event: KeptResult) -> None:
+        calls.append("near")
+
+    @on_samples
+    def measured(context: Context, window: SampleWindow) -> None: ...
+
+    marked: list[Any] = [far, both, time_far, near, measured]
+    marks = [one.__edge_listener__ for one in marked]
+    assert check_listeners(marks) == []
+    platform = Platform(acme.name, acme.schema, {}, [], acme.origin, (), marks)
+    for placement, events, times, called in (
+        (Placement.EDGE, ["both", "near"], [], ["both", "near"]),
+        (Placement.CLOUD, ["far", "both"], ["time_far"], ["far", "both", "time"]),
+    ):
+        host = FakeHost(platform, placement=placement)
+        listening = Listening([platform], context_of(host), placement)
+        assert [ear.listener.title for ear in listening.events] == events
+        assert [name.rpartition(".")[2] for name, _ in listening.times()] == times
+        calls.clear()
+        host.heard(crossed("gate"))
+        host.look()
+        assert calls == called
 
 
 def test_a_coordinator_is_a_host_of_the_same_functions(acme: Platform) -> None:

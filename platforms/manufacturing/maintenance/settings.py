@@ -2,7 +2,7 @@
 
 [platforms.manufacturing.machines.press1]
 name = "Press 1"
-class = "medium_rigid"                     # of ISO 20816-3; or zones = { b = 1.4, c = 2.8, d = 4.5 }
+vibration_class = "medium_rigid"           # of ISO 20816-3; or zones = { b = 1.4, c = 2.8, d = 4.5 }
 shaft_rpm = 1770.0                         # or speed = "rpm1", a sensor that measures it
 bearing = { elements = 9, element_diameter = 7.94, pitch_diameter = 39.04 }
 
@@ -22,6 +22,7 @@ from platforms.manufacturing.maintenance.severity import CLASSES, Limits
 from schemas.shape import Limit, ShapeError, read
 
 DAY_S = 86400.0
+MAINTENANCE_KEYS = ("machines", "vibration_classes")
 UNITS: Mapping[Quantity, Mapping[str, float]] = {
     Quantity.ACCELERATION: {"m/s2": 1.0, "m/s²": 1.0, "g": 9.80665},
     Quantity.VELOCITY: {"mm/s": 1.0, "m/s": 1000.0, "in/s": 25.4},
@@ -82,20 +83,23 @@ class MaintenanceSettings:
         found = []
         classes = {**CLASSES, **self.vibration_classes}
         for name, limits in self.vibration_classes.items():
-            found += [f"vibration_classes.{name}.{text}" for text in limits.mistakes()]
+            found += [f"vibration_classes.{name}.{text}" for text in (limits.mistakes() if limits else ())]
         for name, machine in self.machines.items():
+            if not machine:  # too wrong to be read, which is told
+                continue
             where = f"machines.{name}"
             if machine.vibration_class and machine.vibration_class not in classes:
                 known = ", ".join(classes)
                 found.append(f"{where}.vibration_class: there is no {machine.vibration_class!r} ({known})")
             if machine.zones is not None:
                 found += [f"{where}.{text}" for text in machine.zones.mistakes()]
-            titles = [point.title for point in machine.points]
+            points = [(n, point) for n, point in enumerate(machine.points) if point]
+            titles = [point.title for _, point in points]
             found += [
                 f"{where}.points: {one!r} is there twice"
                 for one in sorted({t for t in titles if titles.count(t) > 1})
             ]
-            for n, point in enumerate(machine.points):
+            for n, point in points:
                 if point.limit is not None and point.quantity not in RESTING:
                     found.append(f"{where}.points[{n}].limit: vibration goes by the machine's zones")
                 found += [f"{where}.points[{n}].bearing.{text}" for text in (point.bearing or _NO_BEARING).mistakes()]
@@ -108,7 +112,7 @@ _NO_BEARING = Bearing(9, 1.0, 5.0)
 
 def read_maintenance(settings: Mapping[str, Any]) -> MaintenanceSettings:
     """Raises FunctionError with every mistake."""
-    mine = {key: settings[key] for key in ("machines", "vibration_classes") if key in settings}
+    mine = {key: settings[key] for key in MAINTENANCE_KEYS if key in settings}
     try:
         found = read(MaintenanceSettings, mine, strict=True)
     except ShapeError as error:

@@ -3,15 +3,14 @@
 import asyncio
 from typing import Any
 
-from platforms.context import BadArgumentError, Context, FunctionError, NotHereError
+from platforms.context import BadArgumentError, Context
 from platforms.functions import at_start, function, on_samples
 from platforms.manufacturing.maintenance.baseline import Usual
 from platforms.manufacturing.maintenance.monitor import Memory
 from platforms.manufacturing.maintenance.plant import Machine, Plant, Point, Told, memories
-from platforms.manufacturing.maintenance.settings import MaintenanceSettings, read_maintenance
+from platforms.manufacturing.maintenance.settings import read_maintenance
 from platforms.manufacturing.types import MachineBaseline, MachineReport, MachineState
 from platforms.samples import SampleWindow
-from platforms.services import Sensors
 from schemas.language.validators import into
 from schemas.shape import fields_of
 
@@ -24,7 +23,6 @@ _PLANT, _LOCKS = "maintenance.plant", "maintenance.locks"
 async def open_plant(context: Context) -> None:
     """Reads the machines of `[platforms.manufacturing]`, and what was learnt of them before."""
     settings = read_maintenance(context.settings)
-    _check_sensors(context, settings)
     plant = Plant(settings)
     kept = await context.state.entries(BASELINES) if plant.machines else []
     memories(
@@ -36,21 +34,6 @@ async def open_plant(context: Context) -> None:
     for entry in await context.state.entries(MACHINES):
         if entry.written_by == context.host and entry.key not in plant.machines:
             await context.state.delete(MACHINES, entry.key)
-
-
-def _check_sensors(context: Context, settings: MaintenanceSettings) -> None:
-    """Raises FunctionError for a sensor that the node does not have."""
-    try:
-        known = context.service(Sensors).ids()  # type: ignore[type-abstract]  # an interface is what is asked for
-    except NotHereError:
-        return  # a host without any
-    for machine_id, machine in settings.machines.items():
-        named = [(f"points[{n}].sensor", point.sensor) for n, point in enumerate(machine.points)]
-        for key, sensor in [*named, ("speed", machine.speed)]:
-            if sensor and sensor not in known:
-                text = f"no sensor has the id {sensor!r} ({', '.join(known) or 'there is none'})"
-                where = f"[platforms.manufacturing]: machines.{machine_id}.{key}"
-                raise FunctionError("bad_settings", f"{where}: {text}")
 
 
 @on_samples

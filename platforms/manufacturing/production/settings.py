@@ -11,6 +11,8 @@ from platforms.manufacturing.types import ChartKind, LinePlan, PartSource, Produ
 from schemas.shape import Limit, ShapeError, read
 from schemas.sync import TimeWindow, minute_of, zone
 
+PRODUCTION_KEYS = ("lines",)
+
 
 @dataclass(frozen=True, slots=True)
 class ProductionSettings:
@@ -19,7 +21,7 @@ class ProductionSettings:
     lines: Annotated[dict[str, ProductionLine], Limit(len_max=64)] = field(default_factory=dict)
 
     def mistakes(self) -> list[str]:
-        return [f"lines.{name}.{text}" for name, line in self.lines.items() for text in line_mistakes(line)]
+        return [f"lines.{name}.{text}" for name, line in self.lines.items() if line for text in line_mistakes(line)]
 
 
 def line_mistakes(line: ProductionLine) -> list[str]:
@@ -63,7 +65,7 @@ def _times(window: TimeWindow) -> list[str]:
 
 def read_production(settings: Mapping[str, Any]) -> ProductionSettings:
     """Raises FunctionError with every mistake."""
-    mine = {key: settings[key] for key in ("lines",) if key in settings}
+    mine = {key: settings[key] for key in PRODUCTION_KEYS if key in settings}
     try:
         found = read(ProductionSettings, mine, strict=True)
     except ShapeError as error:
