@@ -170,6 +170,10 @@ class TopicSpace:
             raise RemoteWireError(f"topic {text[:200]!r}: {mistake}")
         return _checked(kind, node, leaf)
 
+    def own_share(self, kind: Kind, node: str, group: str) -> str:
+        """The same as `filter` of one node, as a shared subscription whose group has one member."""
+        return f"$share/{group}/{self.filter(kind, node)}"
+
     def filter(self, kind: Kind, node: str = "+") -> str:
         """The subscription that catches every topic of `kind`, of one node or of all."""
         return f"{self.root}/{node}/{kind.value}" + ("/+" if RULES[kind].leaf else "")

@@ -217,7 +217,7 @@ class Link:
         self._dispatcher.answers.payload_bytes_max = connection.limits.packet_bytes_max - RESULT_BYTES_BESIDE
         reason = f"{connection.address}: given up"
         try:
-            await connection.subscribe(self._subscriptions())
+            await self._subscribe(session)
             self._introduce(session)
             self.publish_reported()
             self._tell_connected(session)
@@ -296,7 +296,7 @@ class Link:
         """Whether the broker does more than accept us. Once the new session is `online` there is no way back to this
         one: it would be believed no more."""
         try:
-            await session.connection.subscribe(self._subscriptions(commands=False))
+            await self._subscribe(session, commands=False)
         except EdgewrightError as error:
             await session.connection.close()
             self._failed(session.which, Trouble.UNREACHABLE, str(error))
@@ -327,17 +327,19 @@ class Link:
             session.say(Presence.ONLINE)
             session.announce(self._birth())
 
-    def _subscriptions(self, *, commands: bool = True) -> dict[str, int]:
+    async def _subscribe(self, session: Session, *, commands: bool = True) -> None:
+        """Raises EdgewrightError."""
+        filters, space = self._subscriptions(), self._space
+        if not commands:
+            del filters[space.filter(Kind.CMD, self._node)]
+        alone = space.own_share(Kind.STATUS, COORDINATOR, self._node)
+        await session.subscribe(filters, space.text(Topic(Kind.STATUS, COORDINATOR)), alone)
+
+    def _subscriptions(self) -> dict[str, int]:
         space, node = self._space, self._node
         wanted = {space.filter(Kind.BLOB_DOWN, node): 1} if self.arrivals.files else {}
         wanted |= {self.arrivals.calls.filter: 1} if self.arrivals.calls else {}
-        wanted |= {
-            space.filter(Kind.ACK, node): 1,
-            space.filter(Kind.STATUS, node): 1,
-            space.filter(Kind.DESIRED, node): 1,
-            space.text(Topic(Kind.STATUS, COORDINATOR)): 1,
-        }
-        return wanted | ({space.filter(Kind.CMD, node): 1} if commands else {})
+        return wanted | {space.filter(kind, node): 1 for kind in (Kind.ACK, Kind.STATUS, Kind.DESIRED, Kind.CMD)}
 
     async def _beat(self, session: Session) -> None:
         topic = self._space.text(Topic(Kind.HEARTBEAT, self._node))
@@ -358,6 +360,7 @@ class Link:
 
     def _see_status(self, session: Session, node: str, status: Status, live: bool) -> None:
         if node == COORDINATOR:
+            session.heard_coordinator()
             self._sender.coordinator(status.state is Presence.ONLINE)
             return
         if self.twin.seen(status, session.identity.session, time.monotonic(), live=live):

@@ -30,6 +30,29 @@ class Session:
         self.birth_hash = ""
         self.state: Presence | None = None  # as last said
         self._unconfirmed: set[int] = set()
+        self._plain: str | None = None  # the subscription to the coordinator's presence as everybody has it
+        self._hears_alone = self._has_heard = False
+
+    async def subscribe(self, filters: dict[str, int], presence: str, alone: str) -> None:
+        """Raises BrokerRefusedError.
+
+        `presence`, of the coordinator, is taken twice: as it is, for what the broker has retained, and as a shared
+        subscription of our own (`alone`) for what comes. The first is given up as soon as something has come: brokers
+        keep those who subscribe to one topic in a list, and look all of it through whenever one comes or goes.
+        """
+        refused = await self.connection.subscribe({**filters, presence: 1, alone: 1}, optional=[alone])
+        self._plain, self._hears_alone = presence, alone not in refused
+        self._give_up_plain()
+
+    def heard_coordinator(self) -> None:
+        """Of its presence."""
+        self._has_heard = True
+        self._give_up_plain()
+
+    def _give_up_plain(self) -> None:
+        if self._plain is not None and self._hears_alone and self._has_heard:
+            self.connection.unsubscribe(self._plain)
+            self._plain = None
 
     @property
     def is_open(self) -> bool:

@@ -22,6 +22,8 @@ from coordinator.simulate.packets import (
     RemoteProtocolError,
     SubAck,
     Subscribe,
+    UnsubAck,
+    Unsubscribe,
     Will,
 )
 from coordinator.simulate.parts import (
@@ -64,6 +66,12 @@ def encode(packet: Packet) -> bytes:
             case SubAck():
                 body = write_mid(packet.mid) + write_properties(packet.properties) + bytes(packet.reasons)
                 return _framed(0x90, body)
+            case Unsubscribe():
+                filters = b"".join(write_text(topic) for topic in packet.filters)
+                return _framed(0xA2, write_mid(packet.mid) + write_properties(packet.properties) + filters)
+            case UnsubAck():
+                body = write_mid(packet.mid) + write_properties(packet.properties) + bytes(packet.reasons)
+                return _framed(0xB0, body)
             case PingReq():
                 return PING
             case PingResp():
@@ -158,7 +166,7 @@ def _decoded(first: int, body: bytes) -> Packet:
     reader = _READERS.get(first >> 4)
     if reader is None:
         raise RemoteProtocolError(f"a packet of type {first >> 4}")
-    if first >> 4 != 3 and first & 15 != (2 if first >> 4 == 8 else 0):
+    if first >> 4 != 3 and first & 15 != (2 if first >> 4 in (8, 10) else 0):
         raise RemoteProtocolError(f"flags {first & 15} of a packet of type {first >> 4}")
     try:
         return reader(first, body)
@@ -233,6 +241,22 @@ def _read_suback(first: int, body: bytes) -> SubAck:
     return SubAck(mid, list(body[at:]), properties)
 
 
+def _read_unsubscribe(first: int, body: bytes) -> Unsubscribe:
+    mid, at = read_mid(body, 0)
+    properties, at = read_properties(body, at)
+    filters = []
+    while at < len(body):
+        topic, at = read_text(body, at)
+        filters.append(topic)
+    return Unsubscribe(mid, filters, properties)
+
+
+def _read_unsuback(first: int, body: bytes) -> UnsubAck:
+    mid, at = read_mid(body, 0)
+    properties, at = read_properties(body, at)
+    return UnsubAck(mid, list(body[at:]), properties)
+
+
 def _read_disconnect(first: int, body: bytes) -> Disconnect:
     properties, at = read_properties(body, 1) if len(body) > 1 else (NONE, len(body))
     _whole(body, at)
@@ -251,6 +275,8 @@ _READERS: dict[int, Callable[[int, bytes], Packet]] = {
     4: _read_puback,
     8: _read_subscribe,
     9: _read_suback,
+    10: _read_unsubscribe,
+    11: _read_unsuback,
     12: _read_ping,
     13: _read_ping,
     14: _read_disconnect,

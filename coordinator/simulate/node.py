@@ -22,6 +22,8 @@ from coordinator.simulate.packets import (
     Publish,
     SubAck,
     Subscribe,
+    UnsubAck,
+    Unsubscribe,
     Will,
 )
 from coordinator.simulate.presence import heartbeat_payload, status_payload
@@ -140,8 +142,10 @@ class Node:
             case ConnAck():
                 return self._accepted(packet, now_s)
             case SubAck():
-                if any(reason >= 0x80 for reason in packet.reasons):
+                if any(reason >= 0x80 for reason in packet.reasons[:-1]):
                     self._world.complain(f"{self.name}: the broker refused a subscription: {list(packet.reasons)}")
+                return b"" if packet.reasons[-1] >= 0x80 else self._hears_coordinator(2)
+            case UnsubAck():
                 return b""
         raise RemoteWireError(f"{type(packet).__name__} from the broker")
 
@@ -150,7 +154,7 @@ class Node:
         session = self._session = Session(now_s, receive_maximum)
         space = self._world.space
         filters = [space.filter(kind, self.name) for kind in (Kind.ACK, Kind.STATUS, Kind.DESIRED, Kind.CMD)]
-        filters.append(f"{space.root}/{COORDINATOR}/{Kind.STATUS.value}")
+        filters += [space.filter(Kind.STATUS, COORDINATOR), space.own_share(Kind.STATUS, COORDINATOR, self.name)]
         out = encode(Subscribe(session.next_mid(), [(text, 1) for text in filters]))
         out += self._say(Presence.ONLINE, now_s) + self._birth()
         if self._papers.report is not None:
@@ -163,7 +167,7 @@ class Node:
         kind, _, leaf = packet.topic[len(self._world.space.root) + len(self.name) + 2 :].partition("/")
         try:
             if not packet.topic.startswith(f"{self._world.space.root}/{self.name}/"):
-                return b""  # the coordinator's presence
+                return self._hears_coordinator(1)
             if kind == Kind.ACK.value:
                 self._answered(decode_packed(Ack, Kind.ACK, packet.payload), now_s)
                 return self._rows(now_s)
@@ -177,6 +181,13 @@ class Node:
             self._world.figures.bad_messages += 1
             self._world.complain(f"{packet.topic}: {error}")
         return b""
+
+    def _hears_coordinator(self, what: int) -> bytes:
+        """As an agent: brokers keep those who subscribe to one topic in a list."""
+        session = self._session
+        if session is None or not session.hears(what):
+            return b""
+        return encode(Unsubscribe(session.next_mid(), [self._world.space.filter(Kind.STATUS, COORDINATOR)]))
 
     def _seen(self, status: Status, now_s: float) -> bytes:
         """A late will of an earlier session stands on our topic: we say that we are here."""

@@ -122,6 +122,20 @@ class SubAck:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    mid: int
+    filters: Sequence[str]
+    properties: Properties = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UnsubAck:
+    mid: int
+    reasons: Sequence[int]
+    properties: Properties = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class PingReq:
     """Are you there?"""
 
@@ -137,4 +151,5 @@ class Disconnect:
     properties: Properties = field(default_factory=dict)
 
 
-Packet = Connect | ConnAck | Publish | PubAck | Subscribe | SubAck | PingReq | PingResp | Disconnect
+Subscribing = Subscribe | SubAck | Unsubscribe | UnsubAck
+Packet = Connect | ConnAck | Publish | PubAck | Subscribing | PingReq | PingResp | Disconnect

@@ -14,7 +14,9 @@ class Session:
     Pings as other clients do: when for a keep-alive nothing was sent, or nothing came.
     """
 
-    __slots__ = ("_mid", "_ping_s", "_queue", "_under_way", "heard_s", "receive_maximum", "resend_set", "said_s")
+    __slots__ = (
+        "_hears", "_mid", "_ping_s", "_queue", "_under_way", "heard_s", "receive_maximum", "resend_set", "said_s",
+    )  # fmt: skip
 
     def __init__(self, now_s: float, receive_maximum: int = RECEIVE_MAXIMUM) -> None:
         self.receive_maximum = receive_maximum
@@ -22,6 +24,7 @@ class Session:
         self.resend_set = False  # a timer will look for rows that are overdue
         self._ping_s = 0.0  # when a ping was sent that is not answered
         self._mid = 0
+        self._hears = 0  # of the presence of the coordinator: 1 that it has, 2 that it may alone
         self._under_way: set[int] = set()
         self._queue: deque[Publish] | None = None
 
@@ -36,6 +39,12 @@ class Session:
             self._mid = self._mid % MID_MAX + 1
             if self._mid not in self._under_way:
                 return self._mid
+
+    def hears(self, what: int) -> bool:
+        """It has heard of the coordinator's presence (1), or may hear of it by a subscription of its own (2). True when
+        both have come to be so: the other subscription is to be given up."""
+        before, self._hears = self._hears, self._hears | what
+        return before < 3 and self._hears == 3
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, properties: Properties = NONE) -> bytes:
         """QoS 1. What may be sent now; nothing where it waits."""

@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -180,8 +180,11 @@ class Connection:
             raise BrokerUnreachableError(f"{self.address}: publish failed: the connection has just ended")
         return mid
 
-    async def subscribe(self, filters: Mapping[str, int], *, timeout_s: float = 10.0) -> None:
-        """Subscribes to each filter at its QoS. Raises BrokerRefusedError naming what was refused."""
+    async def subscribe(
+        self, filters: Mapping[str, int], *, optional: Collection[str] = (), timeout_s: float = 10.0
+    ) -> frozenset[str]:
+        """Subscribes to each filter at its QoS; says which of the `optional` ones were refused. Raises
+        BrokerRefusedError naming what else was."""
         wanted = [(text, SubscribeOptions(qos=qos)) for text, qos in filters.items()]
         _, mid = self._client.subscribe(wanted)
         if mid is None:
@@ -197,11 +200,18 @@ class Connection:
             self._subscriptions.pop(mid, None)
         if not future.done():
             raise BrokerUnreachableError(f"{self.address}: no answer to a subscription")
-        refused = [text for text, reason in zip(filters, future.result(), strict=True) if reason.is_failure]
-        if refused:
+        failed = [text for text, reason in zip(filters, future.result(), strict=True) if reason.is_failure]
+        if refused := [text for text in failed if text not in optional]:
             raise BrokerRefusedError(
                 f"{self.address}: subscription refused: {', '.join(refused)}", hint="check the broker's ACL"
             )
+        return frozenset(failed)
+
+    def unsubscribe(self, *filters: str) -> None:
+        """What was on its way by then still comes. Harmless once the connection has ended."""
+        if self.is_open:
+            self._client.unsubscribe(list(filters))
+            self._watch_writes()
 
     def acknowledge(self, *deliveries: Delivery) -> None:
         """Tells the broker that QoS 1 messages are ours now. Harmless once the connection has ended."""

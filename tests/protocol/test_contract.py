@@ -42,6 +42,7 @@ from schemas.messages import (
 )
 from schemas.topics import RULES, Kind, Topic, TopicSpace, check_node_name
 from tests.broker import Broker, start_broker
+from tests.broker import broker as mosquitto
 from tests.coordinator.process import Process
 from tests.coordinator.sender import TestNode, event_payload
 from tests.coordinator.sender import until as sender_until
@@ -189,6 +190,31 @@ def test_p2_names() -> None:
     assert all(check_node_name(name) for name in ("coordinator", "fleet", "Gw", "a/b", "", "n" * 64))
     with pytest.raises(LocalWireError):
         Topic(Kind.EVENT, "coordinator", "X")
+
+
+def test_p99_who_hears_of_the_coordinator_leaves_the_list_of_those_who_do(tmp_path: Path) -> None:
+    with mosquitto(tmp_path, "log_type subscribe\nlog_type unsubscribe\n") as broker:
+        peer, agent, log = Peer(broker.port), Agent(tmp_path, broker.port), tmp_path / f"mosquitto-{broker.port}.log"
+        peer.coordinator(Presence.ONLINE)
+        agent.start()
+
+        def is_online() -> bool:
+            peer.call("status", b"{}")
+            found = [one.result for one in peer.results("status") if one.result is not None]
+            return bool(found and found[-1]["link"]["coordinator_online"])
+
+        try:
+            until(lambda: peer.seen("edge/v1/gw-1/birth"))
+            left = until(lambda: re.findall(r"gw-1 edge/v1/coordinator/status$", log.read_text(), re.M))
+            assert len(left) == 1 and "gw-1 1 $share/gw-1/edge/v1/coordinator/status" in log.read_text()
+            until(is_online)
+            peer.coordinator(Presence.OFFLINE)
+            until(lambda: not is_online())
+            peer.coordinator(Presence.ONLINE)
+            until(is_online)
+        finally:
+            agent.end(signal.SIGKILL)
+            peer.close()
 
 
 def test_p3_p5_p25_what_is_refused_does_no_harm(agent: Agent, peer: Peer) -> None:
