@@ -21,6 +21,8 @@ from coordinator.simulate.packets import (
     RemoteProtocolError,
     SubAck,
     Subscribe,
+    UnsubAck,
+    Unsubscribe,
     Will,
 )
 
@@ -62,6 +64,8 @@ packets: st.SearchStrategy[Packet] = st.one_of(
     st.builds(PubAck, mids, bytes_, properties),
     st.builds(Subscribe, mids, st.lists(st.tuples(topics, st.sampled_from([0, 1])), max_size=4), properties),
     st.builds(SubAck, mids, st.lists(bytes_, max_size=4), properties),
+    st.builds(Unsubscribe, mids, st.lists(texts, max_size=4), properties),
+    st.builds(UnsubAck, mids, st.lists(bytes_, max_size=4), properties),
     st.sampled_from([PingReq(), PingResp()]),
     st.builds(Disconnect, bytes_, properties),
 )

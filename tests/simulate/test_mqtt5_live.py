@@ -25,6 +25,8 @@ from coordinator.simulate.packets import (
     Publish,
     SubAck,
     Subscribe,
+    UnsubAck,
+    Unsubscribe,
     Will,
 )
 from tests.broker import Broker, broker
@@ -163,6 +165,16 @@ def test_we_hear_what_another_client_publishes(server: Broker, other: Other) -> 
     raw.send(PubAck(heard.mid))
     other.client.publish("plain", b"1", qos=1)
     assert raw.get() == Publish("plain", b"1")
+
+
+def test_what_was_given_up_does_not_come(server: Broker, other: Other) -> None:
+    raw = Raw(
+        server.port, Connect("gw"), Subscribe(1, [("a", 1), ("$share/gw/a", 1), ("b", 0)]), Unsubscribe(2, ["a", "c"])
+    )
+    assert [raw.get() for _ in range(3)][1:] == [SubAck(1, [1, 1, 0]), UnsubAck(2, [0, 0x11])]
+    other.client.publish("a", b"1", qos=0)
+    other.client.publish("b", b"2", qos=0)
+    assert [raw.get() for _ in range(2)] == [Publish("a", b"1"), Publish("b", b"2")]  # each once
 
 
 def test_the_will_is_said_for_who_vanishes_and_not_for_who_says_goodbye(server: Broker, other: Other) -> None:
