@@ -41,8 +41,10 @@ class Session:
                 return self._mid
 
     def hears(self, what: int) -> bool:
-        """It has heard of the coordinator (1), or may by a subscription of its own (2). True when both have come to be
-        so: the other subscription is to be given up."""
+        """It has heard of the coordinator (1), or may by a subscription of its own (2).
+
+        True when both have come to be so: the other subscription is to be given up.
+        """
         before, self._hears = self._hears, self._hears | what
         return before < 3 and self._hears == 3
 
