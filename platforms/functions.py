@@ -10,12 +10,14 @@ use, which are its keywords and `context`, gets an underscore: `class_`, `contex
 `@at_start` marks what runs once when a host starts the platform: `async def begin(context: Context) -> None`. It gets
 a `Context` of no call and must return: what goes on for ever is no platform's business.
 
-Further marks say what a node calls by itself (`platforms/listening.py`), and what its cameras ask (`watching.py`):
+Further marks say what a node calls by itself (`platforms/listening.py`), and what its cameras ask (`watching.py`) and
+bring their pictures to (`stages.py`):
 
     @on_events("LineCrossed")     async def heard(context: Context, event: KeptResult) -> None: ...
     @on_samples                   def measured(context: Context, window: SampleWindow) -> None: ...
     @every(10.0)                  async def look(context: Context) -> None: ...
     @rule_kind("too_close")       def too_close(settings: Mapping[str, Any], labels: Sequence[str]) -> Condition: ...
+    @stage("inspection")          def inspection(table: StageTable) -> Stage: ...
 
 An `async def` runs on the host's loop and must not compute for long; a plain `def` of `on_samples` runs in a thread.
 
@@ -83,11 +85,12 @@ class On(StrEnum):
     SAMPLES = "on_samples"
     TIME = "every"
     RULE = "rule_kind"
+    STAGE = "stage"
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What a mark says: the events' types of EVENTS, the seconds of TIME, the name of RULE."""
+    """What a mark says: the events' types of EVENTS, the seconds of TIME, the name of RULE and STAGE."""
 
     on: On
     run: Callable[..., Any]
@@ -122,6 +125,11 @@ def every(seconds: float) -> Callable[[F], F]:
 def rule_kind(name: str) -> Callable[[F], F]:
     """Marks what follows as what makes the condition of alert rules of `kind = "<platform>.<name>"`."""
     return _listens(lambda run: Listener(On.RULE, run, name=name))
+
+
+def stage(name: str) -> Callable[[F], F]:
+    """Marks what follows as what makes the stages of `kind = "<platform>.<name>"`."""
+    return _listens(lambda run: Listener(On.STAGE, run, name=name))
 
 
 def _listens(listener: Callable[[Callable[..., Any]], Listener]) -> Callable[[F], F]:
