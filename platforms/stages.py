@@ -284,6 +284,8 @@ class StageKinds:
             found = made(StageTable(settings, camera_id, (pipeline, *also), self._folder))
         except StageError as error:
             raise StageError(*mistakes, *error.mistakes) from error
+        except Exception as error:  # somebody else's code: as much of it is told as of a mistake
+            raise StageError(*mistakes, f"{KIND}: {kind} cannot be made: {error!r}") from error
         if mistakes:
             raise StageError(*mistakes)
         return found

@@ -22,7 +22,10 @@ def stages_here(config: AgentConfig, kinds: StageKinds, labels: Mapping[str, Seq
         looking = (pipeline.title, *(pipeline.stage or {}).get(ALSO, ()))
         if all(title in labels for title in looking):
             known = [label for title in looking for label in labels[title]]
-            mistakes += [f"{where}.{text}" for text in made.mistakes(machine, known)]
+            try:
+                mistakes += [f"{where}.{text}" for text in made.mistakes(machine, known)]
+            except Exception as error:  # noqa: BLE001 - somebody else's code: the other mistakes are told too
+                mistakes.append(f"{where}: cannot be checked: {error!r}")
         wires = made.wires
         if wires.line is not None and not is_there(wires.line):
             mistakes.append(f"{where}: the chip {wires.line.chip} of its input line does not exist")

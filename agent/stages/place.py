@@ -188,7 +188,7 @@ class NodePlace:
 
         def done(future: "asyncio.Future[T]") -> None:
             self._works -= 1
-            if not future.cancelled() and begun == self._starts:
+            if not future.cancelled() and (begun == self._starts or future.exception() is not None):
                 self.guarded(lambda: then(future.result()))
 
         self._works += 1
@@ -197,39 +197,39 @@ class NodePlace:
 
 
 class Seat:
-    """A pipeline's seat at a stage: what its frame path calls. What that raises ends the pipeline, as a defect."""
+    """A pipeline's seat at stages: what its frame path calls. What that raises ends the pipeline, as a defect."""
 
-    __slots__ = ("_defect", "_pipeline", "_place", "_stage")
+    __slots__ = ("_at", "_defect", "_pipeline")
 
-    def __init__(self, stage: Stage, place: NodePlace, pipeline: str) -> None:
-        self._stage = stage
-        self._place = place
+    def __init__(self, pipeline: str, at: Sequence[tuple[Stage, NodePlace]]) -> None:
         self._pipeline = pipeline
+        self._at = tuple(at)
         self._defect: Exception | None = None
 
     def look(self, frame: Frame) -> None:
         """In the camera's thread, once the model has its input; the first of the camera's pipelines is enough."""
-        if frame.index == self._place.looked_at:
-            return
-        self._place.looked_at = frame.index
-        try:
-            self._stage.look(SeenPicture(frame))
-        except Exception as defect:  # noqa: BLE001 - told by `seen`
-            # Somebody else's code: the camera, and its other pipelines, go on.
-            self._defect = defect
+        for stage, place in self._at:
+            if frame.index == place.looked_at:
+                continue
+            place.looked_at = frame.index
+            try:
+                stage.look(SeenPicture(frame))
+            except Exception as defect:  # noqa: BLE001 - told by `seen`
+                # Somebody else's code: the camera, and its other pipelines, go on.
+                self._defect = defect
 
     def seen(self, frame: Frame, labels: Sequence[str], detections: Detections) -> None:
         """On the loop."""
         if self._defect is not None:
             raise self._defect
         picture = SeenPicture(frame)
-        newest = self._place.newest
-        if newest is None or frame.index > newest.index:
-            self._place.newest = picture
         found = [
             Found(labels[class_id] if class_id < len(labels) else f"class_{class_id}", confidence, tuple(box))
             for class_id, confidence, box in zip(
                 detections.class_id.tolist(), detections.confidence.tolist(), detections.xyxy.tolist(), strict=True
             )
         ]
-        self._stage.seen(self._pipeline, picture, found)
+        for stage, place in self._at:
+            if place.newest is None or frame.index > place.newest.index:
+                place.newest = picture
+            stage.seen(self._pipeline, picture, found)

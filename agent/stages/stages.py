@@ -5,8 +5,9 @@ import functools
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from agent.stages.machine import NodeMachine
 from agent.stages.place import NodePlace, Said, Seat
 from agent.sync.outlet import Outlet
 from platforms.stages import KIND, InputLine, Stage, StageError, StageKinds
-from runtime.errors import ConfigError, EdgewrightError
+from runtime.errors import ConfigError, EdgewrightError, PermanentError
 from runtime.mqtt import BrokerAddress, Delivery, Message
 from runtime.supervision import RestartPolicy, Supervisor
 from schemas.errors import LocalWireError
@@ -59,8 +60,14 @@ class Hosted:
             "pipelines": list(self.pipelines),
             "failures_total": place.failures_total,
             "left_out_total": place.left_out_total,
-            **self.stage.report(),
+            **self._own_report(),
         }
+
+    def _own_report(self) -> dict[str, Any]:
+        try:
+            return dict(self.stage.report())
+        except Exception as error:  # noqa: BLE001 - somebody else's code: the node's status does without it
+            return {"error": f"report: {error!r}"}
 
 
 @dataclass(slots=True)
@@ -70,6 +77,19 @@ class OutputStats:
     published: int = 0
     dropped: int = 0  # too many, or too old, while the local broker was away
     said_dropped: int = 0  # sayings that the outbox had no room for
+
+
+@contextmanager
+def _told(config: PipelineConfig, what: str) -> Iterator[None]:
+    """What a stage raises while it is `what`, as an error that fails its pipeline: it is somebody else's code."""
+    try:
+        yield
+    except StageError as error:
+        text = "; ".join(f"stage.{one}" for one in error.mistakes)
+        raise ConfigError(f"pipeline {config.title}: {text}") from error
+    except Exception as error:
+        log.exception("the stage of pipeline %s cannot be %s", config.title, what)
+        raise PermanentError(f"pipeline {config.title}: its stage cannot be {what}: {error!r}") from error
 
 
 class Stages:
@@ -113,11 +133,8 @@ class Stages:
 
     def _made(self, config: PipelineConfig) -> Hosted:
         assert config.stage is not None
-        try:
+        with _told(config, "made"):
             stage = self._kinds.make(config.stage, config.camera, config.title)
-        except StageError as error:
-            text = "; ".join(f"stage.{one}" for one in error.mistakes)
-            raise ConfigError(f"pipeline {config.title}: {text}") from error
         place = NodePlace(
             config.camera,
             config.title,
@@ -129,13 +146,15 @@ class Stages:
         return Hosted(config, stage, place)
 
     def _open(self, hosted: Hosted) -> None:
-        hosted.stage.open(hosted.place)
-        if hosted.stage.wires.uses_broker:
-            self._broker_wanted.set()
+        with _told(hosted.config, "opened"):
+            hosted.stage.open(hosted.place)
+            if hosted.stage.wires.uses_broker:
+                self._broker_wanted.set()
 
     @property
     def _all(self) -> list[Hosted]:
-        return [*self._configured.values(), *self._brought.values()]
+        """One a pipeline: that which a workload has brought stands in for the configured one."""
+        return list({**self._configured, **self._brought}.values())
 
     # ---- for the streams ------------------------------------------------------------------------
 
@@ -143,35 +162,37 @@ class Stages:
         """The files of the pipeline's stage, read before it starts; for a thread. Raises ConfigError."""
         if config.stage is None:
             return
-        hosted = self._of(config)
-        if hosted is None:
-            hosted = self._prepared[config.title] = self._made(config)
-            if hosted.stage.wires.come_from_outside:
-                raise ConfigError(f"pipeline {config.title}: {OUTSIDE}", hint="leave its topics and lines out")
-        try:
+        known = self._of(config)
+        hosted = known or self._made(config)
+        if known is None and hosted.stage.wires.come_from_outside:
+            raise ConfigError(f"pipeline {config.title}: {OUTSIDE}", hint="leave its topics and lines out")
+        with _told(config, "loaded"):
             hosted.stage.load(NodeMachine())
-        except StageError as error:
-            text = "; ".join(f"stage.{one}" for one in error.mistakes)
-            raise ConfigError(f"pipeline {config.title}: {text}") from error
+        if known is None:
+            self._prepared[config.title] = hosted
 
     def seat(self, config: PipelineConfig, run: str, outlet: Outlet, *, live: bool) -> Seat | None:
-        """The pipeline's seat at a stage, which is loaded and begins; None: it has none."""
-        prepared = self._prepared.pop(config.title, None)
-        if prepared is not None:
+        """The pipeline's seat at its stage, which is loaded and begins, and at those that it looks for; None: it has
+        none. Raises EdgewrightError."""
+        if (prepared := self._prepared.pop(config.title, None)) is not None:
             self._brought[config.title] = prepared
             self._open(prepared)
-        hosted = self._of(config)
-        if hosted is not None:
-            hosted.place.begin(run, outlet, live=live)
-            hosted.stage.begin()
-            return Seat(hosted.stage, hosted.place, config.title)
-        for other in self._all:
-            if other.config.camera == config.camera and config.title in other.pipelines:
-                return Seat(other.stage, other.place, config.title)
-        return None
+        own = self._of(config)
+        if own is not None:
+            if own is self._configured.get(config.title):
+                self._brought.pop(config.title, None)
+            own.place.begin(run, outlet, live=live)
+            with _told(config, "begun"):
+                own.stage.begin()
+        others = [one for one in self._all if one.config.title != config.title and one.config.camera == config.camera]
+        at = [own] if own is not None else []
+        at += [one for one in others if config.title in one.pipelines]
+        return Seat(config.title, [(one.stage, one.place) for one in at]) if at else None
 
     def _of(self, config: PipelineConfig) -> Hosted | None:
         """The stage of a pipeline as it is meant now: a workload of its name may bring another one."""
+        if config.stage is None:
+            return None
         for known in (self._configured, self._brought):
             hosted = known.get(config.title)
             if hosted is not None and (hosted.config.stage, hosted.config.camera) == (config.stage, config.camera):

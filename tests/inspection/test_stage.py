@@ -101,7 +101,7 @@ async def line_of(settings: InspectionSettings) -> AsyncIterator[Line]:
         stage.load(NodeMachine())
         place.begin("weld-1.1", Everything(), live=True)  # type: ignore[arg-type]
         stage.begin()
-        yield Line(stage, Seat(stage, place, "weld"), said, published)
+        yield Line(stage, Seat("weld", [(stage, place)]), said, published)
         assert place.failures_total == 0
 
 
