@@ -86,7 +86,7 @@ class PipelineConfig:
     lines: tuple[LineSettings, ...] = ()
     zones: tuple[ZoneSettings, ...] = ()
     rules: tuple[AlertRuleSettings, ...] = ()
-    stage: dict[str, Any] | None = None  # of a platform: `agent/stages/check.py` judges it
+    stage: dict[str, Any] | None = None  # of a platform: `agent/stages/settings.py` judges it
 
     RENAMED: ClassVar[Mapping[str, str]] = {"inspection": '[pipelines.stage] with kind = "manufacturing.inspection"'}
 

@@ -71,35 +71,12 @@ class SeenPicture:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Facts on their way to the outbox, with what making events of them needs."""
+    """Facts on their way to the outbox. frames: that they are about."""
 
     outlet: Outlet
-    camera_id: str
     pipeline: str
-    facts: Sequence[Fact]
-    newest: SeenPicture | None
-
-    def drafts(self) -> list[Draft]:
-        """The facts as they are stored."""
-        return [self._draft(fact) for fact in self.facts]
-
-    def frames(self) -> list[Frame]:
-        """Those that they are about."""
-        return [fact.picture.frame for fact in self.facts if isinstance(fact.picture, SeenPicture)]
-
-    def _draft(self, fact: Fact) -> Draft:
-        about = fact.picture or self.newest
-        time_s = fact.time_s if fact.time_s is not None else about.time_s if about is not None else 0.0
-        data = {"camera_id": self.camera_id, "time_s": round(time_s, 3), "pipeline": self.pipeline, **fact.data}
-        return Draft(fact.lane, fact.type, fact.subject, self._utc_ms(fact, time_s), data)
-
-    def _utc_ms(self, fact: Fact, time_s: float) -> int:
-        """Of the picture; of what is about none, by the newest one's clock."""
-        if fact.picture is not None:
-            return fact.picture.captured_utc_ms
-        if self.newest is None:
-            return time.time_ns() // 1_000_000
-        return self.newest.captured_utc_ms + round((time_s - self.newest.time_s) * 1000)
+    drafts: Sequence[Draft]
+    frames: Sequence[Frame]
 
 
 class NodePlace:
@@ -168,7 +145,25 @@ class NodePlace:
         if self._outlet is None or not facts:
             return
         self.left_out_total += max(0, len(facts) - FACTS_MAX)
-        self._say(Said(self._outlet, self.camera_id, self.pipeline, facts[:FACTS_MAX], self.newest))
+        taken = facts[:FACTS_MAX]
+        drafts = [self._draft(fact) for fact in taken]
+        frames = [fact.picture.frame for fact in taken if isinstance(fact.picture, SeenPicture)]
+        self._say(Said(self._outlet, self.pipeline, drafts, frames))
+
+    def _draft(self, fact: Fact) -> Draft:
+        """A fact as it is stored."""
+        about = fact.picture or self.newest
+        time_s = fact.time_s if fact.time_s is not None else about.time_s if about is not None else 0.0
+        data = {"camera_id": self.camera_id, "time_s": round(time_s, 3), "pipeline": self.pipeline, **fact.data}
+        return Draft(fact.lane, fact.type, fact.subject, self._utc_ms(fact, time_s), data)
+
+    def _utc_ms(self, fact: Fact, time_s: float) -> int:
+        """Of the picture; of what is about none, by the newest one's clock."""
+        if fact.picture is not None:
+            return fact.picture.captured_utc_ms
+        if self.newest is None:
+            return time.time_ns() // 1_000_000
+        return self.newest.captured_utc_ms + round((time_s - self.newest.time_s) * 1000)
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
         def due() -> None:

@@ -237,11 +237,11 @@ class Stages:
         self._said.put_nowait(said)
 
     async def _keep(self, said: Said) -> None:
-        leaving = said.outlet.leaving(said.drafts())
+        leaving = said.outlet.leaving(said.drafts)
         if not leaving:
             return
         if self._evidence is not None:
-            self._evidence.show(leaving, said.frames())
+            self._evidence.show(leaving, said.frames)
         try:
             await self._outbox.append(leaving)
         except LocalWireError as error:

@@ -91,7 +91,7 @@ async def line_of(settings: InspectionSettings) -> AsyncIterator[Line]:
     published: list[Message] = []
 
     def say(one: Said) -> None:
-        said.extend(one.drafts())
+        said.extend(one.drafts)
 
     with ThreadPoolExecutor(1) as threads:
         loop = asyncio.get_running_loop()
