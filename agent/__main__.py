@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 from agent.alerting.cli import add_commands as add_alerts_commands
-from agent.config import AgentConfig, event_type_mistakes, inspect_config, load_config, platforms_table, what_is_here
+from agent.calibrate.cli import add_arguments as add_calibrate_arguments
+from agent.config import AgentConfig, event_mistakes, inspect_config, load_config, platforms_table, what_is_here
 from agent.documents.cli import add_commands as add_local_commands
 from agent.evidence.cli import add_commands as add_evidence_commands
-from agent.inspection.cli import add_arguments as add_calibrate_arguments
 from agent.models.cli import add_commands as add_models_commands
 from agent.outbox.cli import add_commands as add_outbox_commands
 from agent.platform_state.cli import add_commands as add_state_commands
 from agent.results.cli import add_commands as add_results_commands
+from agent.stages.settings import stage_mistakes
 from agent.teach.cli import add_features, add_teach
 from agent.workloads.cli import add_commands as add_workloads_commands
 from platforms.assembly import Assembly, assemble
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add_models_commands(add("models", "models that lie here, also while the agent runs", config=False))
     add_results_commands(add("results", "what was found here, also while the agent runs", config=False))
     add_workloads_commands(add("workloads", "what the coordinator has this node run beside its own", config=False))
-    text = "pixels to millimetres for an inspection station, from known points or a chessboard in a picture"
+    text = "pixels to millimetres on a plane, from known points or a chessboard in a picture"
     add_calibrate_arguments(add("calibrate", text, config=False))
     add_teach(add("teach", "make a model that knows good parts from pictures of them", config=False))
     _bundle_arguments(add("bundle", "make a model bundle of a .tflite file", config=False))
@@ -121,9 +122,19 @@ def _assembly(config: AgentConfig, path: Path) -> Assembly:
         assembly = assemble(platforms_table(config, path))
     except PlatformError as error:
         raise mistakes_error(path, _lines(error)) from error
-    if mistakes := event_type_mistakes(config, assembly.events):
+    if mistakes := _platform_mistakes(config, assembly):
         raise mistakes_error(path, mistakes)
     return assembly
+
+
+def _platform_mistakes(config: AgentConfig, assembly: Assembly) -> list[str]:
+    """What is wrong by what the platforms declare and bring."""
+    return event_mistakes(config, assembly.catalogue.schemas) + stage_mistakes(config, assembly.stages)
+
+
+def _head(mistake: str) -> str:
+    """Of a mistake, without what there would be instead."""
+    return mistake.partition(";")[0]
 
 
 def _lines(error: PlatformError) -> list[str]:
@@ -136,17 +147,18 @@ def _check(arguments: argparse.Namespace) -> int:
         from agent.alerting.check import conditions_mistakes
         from agent.check import check_models
 
-        kinds, wrong = {}, []
+        kinds, stages, wrong = {}, None, []
         try:
             table = platforms_table(config, arguments.config)
             assembly = assemble(table)
-            kinds = assembly.rule_kinds
+            kinds, stages = assembly.rule_kinds, assembly.stages
             wrong = conditions_mistakes(config.alerts, assembly.catalogue.schemas, mistakes)
-            wrong += [text for text in event_type_mistakes(config, assembly.events) if text not in mistakes]
+            said = {_head(text) for text in mistakes}
+            wrong += [text for text in _platform_mistakes(config, assembly) if _head(text) not in said]
             wrong += assembly.settings_mistakes(table.settings, what_is_here(config))
         except PlatformError as error:
             wrong = _lines(error)
-        mistakes += check_models(config, mistakes, kinds)
+        mistakes += check_models(config, mistakes, kinds, stages)
         mistakes += wrong
     if config is None or mistakes:
         raise mistakes_error(arguments.config, mistakes)

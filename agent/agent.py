@@ -36,7 +36,6 @@ from agent.hosting.host import kept_result, node_host
 from agent.hosting.pipelines import NodePipelines, stop_function
 from agent.infer.bundle import Bundle
 from agent.infer.worker import InferenceWorker, Result, Work
-from agent.inspection.inspections import Inspections
 from agent.link.asking import Asking
 from agent.link.gate import RateGate
 from agent.link.link import Link
@@ -57,6 +56,7 @@ from agent.platform_state.store import ValuesFile
 from agent.platform_state.tables import FILE_NAME as PLATFORM_STATE
 from agent.results.recorder import Recorder
 from agent.sensors.sensors import Sensors
+from agent.stages.stages import Stages
 from agent.state import StateFile
 from agent.stream import Stream
 from agent.sync.command import sync_function
@@ -64,10 +64,8 @@ from agent.sync.sync import Sync
 from agent.workloads.opening import STOP_S, hardware_of, model_finder, open_workloads, workload_logs
 from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
+from platforms import services as interfaces
 from platforms.assembly import Assembly, assemble
-from platforms.services import Cameras, Pipelines
-from platforms.services import Inspections as PlatformInspections
-from platforms.services import Sensors as SensorsService
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.calls.dispatcher import Dispatcher
 from runtime.calls.hosted import table_of
@@ -168,7 +166,8 @@ class Agent:
             switches=self.switches,
             announce=self.announce,
         )
-        self._inspections = Inspections(
+        self._stages = Stages(
+            self._assembly.stages,
             config.pipelines,
             node=node.id,
             broker=config.local_broker.address(),
@@ -189,7 +188,7 @@ class Agent:
                 sync=self.sync,
                 evidence=self._evidence,
                 load=self._load_model,
-                seat=self._inspections.seat,
+                seat=self._stages.seat,
                 kinds=self._assembly.rule_kinds,
             )
             for camera in cameras
@@ -204,9 +203,9 @@ class Agent:
             lambda name: self.workloads.is_at_work(name),
         )
         services: dict[type[Any], Any] = {
-            Cameras: NodeCameras(self.streams),
-            Pipelines: self._pipelines,
-            PlatformInspections: self._inspections,
+            interfaces.Cameras: NodeCameras(self.streams),
+            interfaces.Pipelines: self._pipelines,
+            interfaces.Stages: self._stages,
         }
         self._host = node_host(
             node.id,
@@ -227,7 +226,7 @@ class Agent:
             announce=self.announce,
             measured=self._listening.measured,
         )
-        services[SensorsService] = self._sensors
+        services[interfaces.Sensors] = self._sensors
         self._workloads_file = WorkloadsFile(node.data_dir / WORKLOADS, set_aside=True)
         self.workloads = open_workloads(
             config,
@@ -238,6 +237,7 @@ class Agent:
             lambda *call: self._dispatcher.call_here(*call),
             lambda: self._dispatcher.names,
             lambda reference: self.models.folder_of(reference),
+            self._assembly.stages,
         )
         self._actions = Actions(
             config.actions,
@@ -376,7 +376,7 @@ class Agent:
             for name, task in self._listening.tasks():
                 supervisor.supervise(f"platform[{name}]", task, for_ever, stage=1)
             self._actions.supervise(supervisor, stage=2)
-            self._inspections.supervise(supervisor, stage=1)
+            self._stages.supervise(supervisor, stage=1)
             self.alerting.begin_actions()
             supervisor.supervise("degradation", self._governor.run, stage=2)
             if self._evidence is not None and self._uploader is not None:
@@ -446,7 +446,7 @@ class Agent:
     def _close(self) -> None:
         self._slots.close()
         self._worker.stop(5.0)
-        self._inspections.close()
+        self._stages.close()
         self._recorder.close()
         if self._evidence is not None:
             self._evidence.close()
@@ -473,7 +473,7 @@ class Agent:
 
     def _load_model(self, pipeline: PipelineConfig) -> Bundle:
         """What a pipeline starts with; in a thread."""
-        self._inspections.load(pipeline)
+        self._stages.load(pipeline)
         return self.models.load(pipeline)
 
     def announce(self, kind: str, subject: str, data: dict[str, Any]) -> None:
@@ -651,7 +651,7 @@ class Agent:
             "identity_conflict": self._link.twin.report(time.monotonic()),
             "commands_refused_total": self._dispatcher.refused_total,
             "actions": self._actions.report(),
-            "inspections": self._inspections.report(),
+            "stages": self._stages.report(),
             "alerts": self.alerting.report(),
             "degradation": self._governor.report(),
             "evidence": await self._evidence_figures(),

@@ -10,10 +10,10 @@ from agent.infer.bundle_files import load_bundle
 from agent.infer.fitting import fit
 from agent.infer.host import EngineHost
 from agent.infer.settings import InferSettings
-from agent.inspection.files import station_mistakes
 from agent.models.signatures import read_trust
 from agent.sensors.make import readers_mistakes
-from platforms.manufacturing.inspection.settings import InspectionSettings
+from agent.stages.check import stages_here
+from platforms.stages import StageKinds
 from platforms.watching import MakeCondition
 from runtime.errors import EdgewrightError
 
@@ -21,12 +21,15 @@ _DECIDED = ("lines", "zones", "rules", "update_interval_s", "move_min")
 
 
 def check_models(
-    config: AgentConfig, known: list[str], kinds: Mapping[str, MakeCondition] | None = None
+    config: AgentConfig,
+    known: list[str],
+    kinds: Mapping[str, MakeCondition] | None = None,
+    stages: StageKinds | None = None,
 ) -> list[str]:
     """Every mistake in the models, in what is decided from them and in the secrets; empty when all is well.
 
-    `known` are the mistakes found before: what they spoil is not judged again. `kinds`: of alert rules, by the
-    node's platforms.
+    `known` are the mistakes found before: what they spoil is not judged again. `kinds`: of alert rules,
+    `stages`: of pipelines, both by the node's platforms.
     """
     mistakes = []
     labels: dict[str, Sequence[str]] = {}
@@ -62,37 +65,7 @@ def check_models(
             mistakes += [
                 f"{where}: {text}" for text in check_decide_settings(pipeline.decide, bundle.labels, kinds or {})
             ]
-    return mistakes + _stations(config, labels)
-
-
-def _stations(config: AgentConfig, labels: Mapping[str, Sequence[str]]) -> list[str]:
-    """What is wrong with inspection stations whose models can all be read."""
-    mistakes = []
-    for i, pipeline in enumerate(config.pipelines):
-        if pipeline and pipeline.inspection is not None:
-            models = (pipeline.title, *pipeline.inspection.also)
-            if all(model in labels for model in models):
-                known = [label for model in models for label in labels[model]]
-                mistakes += [f"pipelines[{i}].{text}" for text in station_mistakes(pipeline.inspection, known)]
-    if any(pipeline and pipeline.inspection for pipeline in config.pipelines):
-        enabled = config.platforms.get("enabled", [])
-        if "manufacturing" not in enabled:
-            mistakes.append('pipelines: an inspection needs its platform: [platforms] enabled = ["manufacturing"]')
-        if any(p and p.inspection and _talks(p.inspection) for p in config.pipelines):
-            mistakes += _tried(config)
-    return mistakes
-
-
-def _talks(settings: InspectionSettings) -> bool:
-    return bool(settings.output.topic or settings.signal.topic or settings.serial.topic)
-
-
-def _tried(config: AgentConfig) -> list[str]:
-    try:
-        config.local_broker.address()
-    except EdgewrightError as error:
-        return [str(error)]
-    return []
+    return mistakes if stages is None else mistakes + stages_here(config, stages, labels)
 
 
 def _try(bundle: Bundle, settings: InferSettings) -> None:

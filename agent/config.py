@@ -1,12 +1,13 @@
 """The agent's configuration, `agent.toml`, as frozen dataclasses; `deploy/agent.toml` comments every key."""
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import platforms
-from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes, unknown_types
+from agent.actions.declared import undeclared
+from agent.actions.settings import ActionSettings, LocalBrokerConfig, actions_mistakes
 from agent.alerting.settings import AlertingSettings, AlertSettings, alerts_mistakes
 from agent.capture.settings import CameraConfig
 from agent.decide.settings import AlertRuleSettings, DecideSettings, LineSettings, ZoneSettings
@@ -23,10 +24,10 @@ from agent.sensors.settings import SensorConfig, sensor_beside, sensors_mistakes
 from agent.track.settings import TrackerSettings, check_tracker_settings
 from agent.workloads.settings import WorkloadSettings
 from platforms.checking import Here
-from platforms.manufacturing.inspection.settings import InspectionSettings, inspection_mistakes
 from platforms.settings import PlatformsTable, read_platforms
 from runtime.config import EndpointConfig, load_table, mistakes_error, secret
 from runtime.logs import LogForm
+from schemas.language.schema import Schema
 from schemas.shape import Limit, read_what_can_be
 from schemas.sync import SyncPolicy, policy_mistakes
 from schemas.topics import check_node_name
@@ -86,7 +87,9 @@ class PipelineConfig:
     lines: tuple[LineSettings, ...] = ()
     zones: tuple[ZoneSettings, ...] = ()
     rules: tuple[AlertRuleSettings, ...] = ()
-    inspection: InspectionSettings | None = None
+    stage: dict[str, Any] | None = None  # of a platform: `agent/stages/settings.py` judges it
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"inspection": '[pipelines.stage] with kind = "manufacturing.inspection"'}
 
     @property
     def title(self) -> str:
@@ -179,11 +182,8 @@ def _beside_the_file(config: AgentConfig, folder: Path) -> AgentConfig:
         sensors=tuple(s and sensor_beside(folder, s) for s in config.sensors),
         models=_models_beside(folder, config.models),
         pipelines=tuple(
-            p
-            and replace(
-                p, model=str(model_path(folder, p.model)), inspection=_inspection_beside(folder, p.inspection)
-            )
-            for p in config.pipelines
+            pipeline and replace(pipeline, model=str(model_path(folder, pipeline.model)))
+            for pipeline in config.pipelines
         ),
     )
 
@@ -220,9 +220,6 @@ def check(config: AgentConfig) -> list[str]:
         if titles.count(pipeline.title) > 1:
             mistakes.append(f"{where}.name: {pipeline.title!r} is given {titles.count(pipeline.title)} times")
         mistakes += [f"{where}.tracker.{text}" for text in check_tracker_settings(pipeline.tracker)]
-        if pipeline.inspection is not None:
-            others = [p.title for _, p in pipelines if p is not pipeline and p.camera == pipeline.camera]
-            mistakes += [f"{where}.inspection.{text}" for text in inspection_mistakes(pipeline.inspection, others)]
     rules = {rule.name for _, pipeline in pipelines for rule in pipeline.rules if rule}
     actions = [action.name for action in config.actions if action]
     mistakes += alerts_mistakes(config.alerts, config.alerting, rules, actions, ids)
@@ -236,11 +233,11 @@ def check(config: AgentConfig) -> list[str]:
     return mistakes
 
 
-def event_type_mistakes(config: AgentConfig, declared: Collection[str]) -> list[str]:
-    """Types of events that actions and evidence name and nobody declares: `declared` are those of the platforms."""
+def event_mistakes(config: AgentConfig, schemas: Sequence[Schema]) -> list[str]:
+    """Events, and fields of them, that actions and evidence name and no platform declares."""
     on = [(f"actions[{i}]", action.on) for i, action in enumerate(config.actions) if action]
     on.append(("evidence", config.evidence.on))
-    return [f"{where}.{text}" for where, one in on for text in unknown_types(one, declared)]
+    return [f"{where}.{text}" for where, one in on for text in undeclared(one, schemas)]
 
 
 def platforms_table(config: AgentConfig, path: Path) -> PlatformsTable:
@@ -264,17 +261,6 @@ def _models_beside(folder: Path, table: NodeModelsTable) -> NodeModelsTable:
         dir=folder / table.dir if table.dir else None,
         ca_file=folder / table.ca_file if table.ca_file else None,
         trusted_keys=keys,
-    )
-
-
-def _inspection_beside(folder: Path, table: InspectionSettings | None) -> InspectionSettings | None:
-    if table is None:
-        return None
-    file, reference = table.calibration.file, table.camera.reference
-    return replace(
-        table,
-        calibration=replace(table.calibration, file=folder / file if file else None),
-        camera=replace(table.camera, reference=folder / reference if reference else None),
     )
 
 

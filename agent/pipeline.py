@@ -31,9 +31,9 @@ from agent.infer.decode import Decoder
 from agent.infer.detections import Detections
 from agent.infer.preprocess import Preprocessor
 from agent.infer.worker import Result, Work
-from agent.inspection.stage import Seat
 from agent.outbox.outbox import Outbox
 from agent.outbox.rows import Draft, draft_of
+from agent.stages.place import Seat
 from agent.sync.outlet import Outlet
 from agent.track.tracker import Tracker
 from agent.track.tracks import Tracks
@@ -107,7 +107,7 @@ class Pipeline:
         self._switches = switches
         self._outlet = outlet
         self._on_decided = decided
-        self._seat = seat  # at an inspection station
+        self._seat = seat  # at a platform's stage
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._arrived = Mailbox(asyncio.get_running_loop(), self._results.put_nowait)
         self._room = threading.Semaphore(RESULTS_MAX)

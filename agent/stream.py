@@ -28,9 +28,9 @@ from agent.infer.fitting import fit
 from agent.infer.host import EngineChanged, EngineHost, EngineStats
 from agent.infer.settings import InferSettings
 from agent.infer.worker import InferenceWorker, Work
-from agent.inspection.stage import Seat
 from agent.outbox.outbox import Outbox
 from agent.pipeline import Pipeline
+from agent.stages.place import Seat
 from agent.sync.sync import Sync
 from agent.teach.watching import DriftTeller
 from agent.track.tracker import Tracker
@@ -123,7 +123,7 @@ class Stream:
         self._sync = sync
         self._evidence = evidence
         self._load = load
-        self._seat = seat  # a pipeline's place at an inspection station
+        self._seat = seat  # a pipeline's at a stage of a platform
         self._kinds = kinds
         self._starts = 0
         self._loop = asyncio.get_running_loop()

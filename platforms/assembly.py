@@ -1,6 +1,7 @@
 """A host's platforms put together: what it serves, which state it keeps, what it runs at its start."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from platforms.checking import Here, listed, settings_error, settings_mistakes
@@ -23,6 +24,7 @@ from platforms.loading import BASE, load_platforms
 from platforms.platform import Platform, Platforms
 from platforms.rules import rules_of
 from platforms.settings import PlatformsTable
+from platforms.stages import StageKinds
 from platforms.watching import MakeCondition
 from schemas.language.catalogue import Catalogue
 from schemas.language.personal import outside
@@ -37,8 +39,10 @@ class Assembly:
     rejected: type[Exception] = RejectedError
     failed: type[Exception] = FailedError
 
-    def __init__(self, platforms: Platforms) -> None:
+    def __init__(self, platforms: Platforms, folder: Path = Path()) -> None:
+        """`folder`: of the host's configuration."""
         self._platforms = platforms
+        self._folder = folder
         self._rules = {name: rules_of(one.schema) for name, one in platforms.by_name.items()}
         self.collections = Collections(
             Collection(
@@ -118,11 +122,20 @@ class Assembly:
     @property
     def rule_kinds(self) -> dict[str, MakeCondition]:
         """What `kind` of an alert rule may name."""
+        return self._marked(On.RULE)
+
+    @property
+    def stages(self) -> StageKinds:
+        """What `kind` of a stage may name."""
+        return StageKinds(self._marked(On.STAGE), self._folder, self.names)
+
+    def _marked(self, on: On) -> dict[str, Callable[..., Any]]:
+        """By platform and name."""
         return {
             f"{name}.{listener.name}": listener.run
             for name, one in self._platforms.by_name.items()
             for listener in one.listeners
-            if listener.on is On.RULE
+            if listener.on is on
         }
 
     def _contexts(self, host: Host) -> Callable[[Platform, Any], HostContext]:
@@ -131,7 +144,7 @@ class Assembly:
 
 def assemble(table: PlatformsTable) -> Assembly:
     """Loads what the configuration names. Raises PlatformError with all that is wrong."""
-    return Assembly(load_platforms(table.enabled, table.folders))
+    return Assembly(load_platforms(table.enabled, table.folders), table.folder)
 
 
 def _check(validators: Validators, collection: str) -> StateCheck:

@@ -104,17 +104,18 @@ _LOOKS = {
     On.SAMPLES: "`def measured(context: Context, window: SampleWindow) -> None`, plain or async",
     On.TIME: "`async def look(context: Context) -> None`",
     On.RULE: "`def make(settings: Mapping[str, Any], labels: Sequence[str]) -> Condition`",
+    On.STAGE: "`def make(table: StageTable) -> Stage`",
 }
 
 
 def check_listeners(listeners: Iterable[Listener]) -> list[str]:
-    """What is wrong with what `@on_events`, `@on_samples`, `@every` and `@rule_kind` mark."""
+    """What is wrong with what `@on_events`, `@on_samples`, `@every`, `@rule_kind` and `@stage` mark."""
     found = []
     for one in listeners:
         code = one.run.__code__ if inspect.isfunction(one.run) else None
         place = f"{code.co_filename}:{code.co_firstlineno}: {one.title}" if code is not None else repr(one.run)
-        parameters = 1 if one.on is On.TIME else 2
-        must_wait = {On.EVENTS: True, On.TIME: True, On.RULE: False}.get(one.on, one.is_async)
+        parameters = 1 if one.on in (On.TIME, On.STAGE) else 2
+        must_wait = {On.EVENTS: True, On.TIME: True, On.RULE: False, On.STAGE: False}.get(one.on, one.is_async)
         if code is None or one.is_async is not must_wait or len(inspect.signature(one.run).parameters) != parameters:
             found.append(f"{place}: what @{one.on} marks is {_LOOKS[one.on]}")
         if one.at not in PLACES:
@@ -126,8 +127,8 @@ def check_listeners(listeners: Iterable[Listener]) -> list[str]:
             found.append(f'{place}: @on_events wants the types of events: @on_events("LineCrossed")')
         if one.on is On.TIME and not EVERY_S_MIN <= one.every_s <= EVERY_S_MAX:
             found.append(f"{place}: @every({one.every_s:g}): {EVERY_S_MIN:g} to {EVERY_S_MAX:g} seconds")
-        if one.on is On.RULE and not one.name.isidentifier():
-            found.append(f"{place}: @rule_kind({one.name!r}): its name is letters, digits and _")
+        if one.on in (On.RULE, On.STAGE) and not one.name.isidentifier():
+            found.append(f"{place}: @{one.on}({one.name!r}): its name is letters, digits and _")
     return found
 
 

@@ -15,12 +15,14 @@ configuration is checked, and before `@at_start`.
 
     @check_settings               def check(settings: Mapping[str, Any], here: Here) -> Iterable[str]: ...
 
-Further marks say what a host calls by itself (`platforms/listening.py`), and what its cameras ask (`watching.py`):
+Further marks say what a host calls by itself (`platforms/listening.py`), and what its cameras ask (`watching.py`) and
+bring their pictures to (`stages.py`):
 
     @on_events("LineCrossed")     async def heard(context: Context, event: KeptResult) -> None: ...
     @on_samples                   def measured(context: Context, window: SampleWindow) -> None: ...
     @every(10.0)                  async def look(context: Context) -> None: ...
     @rule_kind("too_close")       def too_close(settings: Mapping[str, Any], labels: Sequence[str]) -> Condition: ...
+    @stage("inspection")          def inspection(table: StageTable) -> Stage: ...
 
 `@on_events(…, at="cloud")` and `@every(…, at="cloud")` are called in the coordinator instead, with the events of the
 whole fleet, after they are stored; `at="any"` in both. What sensors measure does not leave a node as it is.
@@ -100,11 +102,13 @@ class On(StrEnum):
     SAMPLES = "on_samples"
     TIME = "every"
     RULE = "rule_kind"
+    STAGE = "stage"
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What a mark says: the events' types of EVENTS, the seconds of TIME, the name of RULE; `at`: who calls it."""
+    """What a mark says: the events' types of EVENTS, the seconds of TIME, the name of RULE and STAGE; `at`: who calls
+    it."""
 
     on: On
     run: Callable[..., Any]
@@ -150,6 +154,11 @@ def every(seconds: float, *, at: str = EDGE) -> Callable[[F], F]:
 def rule_kind(name: str) -> Callable[[F], F]:
     """Marks what follows as what makes the condition of alert rules of `kind = "<platform>.<name>"`."""
     return _listens(lambda run: Listener(On.RULE, run, name=name))
+
+
+def stage(name: str) -> Callable[[F], F]:
+    """Marks what follows as what makes the stages of `kind = "<platform>.<name>"`."""
+    return _listens(lambda run: Listener(On.STAGE, run, name=name))
 
 
 def _listens(listener: Callable[[Callable[..., Any]], Listener]) -> Callable[[F], F]:

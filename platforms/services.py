@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from platforms.stages import Stage
+
 
 class Sensors(Protocol):
     """The sensors of a node."""
@@ -12,12 +14,11 @@ class Sensors(Protocol):
         """Those that are configured."""
 
 
-class Inspections(Protocol):
-    """The inspection stations of a node."""
+class Stages(Protocol):
+    """The stages of a node's pipelines."""
 
-    async def inspect(self, camera_id: str, station: str, serial: str, wait_s: float) -> Mapping[str, Any]:
-        """A part is in view: `{"station", "verdict", "part", "part_id", "serial", "reasons", "defects"}`, the verdict
-        empty where there was none within `wait_s`. Raises FunctionError: no such station, or it takes no signals."""
+    def of(self, kind: str, camera_id: str) -> Sequence[Stage]:
+        """Those of a camera and of a kind, as `manufacturing.inspection`: what the platform has made itself."""
 
 
 class Cameras(Protocol):

@@ -20,11 +20,12 @@ PLATFORMS_MAX = 32
 
 @dataclass(frozen=True, slots=True)
 class PlatformsTable:
-    """`settings` are by platform."""
+    """`settings` are by platform. `folder`: of the file it is in."""
 
     enabled: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    folder: Path = Path()
 
     def unused(self) -> list[str]:
         """The tables of platforms that are not enabled: typing errors, as a rule."""
@@ -48,7 +49,7 @@ def read_platforms(raw: Mapping[str, Any], folder: Path) -> tuple[PlatformsTable
             mistakes.append(f"platforms.{name}: there are {known}")
     if len(enabled) + len(folders) > PLATFORMS_MAX:
         mistakes.append(f"platforms: {len(enabled) + len(folders)} are enabled; at most {PLATFORMS_MAX} can be")
-    table = PlatformsTable(enabled, folders, settings)
+    table = PlatformsTable(enabled, folders, settings, folder)
     mistakes += [f"platforms.{name}: there is no such platform among those enabled" for name in table.unused()]
     return table, mistakes
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from platforms.checking import Here, settings_error, settings_mistakes
-from platforms.context import KeptResult, ResultQuery
+from platforms.context import BadEventError, KeptResult, ResultQuery
 from platforms.finding import Finder, in_folder
 from platforms.functions import Listener, On
 from platforms.host_context import Host, HostContext
@@ -31,6 +31,10 @@ from platforms.loading import load_platform
 from platforms.platform import Platform
 from platforms.rules import rules_of
 from platforms.samples import SampleWindow
+from platforms.services import Stages
+from platforms.stages import Fact, Stage, StageKinds
+from platforms.trying import FakeMachine, StageTrial
+from platforms.trying import Published as Published
 from platforms.watching import Condition, MakeCondition
 from schemas.fields import Owner
 from schemas.language.schema import EventType, Placement, Schema
@@ -133,7 +137,9 @@ class FakeHost:
         self.kept: list[KeptResult] = []
         self.emitted: list[Emitted] = []
         self.progressed: list[tuple[float | None, str]] = []
+        self.stages: list[tuple[str, StageTrial]] = []  # with their kinds
         self._rules = rules_of(platform.schema)
+        own = {Stages: self} if placement is Placement.EDGE else {}
         self._host = Host(
             self.name,
             placement,
@@ -142,7 +148,7 @@ class FakeHost:
             self._results,
             self._tell,
             {platform.name: settings or {}},
-            services or {},
+            {**own, **(services or {})},
             here=here,
         )
         hosting = served_functions(platform, placement, self._rules, lambda _, call: self.context())
@@ -208,6 +214,49 @@ class FakeHost:
         """What `@rule_kind(kind)` makes. Raises BadArgumentError."""
         make: MakeCondition = next(one.run for one in self.platform.listeners if one.name == kind)
         return make(settings, labels)
+
+    def stage(
+        self,
+        kind: str,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        camera: str = "cam1",
+        pipeline: str = "cam1",
+        also: Sequence[str] = (),
+        folder: Path = Path(),
+        files: Mapping[Path, Any] | None = None,
+        live: bool = True,
+    ) -> StageTrial:
+        """What `@stage(kind)` makes of `[pipelines.stage]`, on a camera that has begun. `files`: the pictures that it
+        can read, (height, width) uint8. Raises StageError with all mistakes."""
+        name = f"{self.platform.name}.{kind}"
+        makers = {
+            f"{self.platform.name}.{one.name}": one.run for one in self.platform.listeners if one.on is On.STAGE
+        }
+        kinds = StageKinds(makers, folder, (self.platform.name,))
+        made = kinds.make({**(settings or {}), "kind": name, "also": list(also)}, camera, pipeline, also)
+        trial = StageTrial(
+            made,
+            camera_id=camera,
+            pipeline=pipeline,
+            machine=FakeMachine(files or {}),
+            told=self._said,
+            now_utc_ms=self.now,
+            live=live,
+        )
+        self.stages.append((name, trial))
+        return trial
+
+    def of(self, kind: str, camera_id: str) -> Sequence[Stage]:
+        """`platforms.services.Stages`."""
+        return [one.stage for name, one in self.stages if (name, one.camera_id) == (kind, camera_id)]
+
+    def _said(self, fact: Fact, data: Mapping[str, Any]) -> None:
+        """A fact of a stage. Raises BadEventError, InvalidError."""
+        if fact.type not in self.platform.schema.events:
+            raise BadEventError(f"{self.platform.name} declares no event {fact.type!r}")
+        self.validators.event(fact.type).check(dict(data))
+        self.emitted.append(Emitted(fact.type, data, fact.subject))
 
     def _listen(self, on: On, *given: Any, among: Callable[[Listener], bool] = lambda one: True) -> None:
         for one in self.platform.listeners:

@@ -5,6 +5,7 @@ not know, so that old and new versions understand each other; configuration refu
 not silently a default.
 
 An annotation may carry a `Limit`:  `fps: Annotated[float, Limit(gt=0, le=240)] = 10.0`
+A dataclass may say what is written instead of a key that was there:  `RENAMED: ClassVar[...] = {"rate": "fps"}`
 """
 
 import dataclasses
@@ -273,6 +274,7 @@ def _enum_reader(annotation: type[enum.Enum]) -> Reader:
 def _dataclass_reader(cls: Any) -> Reader:
     hints = typing.get_type_hints(cls, include_extras=True)
     known = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    renamed: Mapping[str, str] = getattr(cls, "RENAMED", {})
     required = {
         name
         for name, f in known.items()
@@ -290,6 +292,8 @@ def _dataclass_reader(cls: Any) -> Reader:
                 value = _reader(hints[key])(item, prefix + key, mistakes, strict)
                 if len(mistakes) == so_far or (value is not None and isinstance(item, list | Mapping)):
                     values[key] = value
+            elif strict and key in renamed:
+                _fail(f"{prefix}{key}", mistakes, f"is no key any more; write {renamed[key]}")
             elif strict:
                 near = difflib.get_close_matches(str(key), known, n=1)
                 _fail(f"{prefix}{key}", mistakes, "unknown key" + (f"; did you mean {near[0]}?" if near else ""))

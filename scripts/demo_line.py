@@ -47,7 +47,7 @@ def bodies(folder: Path, port: int) -> dict[str, str]:
 def _rule(verdict: Verdict) -> str:
     classes = json.dumps([kind.value for kind, means in MEANS.items() if means is verdict])
     return (
-        f'[[pipelines.inspection.rules]]\nverdict = "{verdict.value}"\nclasses = {classes}\n'
+        f'[[pipelines.stage.rules]]\nverdict = "{verdict.value}"\nclasses = {classes}\n'
         f"confidence_min = {CONFIDENCE_MIN}"
     )
 
@@ -64,14 +64,15 @@ source = "{source}"
 camera = "cam1"
 model = "weld_defects"
 sample_interval_s = 2.0
-[pipelines.inspection]
+[pipelines.stage]
+kind = "manufacturing.inspection"
 station = "{node}"
-[pipelines.inspection.calibration]
+[pipelines.stage.calibration]
 mm_per_px = {mm}
-[pipelines.inspection.camera]
+[pipelines.stage.camera]
 reference = {reference}
 fixed = {fixed}
-[pipelines.inspection.output]
+[pipelines.stage.output]
 topic = "line/{node}/verdict"
 retain = true
 {rules}

@@ -17,6 +17,8 @@ LAYERS: dict[str, set[str]] = {
     "agent": {"schemas", "runtime", "platforms"},
     "coordinator": {"schemas", "runtime", "platforms"},
 }
+# A process knows no platform: what one brings comes to it by its name, through what every platform can use.
+PROCESSES = ("agent", "coordinator")
 OURS = {*LAYERS, "tests", "benchmarks", "scripts"}
 
 # An outside library: the files that may import it, also inside a function. Absent from the table: free for all.
@@ -43,8 +45,8 @@ TECHNOLOGIES: dict[str, list[str]] = {
     "sqlite_utils": [],
     "numpy": ["agent/*", "platforms/*", "coordinator/quantize/convert.py", "coordinator/schedule/*"],
     "av": ["agent/capture/*.py", "agent/evidence/encode.py"],
-    "cv2": ["agent/inspection/chessboard.py"],
-    "zxingcpp": ["agent/inspection/codes.py"],
+    "cv2": ["agent/calibrate/chessboard.py"],
+    "zxingcpp": ["platforms/manufacturing/inspection/codes.py"],
     "ai_edge_litert": [
         "agent/infer/graph/flatbuffer.py",
         "agent/infer/litert.py",
@@ -72,6 +74,8 @@ def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
         match node:
             case ast.Import(names=names):
                 yield from ((node.lineno, alias.name) for alias in names)
+            case ast.ImportFrom(level=0, module="platforms", names=names):
+                yield from ((node.lineno, f"platforms.{alias.name}") for alias in names)
             case ast.ImportFrom(level=0, module=str(module)):
                 yield node.lineno, module
             case ast.ImportFrom(level=level) if level > 0:
@@ -81,6 +85,12 @@ def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 args=[ast.Constant(value=str(module)), *_],
             ):
                 yield node.lineno, module
+
+
+def is_platform(module: str) -> bool:
+    """Whether it is a platform, or a part of one: a package beside its schema, not a file of `platforms/`."""
+    name = module.removeprefix("platforms.").split(".")[0]
+    return module.startswith("platforms.") and (ROOT / "platforms" / name / f"{name}.edge").is_file()
 
 
 def violations(root: Path) -> list[str]:
@@ -95,6 +105,8 @@ def violations(root: Path) -> list[str]:
                     found.append(f"{name}:{line}: a relative import; write the whole name")
                 elif top in OURS and top != layer and top not in below:
                     found.append(f"{name}:{line}: {layer} must not import {module}")
+                elif layer in PROCESSES and is_platform(module):
+                    found.append(f"{name}:{line}: {layer} must know no platform, and {module} is one")
                 elif top in TECHNOLOGIES and not any(fnmatch(name, allowed) for allowed in TECHNOLOGIES[top]):
                     found.append(f"{name}:{line}: {top} belongs to {' '.join(TECHNOLOGIES[top])}")
     return found
@@ -119,6 +131,9 @@ def test_the_layers_hold() -> None:
         ("agent/x.py", "from tests.assets import ASSETS", "agent must not import tests.assets"),
         ("agent/x.py", "import benchmarks", "agent must not import benchmarks"),
         ("agent/x.py", "from . import y", "a relative import"),
+        ("agent/x.py", "from platforms.manufacturing.types import A", "agent must know no platform"),
+        ("agent/x.py", "from platforms import manufacturing", "agent must know no platform"),
+        ("coordinator/x.py", "def f():\n    import platforms.traffic.flow", "coordinator must know no platform"),
         (
             "agent/x.py",
             "import importlib\nimportlib.import_module('coordinator.app')",
@@ -147,7 +162,7 @@ def test_a_bad_import_is_caught(tmp_path: Path, path: str, source: str, said: st
         ),
         ("runtime/mqtt/connection.py", "import paho.mqtt.client"),
         ("agent/capture/pyav.py", "import av"),
-        ("coordinator/store/sqlite.py", "from platforms.core import f\nimport sqlite3"),
+        ("coordinator/store/sqlite.py", "from platforms.loading import f\nimport sqlite3"),
     ],
 )
 def test_a_good_import_passes(tmp_path: Path, path: str, source: str) -> None:

@@ -1,5 +1,7 @@
 """Whether an action is for an event, and whether it may act now."""
 
+from typing import Any
+
 from agent.actions.settings import FAILED, ActionSettings, Do, Drive, OnSettings
 from agent.outbox.rows import Draft
 from schemas.identity import Lane
@@ -18,9 +20,16 @@ def _fulfils(on: OnSettings, draft: Draft) -> bool:
         (not on.severities or draft.severity in on.severities)
         and (not on.states or data.get("state") in on.states)
         and (not on.rules or data.get("rule") in on.rules)
-        and (not on.verdicts or data.get("verdict") in on.verdicts)
+        and (not on.fields or all(_text(data.get(name)) in texts for name, texts in on.fields.items()))
         and (not on.cameras or data.get("camera_id") in on.cameras)
     )
+
+
+def _text(value: Any) -> str | None:
+    """As it is written in `on.fields`; None is no text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)
 
 
 def is_asked_for(settings: ActionSettings, draft: Draft) -> bool:

@@ -1,11 +1,11 @@
 """`[[actions]]` and `[local_broker]`: what the node does itself about which events."""
 
 import ipaddress
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from agent.actions.template import template_mistakes
@@ -16,19 +16,25 @@ from schemas.messages import Severity
 from schemas.shape import Limit
 
 FAILED = "ActionFailed"  # what is said of an action that failed; it triggers none
+ALERTS = ("AlertRaised", "AlertUpdated", "AlertCleared")
 EVENT_TYPES = frozenset(
     {
-        *("AlertRaised", "AlertUpdated", "AlertCleared"),
+        *ALERTS,
         *("ObjectSeen", "ObjectUpdated", "ObjectGone", "LineCrossed", "ZoneCountChanged", "FrameAnalyzed"),
-        *("CameraStateChanged", "PipelineStarted", "PipelineStopped", "PipelineFailed", "EngineChanged"),
+        *(
+            "CameraStateChanged",
+            "PipelineStarted",
+            "PipelineStopped",
+            "PipelineFailed",
+            "EngineChanged",
+            "AnomalyDrift",
+        ),
         *("SensorStateChanged", "StreamSample", "DegradationChanged", "BrokerChanged", "CloudSyncCompleted"),
         *("ResultAggregate", "CountsChanged", "FrameResult", "SyncPolicyChanged", "ResultsSetAside"),
-        *("DefectDetected", "PartInspected", "InspectionProblem", "AnomalyDrift"),
         *("EvidenceStored", "EvidenceFailed", "EvidenceHealed", "EvidenceLost", "EvidenceRefused"),
     }
 )
-"""Event types of the core and of inspection; platforms may have more."""
-VERDICTS = ("ok", "rework", "reject", "unsure")
+"""Event types of the core; platforms may have more."""
 
 
 class Do(StrEnum):
@@ -57,7 +63,9 @@ class OnSettings:
     states: tuple[AlertState, ...] = ()
     rules: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
-    verdicts: tuple[str, ...] = ()  # of a part: ok, rework, reject, unsure
+    fields: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of an event's data: one of these texts each
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"verdicts": 'fields = { verdict = ["reject"] }'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,7 @@ def actions_mistakes(
 ) -> list[str]:
     """Every mistake in the actions that the shape alone does not show; None stands for one too wrong to be read.
 
-    `open_types`: platforms are enabled that may declare further events; `unknown_types` asks them.
+    `open_types`: platforms are enabled that may declare further events; `undeclared` asks them.
     """
     mistakes = []
     given = [(i, action) for i, action in enumerate(actions) if action]
@@ -144,19 +152,9 @@ def on_mistakes(on: OnSettings, cameras: Sequence[str], rules: set[str], *, open
             mistakes.append(f"on.types: {kind!r} is no event type")
         elif kind not in EVENT_TYPES and not open_types:
             mistakes.append(f"on.types: no event is called {kind!r}; there are {', '.join(sorted(EVENT_TYPES))}")
-    mistakes += [
-        f"on.verdicts: {name!r} is none of {', '.join(VERDICTS)}" for name in on.verdicts if name not in VERDICTS
-    ]
     mistakes += [f"on.cameras: no camera has the id {name!r}" for name in on.cameras if name not in cameras]
     mistakes += [f"on.rules: no pipeline has a rule {name!r}" for name in on.rules if name not in rules]
     return mistakes
-
-
-def unknown_types(on: OnSettings, declared: Collection[str]) -> list[str]:
-    """Of those that `open_types` lets pass, what no platform declares either."""
-    known = EVENT_TYPES | set(declared)
-    unknown = [kind for kind in on.types if kind not in known and kind != FAILED]
-    return [f"on.types: no event is called {kind!r}; there are {', '.join(sorted(known))}" for kind in unknown]
 
 
 def own_mistakes(action: ActionSettings) -> list[str]:
@@ -225,8 +223,7 @@ def _gpio(action: ActionSettings) -> list[str]:
         mistakes.append("parallel: a line is driven by one event at a time")
     if action.drive is not Drive.PULSE:
         drive = f"drive = '{action.drive.value}'"
-        alerts = {"AlertRaised", "AlertUpdated", "AlertCleared"}
-        if set(action.on.types) - alerts:
+        if set(action.on.types) - set(ALERTS):
             mistakes.append(f"on.types: {drive} follows alerts only")
         if action.on.states or action.on.types:
             mistakes.append(f"on: {drive} must see alerts raised and cleared: name no types and no states")

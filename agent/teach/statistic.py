@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.anomaly.gaussian import Gaussians
 from agent.infer.graph.cutting import Layer
 from agent.infer.graph.flatbuffer import Graph
-from platforms.manufacturing.anomaly.gaussian import Gaussians
 
 Real = NDArray[np.float32]
 NEIGHBOURS = 3  # cells each way that a place is the mean of

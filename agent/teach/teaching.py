@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.anomaly.gaussian import fit, held_out
+from agent.anomaly.scores import outliers, picture_scores, scale_of, smoothed
 from agent.capture.frame import Picture
 from agent.infer.bundle import MANIFEST, parse_bundle
 from agent.infer.bundle_files import load_bundle
@@ -26,8 +28,6 @@ from agent.infer.tflite_file import sha256_of
 from agent.teach.backbone import Backbone, open_backbone, own_backbone, pick_layers, rule_table, stacked_features
 from agent.teach.pictures import PICTURES_MIN, Rgb, Taught, add_folder, check_number, load_pictures, save_pictures
 from agent.teach.statistic import Shaping, put_statistic
-from platforms.manufacturing.anomaly.gaussian import fit, held_out
-from platforms.manufacturing.anomaly.scores import outliers, picture_scores, scale_of, smoothed
 from runtime.errors import EdgewrightError
 from schemas.shape import ShapeError, read
 

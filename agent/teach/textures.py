@@ -11,9 +11,9 @@ A cell is 16 x 16 pixels. Logarithms, because energies vary by factors: so they 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.anomaly.filters import gabor
 from agent.infer.graph.flatbuffer import Graph
 from agent.infer.preprocess import InputRule
-from platforms.manufacturing.anomaly.filters import gabor
 
 NAME = "textures"
 SIDE = 224

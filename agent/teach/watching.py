@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from agent.anomaly.drift import DriftWatch
 from agent.capture.frame import Frame
 from agent.infer.detections import Detections
 from agent.outbox.rows import Draft
 from agent.track.tracks import Tracks
-from platforms.manufacturing.anomaly.drift import DriftWatch
 
 Decided = Callable[[tuple[str, ...], Frame, Detections, Tracks, Sequence[Draft]], None]
 

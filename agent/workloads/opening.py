@@ -17,6 +17,7 @@ from agent.workloads.pipelines import PipelineRunner
 from agent.workloads.record import Announce
 from agent.workloads.store import WorkloadsFile
 from agent.workloads.workloads import LAST_GRACE_S, Workloads
+from platforms.stages import StageKinds
 from runtime.calls.errors import CallRejectedError
 from runtime.calls.served import Served, plain
 from schemas.shape import Limit
@@ -46,9 +47,10 @@ def open_workloads(
     call: CallHere,
     functions: Callable[[], list[str]],
     in_cache: Callable[[str], str | None],
+    stages: StageKinds,
 ) -> Workloads:
     """Nothing runs yet. `resources`: what the node has in all. `functions`: what it serves. `in_cache`: where a
-    release of the registry lies."""
+    release of the registry lies. `stages`: of the node's platforms."""
     private = {pipeline.camera for pipeline in config.pipelines if pipeline.local_only}
 
     def note(name: str, state: WorkloadState, reason: str) -> None:
@@ -64,6 +66,7 @@ def open_workloads(
         enabled={camera.id for camera in config.cameras if camera.enabled},
         private=private,
         models={pipeline.camera: pipeline.model for pipeline in reversed(config.pipelines)},
+        stages=stages,
         note=note,
     )
     made = Workloads(

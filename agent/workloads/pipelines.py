@@ -8,12 +8,14 @@ from typing import Any
 from agent.capture.camera import CameraState
 from agent.config import PipelineConfig
 from agent.documents.plan import Tuning
+from agent.stages.stages import OUTSIDE
 from agent.stream import PipelineState, Stream
 from agent.track.settings import check_tracker_settings
 from agent.workloads.errors import WorkloadError
 from agent.workloads.machine import Ended
 from agent.workloads.models import FindModel
 from agent.workloads.runner import Begun, Note
+from platforms.stages import StageError, StageKinds
 from schemas.shape import ShapeError, read
 from schemas.workloads import PipelineSpec, WorkloadSpec, WorkloadState
 
@@ -39,11 +41,12 @@ class PipelineRunner:
         enabled: Collection[str],
         private: Collection[str],
         models: Mapping[str, str],
+        stages: StageKinds,
         note: Note,
     ) -> None:
         """`configured`: pipelines by title; one that `gives_way` to a named one is back when that is not `wanted` any
         more. `enabled`: cameras that run anyway. `private`: cameras of which nothing may leave the node. `models`: of
-        a configured pipeline by camera, for a spec that names none."""
+        a configured pipeline by camera, for a spec that names none. `stages`: that a pipeline may bring."""
         self._streams = streams
         self._find_model = find_model
         self._configured = configured
@@ -52,6 +55,7 @@ class PipelineRunner:
         self._enabled = enabled
         self._private = private
         self._models = models
+        self._stages = stages
         self._note = note
         self._standing_in: set[str] = set()  # names of configured ones that gave way
         self._woken: set[str] = set()  # cameras that run for workloads alone
@@ -72,7 +76,7 @@ class PipelineRunner:
                 )
         if not spec.pipeline.model and camera not in self._models:
             return f"pipeline.model: is missing, and no configured pipeline of camera {camera} has one"
-        if wrong := _mistakes(name, spec):
+        if wrong := _mistakes(name, spec) or stage_mistakes(name, spec.pipeline, there, self._stages):
             return "; ".join(wrong)
         local = bool(spec.pipeline.settings.get("local_only"))
         if local != (camera in self._private):
@@ -153,6 +157,19 @@ def read_pipeline(
     if there is not None:
         config = replace(there, model=model, **{key: getattr(config, key) for key in (*pipeline.settings, *given)})
     return config, Tuning(True, confidence, frozenset(pipeline.classes_ignored))
+
+
+def stage_mistakes(name: str, pipeline: PipelineSpec, there: PipelineConfig | None, stages: StageKinds) -> list[str]:
+    """What is wrong with the stage that a pipeline brings, if it brings one of its own."""
+    table = pipeline.settings.get("stage")
+    if table is None or (there is not None and there.stage == table):
+        return []
+    where = "pipeline.settings.stage"
+    try:
+        made = stages.make(table, pipeline.camera, name)
+    except StageError as error:
+        return [f"{where}.{text}" for text in error.mistakes]
+    return [f"{where}: {OUTSIDE}"] if made.wires.come_from_outside else []
 
 
 def _table(name: str, pipeline: PipelineSpec) -> dict[str, Any]:

@@ -66,7 +66,8 @@ source = "scene:weld?seed=1&fps=30"
 camera = "cam1"
 model = "weld_defects"
 object_events = false
-[pipelines.inspection]
+[pipelines.stage]
+kind = "manufacturing.inspection"
 rules = [{{ verdict = "reject", confidence_min = 0.3 }}]
 output = {{ topic = "{VERDICT}" }}
 {station}

@@ -69,7 +69,7 @@ class _Reports:
         self._written[node] = (node, *place, document.hash, row.received_utc_ms, text)
         taken = Taken(document.hash)
         if document.revision and (kept is None or document.version != _version(kept.text)):
-            _tell(taken, row, "DesiredApplied", applied(document))
+            _tell("DesiredApplied", taken, row, applied(document))
         if document.stamps:  # nothing else of it moves the clock
             before = Reported() if kept is None else decode_reported(kept.text.encode())
             self._see_stamps(taken, row, before)
@@ -96,7 +96,7 @@ class _Reports:
         clock, ahead = seen_stamps(documents.clock_of(db), before, document, documents.utc_ms(db, self._now))
         documents.keep_clock(db, clock)
         for path, ahead_ms in ahead.items():
-            _tell(taken, row, "ClockAhead", {"path": path, "at": document.stamps[path].at, "ahead_ms": ahead_ms})
+            _tell("ClockAhead", taken, row, {"path": path, "at": document.stamps[path].at, "ahead_ms": ahead_ms})
 
     def _settle(self, taken: Taken, row: ReportedRow) -> None:
         """Conflicts, and a document of ours that the node does not know, in a new epoch."""
@@ -104,7 +104,7 @@ class _Reports:
         ours = documents.desired(db, node)
         for conflict in conflicts(ours, document):
             if documents.keep_conflict(db, node, conflict, row.received_utc_ms):
-                _tell(taken, row, "ConflictResolved", fields_of(conflict))
+                _tell("ConflictResolved", taken, row, fields_of(conflict))
         after = taken.renewed = renewed(ours, document)
         if after is None:
             return
@@ -113,7 +113,7 @@ class _Reports:
         self._ours[node] = after.version, after.hash
         told = {"epoch": after.epoch, "revision": after.revision}
         theirs = {"reported_epoch": document.epoch, "reported_revision": document.revision}
-        _tell(taken, row, "DesiredEpochBegun", told | theirs)
+        _tell("DesiredEpochBegun", taken, row, told | theirs)
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -122,5 +122,5 @@ def _version(text: str) -> tuple[int, int]:
     return document["epoch"], document["revision"]
 
 
-def _tell(taken: Taken, row: ReportedRow, kind: str, data: dict[str, Any]) -> None:
+def _tell(kind: str, taken: Taken, row: ReportedRow, data: dict[str, Any]) -> None:
     taken.events.append(FleetEvent(kind, row.node, data, row.received_utc_ms))

@@ -1,18 +1,20 @@
 """The functions of manufacturing that are bound."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from platforms.context import BadArgumentError, Context
+from platforms.context import BadArgumentError, Context, FunctionError
 from platforms.functions import function
 from platforms.manufacturing import checking
+from platforms.manufacturing.inspection import stage
 from platforms.manufacturing.maintenance import watching as machines
 from platforms.manufacturing.production import watching as lines
 from platforms.manufacturing.safety import rules
 from platforms.manufacturing.stream_result import chosen, is_settled, result_of, wanted_of
 from platforms.manufacturing.types import InspectionResult, ProcessingPipeline, StreamResult
-from platforms.services import Cameras, Inspections, Pipelines
+from platforms.services import Cameras, Pipelines, Stages
 
 # What other files bind and listen to; a module's names are what a host finds.
 open_plant, watch_machines = machines.open_plant, machines.watch_machines
@@ -21,6 +23,7 @@ open_lines, follow_lines, look_at_lines = lines.open_lines, lines.follow_lines, 
 line_figures, charts_of_line = lines.line_figures, lines.charts_of_line
 explain_stop, set_line_plan = lines.explain_stop, lines.set_line_plan
 check_manufacturing = checking.check_manufacturing
+inspection = stage.inspection
 too_close, fallen, missing_equipment, alone = rules.too_close, rules.fallen, rules.missing_equipment, rules.alone
 
 ASK_AGAIN_S = 0.1
@@ -60,9 +63,24 @@ async def inspect_part(
     context: Context, camera_id: str, serial: str = "", station: str = "", wait: float = 2.0
 ) -> InspectionResult:
     """A part is in view now: the verdict of the camera's station."""
-    inspections = context.service(Inspections)  # type: ignore[type-abstract]  # an interface is what is asked for
-    found = await inspections.inspect(camera_id, station, serial, wait)
-    return InspectionResult(camera_id, **found)
+    stages = context.service(Stages)  # type: ignore[type-abstract]  # an interface is what is asked for
+    there = [one for one in stages.of(stage.KIND, camera_id) if isinstance(one, stage.InspectionStage)]
+    asked = _station(there, camera_id, station)
+    judged = await asked.answer(time.monotonic_ns(), serial, wait)
+    if judged is None:
+        return InspectionResult(camera_id, asked.name, "")
+    return InspectionResult(camera_id, **asked.answered(judged))
+
+
+def _station(there: Sequence[stage.InspectionStage], camera_id: str, name: str) -> stage.InspectionStage:
+    """The one of that name, or the only one. Raises BadArgumentError, FunctionError."""
+    names = ", ".join(one.name for one in there) or "there is none"
+    meant = [one for one in there if not name or one.name == name]
+    if len(meant) != 1:
+        raise BadArgumentError("station" if name else "camera_id", f"not one station of {camera_id!r}: {names}")
+    if not meant[0].takes_signals:
+        raise FunctionError("no_signals", f"station {meant[0].name} sees parts by itself: its trigger is motion")
+    return meant[0]
 
 
 def _there(cameras: Cameras, camera_id: str) -> None:

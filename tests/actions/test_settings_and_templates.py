@@ -21,6 +21,12 @@ from schemas.messages import Severity
 from schemas.shape import read
 
 
+def part(verdict: str) -> Draft:
+    """A platform's event."""
+    data = {"verdict": verdict, "part": 17, "repeat": True, "serial": None}
+    return Draft(Lane.EVENT, "PartInspected", "p17", 0, data)
+
+
 def alert(state: str = "raised", camera: str = "cam1", rule: str = "fire", alert_id: str = "a-1") -> Draft:
     data = {"camera_id": camera, "rule": rule, "alert_id": alert_id, "state": state, "count": 2}
     return Draft(Lane.ALERT, f"Alert{state.title()}", camera, 1_700_000_000_000, data, Severity.CRITICAL)
@@ -76,6 +82,12 @@ def test_a_value_never_widens_a_topic(subject: str, kind: str) -> None:
         ({"states": ["cleared"]}, alert("cleared"), True),
         ({"rules": ["fire"], "cameras": ["cam1"]}, alert(), True),
         ({"rules": ["flood"]}, alert(), False),
+        ({"types": ["PartInspected"], "fields": {"verdict": ["reject", "unsure"]}}, part("reject"), True),
+        ({"types": ["PartInspected"], "fields": {"verdict": ["reject", "unsure"]}}, part("ok"), False),
+        ({"types": ["PartInspected"], "fields": {"part": ["17"], "repeat": ["true"]}}, part("ok"), True),
+        ({"types": ["PartInspected"], "fields": {"part": ["17"], "repeat": ["True"]}}, part("ok"), False),
+        ({"types": ["PartInspected"], "fields": {"serial": ["None"]}}, part("ok"), False),
+        ({"types": ["PartInspected"], "fields": {"batch": [""]}}, part("ok"), False),
     ],
 )
 def test_which_events_an_action_is_for(on: dict[str, Any], draft: Draft, meant: bool) -> None:

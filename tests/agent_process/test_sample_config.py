@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import AgentConfig, load_config
+from platforms.manufacturing.inspection.settings import InspectionSettings
+from platforms.stages import ALSO, KIND
 from runtime.config import EndpointConfig
 from schemas.shape import read
 
@@ -51,6 +53,8 @@ def test_every_key_appears_and_no_other() -> None:
     known = tables(AgentConfig)
     known["cameras"].discard("password")  # refused in a configuration
     known["platforms"] = {"enabled", "folders"}  # further keys are tables of platforms
+    known |= tables(InspectionSettings, "pipelines.stage")
+    known["pipelines.stage"] |= {KIND, ALSO}
     assert shown() == known
 
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from platforms.manufacturing.anomaly.drift import PICTURES_MIN, Drift, DriftWatch
-from platforms.manufacturing.anomaly.gaussian import RIDGE, TAUGHT_ANEW_MAX, distances, fit, held_out
-from platforms.manufacturing.anomaly.regions import REGIONS_MAX, regions
-from platforms.manufacturing.anomaly.scores import (
+from agent.anomaly.drift import PICTURES_MIN, Drift, DriftWatch
+from agent.anomaly.gaussian import RIDGE, TAUGHT_ANEW_MAX, distances, fit, held_out
+from agent.anomaly.regions import REGIONS_MAX, regions
+from agent.anomaly.scores import (
     Scale,
     confidence,
     deviation,

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from agent.__main__ import main
+from agent.anomaly.gaussian import distances
+from agent.anomaly.gaussian import fit as fit_gaussians
 from agent.capture.images import read_picture
 from agent.infer.bundle_files import load_bundle
 from agent.infer.engine import ModelError
@@ -20,8 +22,6 @@ from agent.infer.preprocess import Placement
 from agent.teach.backbone import open_backbone, pick_layers, stacked_features
 from agent.teach.pictures import load_pictures
 from agent.teach.teaching import TeachSettings, load_record, shaping_for, teach, teach_more
-from platforms.manufacturing.anomaly.gaussian import distances
-from platforms.manufacturing.anomaly.gaussian import fit as fit_gaussians
 from schemas.bundles import read_bundle
 from tests.anomaly.parts import HEIGHT, SPOT, WIDTH, folder_of, part, write
 from tests.assets import ASSETS, needs_assets

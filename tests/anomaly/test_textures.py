@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from agent.anomaly.filters import RADIUS, gabor
 from agent.evidence.heat import enlarged, heated
 from agent.infer.detections import Heat
 from agent.infer.litert import LiteRtEngine
 from agent.teach.textures import CELL, SIDE, textures
-from platforms.manufacturing.anomaly.filters import RADIUS, gabor
 
 
 def features(picture: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from platforms.manufacturing.inspection.findings import Finding
 from platforms.manufacturing.inspection.outcomes import Judged, Outcome, Problem
 from platforms.manufacturing.inspection.picture import Fault, Look, Span
 from platforms.manufacturing.inspection.station import Station
+from platforms.stages import Found
 
 WIDTH, HEIGHT = 640, 360
 FPS = 20.0
@@ -62,7 +62,7 @@ class Belt:
             if end > 13 and start < WIDTH - 13:
                 yield Span(max(start, 0.0), min(end, float(WIDTH)), start <= 1, end >= WIDTH - 1)
 
-    def _findings(self) -> list[Finding]:
+    def _findings(self) -> list[Found]:
         if self.faults & {Fault.BLACK, Fault.WHITE}:
             return []
         found = []
@@ -70,7 +70,7 @@ class Belt:
             for label, confidence, x in part.defects:
                 at = part.at + x + self.travelled
                 if at - 10 >= 0 and at + 10 <= WIDTH:
-                    found.append(Finding(label, confidence, (at - 10, 170.0, at + 10, 180.0)))
+                    found.append(Found(label, confidence, (at - 10, 170.0, at + 10, 180.0)))
         return found
 
     @property

@@ -30,7 +30,8 @@ source = "scene:weld_station?seed=7&fps=10&line=stainless"
 [[pipelines]]
 camera = "cam1"
 model = "weld_defects"
-[pipelines.inspection]
+[pipelines.stage]
+kind = "manufacturing.inspection"
 station = "weld"
 trigger = "signal"
 also = ["second"]
@@ -38,18 +39,18 @@ wait_s = 5.0
 part = {{ find = "none", frames = 2 }}
 calibration = {{ mm_per_px = 0.5 }}
 rules = [{{ verdict = "reject", confidence_min = 0.05 }}]
-[pipelines.inspection.signal]
+[pipelines.stage.signal]
 topic = "line/signal"
 chip = "fake:{folder}/inputs.json"
 line = 7
 before_s = 1.0
 after_s = 5.0
 debounce_s = 0.0
-[pipelines.inspection.serial]
+[pipelines.stage.serial]
 source = "mqtt"
 pattern = "W[0-9]+"
 wait_s = 0.0
-[pipelines.inspection.output]
+[pipelines.stage.output]
 topic = "line/verdict"
 retain = true
 {more}
@@ -63,7 +64,7 @@ do = "gpio"
 chip = "fake:{folder}/outputs.json"
 line = 3
 pulse_s = 0.05
-on = {{ types = ["PartInspected"], verdicts = ["reject"] }}
+on = {{ types = ["PartInspected"], fields = {{ verdict = ["reject"] }} }}
 """
 
 
@@ -181,19 +182,46 @@ def outputs(folder: Path) -> int:
 
 def test_mistakes_in_a_station_are_all_told(tmp_path: Path) -> None:
     agent = start(tmp_path, 1, 1, more="topic = 'a/+'")
-    text = agent.config.read_text().replace('topic = "line/verdict"\n', "")
-    text = text.replace('enabled = ["manufacturing"]', "enabled = []").replace("mm_per_px = 0.5", 'file = "no.json"')
-    text = text.replace('verdict = "reject", ', 'verdict = "reject", classes = ["dent"], ')
-    agent.config.write_text(
-        text.replace('"PartInspected"], verdicts = ["reject"]', '"PartInspected"], verdicts = ["bad"]')
+    text = (
+        agent.config.read_text()
+        .replace('topic = "line/verdict"\n', "")
+        .replace("mm_per_px = 0.5", 'file = "no.json"')
     )
+    text = text.replace('verdict = "reject", ', 'verdict = "reject", classes = ["dent"], ')
+    text = text.replace('trigger = "signal"', 'trigger = "singal"').replace('"second"]', '"third"]')
+    agent.config.write_text(text.replace('verdict = ["reject"] }', 'verdict = ["bad"] }'))
     told = run_agent("check", "--config", str(agent.config))
     assert told.returncode == 2
     for part in (
-        "output.topic",
-        "needs its platform",
-        "calibration.file",
-        "no model has a class 'dent'",
-        "on.verdicts",
+        "pipelines[0].stage.output.topic: 'a/+' must have no + or #",
+        "pipelines[0].stage.trigger: 'singal' must be one of motion, signal",
+        "pipelines[0].stage.also: no other pipeline of this camera is called 'third' (second)",
+        "actions[0].on.fields.verdict: it is never 'bad', but ok|rework|unsure|reject",
     ):
         assert part in told.stderr, told.stderr
+    run = run_agent("run", "--config", str(agent.config))
+    assert run.returncode == 2
+    assert "pipelines[0].stage.trigger" in run.stderr, run.stderr
+    text = text.replace("a/+", "a/b").replace("singal", "signal").replace('"third"]', '"second"]')
+    agent.config.write_text(text.replace('chip = "fake:', 'chip = "/no', 1))
+    told = run_agent("check", "--config", str(agent.config))
+    for part in (
+        f"pipelines[0].stage.calibration.file: {tmp_path}/no.json cannot be read",
+        "pipelines[0].stage.rules[0].classes: no model has a class 'dent'",
+        f"pipelines[0].stage: the chip /no{tmp_path}/inputs.json of its input line does not exist",
+    ):
+        assert part in told.stderr, told.stderr
+
+
+def test_a_station_needs_its_platform_and_is_no_table_of_its_own_any_more(tmp_path: Path) -> None:
+    agent = start(tmp_path, 1, 1)
+    text = agent.config.read_text()
+    agent.config.write_text(text.replace('enabled = ["manufacturing"]', "enabled = []"))
+    told = run_agent("check", "--config", str(agent.config)).stderr
+    assert 'stage.kind: manufacturing.inspection needs its platform: [platforms] enabled = ["manufacturing"]' in told
+    assert told.count("no event is called 'PartInspected'") == 1
+    text = text.replace("pipelines.stage", "pipelines.inspection").replace('kind = "manufacturing.inspection"\n', "")
+    agent.config.write_text(text.replace('fields = { verdict = ["reject"] }', 'verdicts = ["reject"]'))
+    told = run_agent("check", "--config", str(agent.config)).stderr
+    assert 'inspection: is no key any more; write [pipelines.stage] with kind = "manufacturing.inspection"' in told
+    assert 'on.verdicts: is no key any more; write fields = { verdict = ["reject"] }' in told

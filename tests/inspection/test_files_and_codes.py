@@ -12,12 +12,13 @@ import zxingcpp
 
 from agent.__main__ import main
 from agent.actions.fake_gpio import FakeInput, FakeLine
-from agent.inspection.codes import read_codes
-from agent.inspection.files import load_calibration, load_reference, station_mistakes
-from agent.inspection.inspections import serial_in
-from agent.inspection.telling import Speaker, drafts, messages
-from agent.outbox.rows import Draft
+from agent.capture.frame import Frame
+from agent.capture.picture import RgbPicture
+from agent.stages.machine import NodeMachine
+from agent.stages.place import SeenPicture
 from platforms.assembly import assemble
+from platforms.manufacturing.inspection.codes import read_codes
+from platforms.manufacturing.inspection.files import load_calibration, load_reference, station_mistakes
 from platforms.manufacturing.inspection.findings import Defect
 from platforms.manufacturing.inspection.outcomes import Judged, Problem
 from platforms.manufacturing.inspection.settings import (
@@ -31,9 +32,11 @@ from platforms.manufacturing.inspection.settings import (
     SerialSource,
     Verdict,
 )
+from platforms.manufacturing.inspection.stage import serial_in
+from platforms.manufacturing.inspection.telling import Speaker, facts, messages
 from platforms.manufacturing.inspection.verdict import Weighed
 from platforms.settings import PlatformsTable
-from runtime.errors import ConfigError
+from platforms.stages import Fact, StageError
 
 # ---- calibrate -----------------------------------------------------------------------------------
 
@@ -101,10 +104,10 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
         camera=CameraSettings(reference=tmp_path / "no.jpg"),
         rules=(RuleSettings(Verdict.REJECT, ("dent",)),),
     )
-    told = station_mistakes(settings, ["crack"])
+    told = station_mistakes(settings, NodeMachine(), ["crack"])
     assert [any(name in text for text in told) for name in ("c.json", "no.jpg", "dent")] == [True] * 3
-    with pytest.raises(ConfigError):
-        load_reference(settings.camera)
+    with pytest.raises(StageError):
+        load_reference(settings.camera, NodeMachine())
 
 
 # ---- codes ---------------------------------------------------------------------------------------
@@ -178,54 +181,54 @@ def test_an_input_that_is_active_low_tells_falls(tmp_path: Path) -> None:
 
 # ---- what is said --------------------------------------------------------------------------------
 
-SPEAKER = Speaker("weld", "cam1", "weld", "weld-3.1")
+SPEAKER = Speaker("weld", "weld-3.1")
 CRACK = Weighed(Defect("crack", 0.91, (10.04, 20, 30, 40), 7, 1.5, (640, 360), 3), Verdict.REJECT, 12.5, 3.0, 37.5)
 JUDGED = Judged(17, Verdict.REJECT, 1.5, 1.6, ("crack 12.5 mm",), (CRACK,), "A1", 3, 7, length_mm=150.0)
 
 
-def checked(found: list[Draft]) -> list[Draft]:
+def checked(found: list[Fact]) -> list[Fact]:
     """None that its schema does not allow."""
     check = assemble(PlatformsTable(("manufacturing",))).catalogue.check
-    assert all(check(draft.type, draft.data) for draft in found)
+    assert all(check(fact.type, {"camera_id": "cam1", "time_s": 1.5, **fact.data}) for fact in found)
     return found
 
 
 def test_the_events_of_a_part_are_as_declared() -> None:
-    defect, part = checked(drafts(JUDGED, SPEAKER, lambda index, time_s: 1000 + index, 4.2))
-    assert (defect.type, defect.subject, defect.time_utc_ms) == ("DefectDetected", "weld-3.1-17.1", 1007)
+    best = SeenPicture(Frame("cam1", 7, 1.5, 0, 1007, RgbPicture(np.zeros((360, 640, 3), np.uint8))))
+    defect, part = checked(facts(JUDGED, SPEAKER, {7: best}, 4.2))
+    assert (defect.type, defect.subject, defect.picture) == ("DefectDetected", "weld-3.1-17.1", best)
     assert (defect.data["defect_type"], defect.data["box"]) == ("crack", [10.0, 20, 30, 40])
     assert (part.type, part.data["verdict"], part.data["serial"]) == ("PartInspected", "reject", "A1")
 
 
 def test_problems_are_as_declared() -> None:
     told = [Problem("no_part", 1.0, "nothing"), Problem("camera_black", 1.0, raised=True)]
-    found = checked([draft for one in told for draft in drafts(one, SPEAKER, lambda index, time_s: 5, 0.0)])
-    assert [draft.data["state"] for draft in found] == ["", "raised"]
+    found = checked([fact for one in told for fact in facts(one, SPEAKER, {}, 0.0)])
+    assert [fact.data["state"] for fact in found] == ["", "raised"]
 
 
 def test_the_message_for_a_plc_is_flat_and_small() -> None:
-    (message,) = messages(JUDGED, SPEAKER, OutputSettings("line/v", retain=True), 4.2)
-    said = json.loads(message.payload)
+    ((topic, payload),) = messages(JUDGED, SPEAKER, OutputSettings("line/v"), 4.2)
+    said = json.loads(payload)
     assert all(isinstance(value, str | int | float) for value in said.values())
     assert (said["verdict"], said["code"], said["part"], said["worst"], said["ms"]) == ("reject", 3, 17, "crack", 4.2)
-    assert len(message.payload) < 300
-    assert message.retain
+    assert len(payload) < 300
+    assert topic == "line/v"
 
 
 def test_plain_values_go_on_topics_of_their_own_the_verdict_last() -> None:
     found = messages(JUDGED, SPEAKER, OutputSettings("line/v", Form.VALUES), 4.2)
-    assert found[-1].topic == "line/v/verdict"
-    assert found[-1].payload == b"reject"
-    assert {message.topic: message.payload for message in found}["line/v/code"] == b"3"
+    assert found[-1] == ("line/v/verdict", b"reject")
+    assert dict(found)["line/v/code"] == b"3"
     assert messages(JUDGED, SPEAKER, OutputSettings(), 4.2) == []
 
 
 def test_a_signal_without_a_part_is_answered_and_is_no_event() -> None:
     nothing = Judged(0, Verdict.UNSURE, 1.0, 1.0, ("no_part",))
-    assert drafts(nothing, SPEAKER, lambda index, time_s: 5, 0.0) == []
-    (message,) = messages(nothing, SPEAKER, OutputSettings("line/v"), 500.0)
-    assert json.loads(message.payload)["reason"] == "no_part"
+    assert facts(nothing, SPEAKER, {}, 0.0) == []
+    ((_, payload),) = messages(nothing, SPEAKER, OutputSettings("line/v"), 500.0)
+    assert json.loads(payload)["reason"] == "no_part"
 
 
 def test_settings_for_codes_are_checked_on_this_machine() -> None:
-    assert station_mistakes(InspectionSettings(serial=SerialSettings(SerialSource.CODE)), []) == []
+    assert station_mistakes(InspectionSettings(serial=SerialSettings(SerialSource.CODE)), NodeMachine(), []) == []

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platforms.manufacturing.inspection.calibration import (
+from platforms.calibration import (
     Calibration,
     CalibrationError,
     fit,
     read_calibration,
     scaled,
 )
-from platforms.manufacturing.inspection.findings import Defect, Finding, Sighting, best, merged, together
+from platforms.manufacturing.inspection.findings import Defect, Sighting, best, merged, together
 from platforms.manufacturing.inspection.picture import (
     CameraWatch,
     Fault,
@@ -41,6 +41,7 @@ from platforms.manufacturing.inspection.settings import (
     inspection_mistakes,
 )
 from platforms.manufacturing.inspection.verdict import weigh
+from platforms.stages import Found
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -216,7 +217,7 @@ def test_faults_are_raised_and_cleared_in_turn_and_only_after_they_lasted(
 
 
 def sighting(index: int, *found: tuple[str, float, float], begins: float = 0.0) -> Sighting:
-    boxes = tuple(Finding(label, sure, (begins + x, 100.0, begins + x + 20, 110.0)) for label, sure, x in found)
+    boxes = tuple(Found(label, sure, (begins + x, 100.0, begins + x + 20, 110.0)) for label, sure, x in found)
     return Sighting(index, index / 10, 1.0, boxes, (begins, 0.0), place=index / 10)
 
 
@@ -333,7 +334,6 @@ def test_serials_are_remembered_up_to_a_limit() -> None:
     ("table", "said"),
     [
         (InspectionSettings(region=(0.5, 0, 0.5, 1)), "region"),
-        (InspectionSettings(also=("nobody",)), "also"),
         (InspectionSettings(part=PartSettings(length_min=0.5, length_max=0.4)), "length_min"),
         (InspectionSettings(signal=SignalSettings(topic="a/b")), "takes none"),
         (InspectionSettings(trigger=Trigger.SIGNAL, signal=SignalSettings(topic="a/#")), "signal.topic"),
@@ -343,9 +343,9 @@ def test_serials_are_remembered_up_to_a_limit() -> None:
     ],
 )
 def test_settings_that_do_not_fit_together(table: InspectionSettings, said: str) -> None:
-    assert any(said in text for text in inspection_mistakes(table, ["other"]))
+    assert any(said in text for text in inspection_mistakes(table))
 
 
 def test_the_defaults_fit_together() -> None:
-    assert inspection_mistakes(InspectionSettings(), []) == []
+    assert inspection_mistakes(InspectionSettings()) == []
     assert Calibration(np.eye(3)).size_of((0, 0, 2, 1)) == pytest.approx((2, 1, 2))

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from agent.__main__ import main
-from agent.config import load_config
-from agent.inspection.telling import Speaker, plain
+from agent.config import load_config, platforms_table
+from platforms.assembly import assemble
 from platforms.manufacturing.inspection.outcomes import Judged, ProblemKind
 from platforms.manufacturing.inspection.picture import Fault
 from platforms.manufacturing.inspection.serials import SerialProblem
 from platforms.manufacturing.inspection.settings import Verdict
+from platforms.manufacturing.inspection.stage import KIND, InspectionStage
+from platforms.manufacturing.inspection.telling import Speaker, plain
 from tests.inspection.test_files_and_codes import chessboard
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,9 +30,13 @@ def test_the_configuration_of_the_page_has_no_mistakes(tmp_path: Path, capsys: p
     (text,) = blocks("toml")
     path = tmp_path / "agent.toml"
     path.write_text(text, encoding="utf-8")
-    inspection = load_config(path).pipelines[0].inspection
-    assert inspection is not None
-    assert [rule.verdict for rule in inspection.rules] == [Verdict.REJECT, Verdict.REJECT, Verdict.REWORK]
+    config = load_config(path)
+    table = config.pipelines[0].stage
+    assert table is not None
+    assert table["kind"] == KIND
+    stage = assemble(platforms_table(config, path)).stages.make(table, "cam1", "cam1")
+    assert isinstance(stage, InspectionStage)
+    assert [rule.verdict for rule in stage.settings.rules] == [Verdict.REJECT, Verdict.REJECT, Verdict.REWORK]
     assert main(["check", "--config", str(path)]) == 0
 
 
@@ -46,7 +52,7 @@ def test_its_calibrations_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_its_message_has_the_fields_that_are_sent() -> None:
     shown = json.loads(blocks("json")[0])
-    sent = plain(Judged(17, Verdict.REJECT, 0.0, 0.0), Speaker("weld", "cam1", "cam1", "cam1-3.1"), 6.2)
+    sent = plain(Judged(17, Verdict.REJECT, 0.0, 0.0), Speaker("weld", "cam1-3.1"), 6.2)
     assert {key: type(value) for key, value in shown.items()} == {key: type(value) for key, value in sent.items()}
 
 

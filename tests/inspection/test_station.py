@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platforms.manufacturing.inspection.calibration import scaled
+from platforms.calibration import scaled
 from platforms.manufacturing.inspection.outcomes import Judged, Problem
 from platforms.manufacturing.inspection.picture import Fault
 from platforms.manufacturing.inspection.settings import (

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from platforms.change import Cusum, Ewma
 from platforms.manufacturing.maintenance.baseline import Baseline, Recent, usual_of
 from platforms.manufacturing.maintenance.bearing import Bearing, Fault, fault_frequencies
-from platforms.manufacturing.maintenance.change import Cusum, Ewma
 from platforms.manufacturing.maintenance.envelope import Envelopes
 from platforms.manufacturing.maintenance.severity import CLASSES, Limits, Zone, velocity_rms
 from platforms.manufacturing.maintenance.synthetic import Machine, vibration

@@ -11,7 +11,7 @@ import pytest
 from platforms.binding import check_listeners
 from platforms.context import Context, KeptResult
 from platforms.finding import Finder
-from platforms.functions import Listener, On, every, on_events, on_samples, rule_kind
+from platforms.functions import Listener, On, every, on_events, on_samples, rule_kind, stage
 from platforms.listening import QUEUE_MAX, Listening, MakeContext
 from platforms.loading import load_platform
 from platforms.platform import Platform
@@ -190,11 +190,21 @@ def samples_far_away(context: Context, window: SampleWindow) -> None: ...
 async def nowhere(context: Context) -> None: ...
 
 
+@stage("buns")
+def of_too_much(settings: Mapping[str, Any], labels: Sequence[str]) -> None: ...
+
+
+@stage("my buns")
+def badly_named_stage(table: Any) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("marked", "said"),
     [
         (samples_far_away, "@on_samples(at='cloud'): what sensors measure does not leave a node: listen there"),
         (nowhere, "@every is called at one of edge, cloud, any, not at='clod'"),
+        (of_too_much, "what @stage marks is `def make(table: StageTable) -> Stage`"),
+        (badly_named_stage, "@stage('my buns'): its name is letters, digits and _"),
         (of_nothing, "wants the types of events"),
         (not_async, "what @on_events marks is `async def heard"),
         (too_often, "0.05 to 86400 seconds"),
@@ -220,6 +230,7 @@ def test_what_manufacturing_listens_to() -> None:
     marks = {one.title: one.on for one in load_platform("manufacturing", Finder()).listeners}
     assert marks["watch_machines"] is On.SAMPLES and marks["follow_lines"] is On.EVENTS
     assert [one for one in marks if marks[one] is On.RULE] == ["too_close", "fallen", "missing_equipment", "alone"]
+    assert [one for one in marks if marks[one] is On.STAGE] == ["inspection"]
 
 
 def context_of(host: FakeHost) -> MakeContext:

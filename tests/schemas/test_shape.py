@@ -3,7 +3,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ class Colour(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Inner:
     x: int
+    RENAMED: ClassVar[Mapping[str, str]] = {"lable": "label", "y": "x, and the other way round"}
     label: Annotated[str, Limit(len_min=1, len_max=3)] = "a"
 
 
@@ -86,6 +87,9 @@ def mistakes(raw: object, *, strict: bool = True) -> list[str]:
         pytest.param({"nubmer": 1}, "nubmer: unknown key; did you mean number?", id="unknown with a suggestion"),
         pytest.param({"inner": {"x": 1, "labell": "a"}}, "inner.labell: unknown key; did you mean label?", id="deep"),
         pytest.param({"zzz": 1}, "zzz: unknown key", id="unknown"),
+        pytest.param(
+            {"inner": {"x": 1, "y": 2}}, "inner.y: is no key any more; write x, and the other way round", id="renamed"
+        ),
         pytest.param({7: 1}, "7: unknown key", id="a key that is no text"),
         pytest.param([], "[] must be a table", id="not a table"),
         pytest.param(None, "None must be a table", id="nothing"),

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from agent.anomaly.regions import regions
+from agent.anomaly.scores import Scale, confidence, deviation, picture_scores, smoothed
 from agent.infer.detections import Detections, Heat
 from agent.infer.engine import Tensor
 from agent.infer.heads.base import Surroundings, logit, misfit
@@ -20,8 +22,6 @@ from agent.infer.preprocess import Placement
 from agent.infer.quantised import dequantise
 from agent.infer.reader import Reader
 from agent.infer.selection import select
-from platforms.manufacturing.anomaly.regions import regions
-from platforms.manufacturing.anomaly.scores import Scale, confidence, deviation, picture_scores, smoothed
 
 NAME = "anomaly"
 _LEAST = 1e-9

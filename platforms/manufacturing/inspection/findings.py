@@ -5,19 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from platforms.manufacturing.inspection.picture import Span
+from platforms.stages import Found
 
 Box = tuple[float, float, float, float]
 SAME_IOU_MIN = 0.2
 NEAR_SHARE = 0.75  # of its size: centres nearer than this are one place, however thin the boxes
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One detection. box: x0 y0 x1 y1, pixels of the full picture."""
-
-    label: str
-    confidence: float
-    box: Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +19,7 @@ class Sighting:
     index: int
     time_s: float
     quality: float
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Found, ...] = ()
     offset: tuple[float, float] = (0.0, 0.0)
     place: float = 0.0  # of the part, share of the region
     span: Span | None = None

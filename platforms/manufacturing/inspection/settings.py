@@ -1,22 +1,21 @@
-"""`[pipelines.inspection]`: what is a part, when it is looked at, what a defect means, who hears of it.
+"""The stage `manufacturing.inspection`: what is a part, when it is looked at, what a defect means, who hears of it.
 
 Places are shares of the picture (0..1, origin top left), times seconds, lengths millimetres.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+from platforms.stages import InputLine, line_mistakes, topic_mistake
 from schemas.shape import Limit
 
 Share = Annotated[float, Limit(ge=0, le=1)]
 Region = tuple[Share, Share, Share, Share]
 NAME = Limit(pattern=r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})?", means="up to 63 letters, digits, . _ -")
 FRAMES_MAX = 16
-SIMULATOR = "fake:"
 
 
 class Verdict(StrEnum):
@@ -194,10 +193,9 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class InspectionSettings:
-    """The whole table. `also`: further pipelines of the camera that look at the same part. `wait_s`: for them."""
+    """The whole table. `wait_s`: for the models of `also`."""
 
     station: Annotated[str, NAME] = ""
-    also: tuple[str, ...] = ()
     region: Region = (0.0, 0.0, 1.0, 1.0)
     trigger: Trigger = Trigger.MOTION
     unlisted: Verdict = Verdict.REJECT
@@ -211,17 +209,12 @@ class InspectionSettings:
     output: OutputSettings = OutputSettings()
 
 
-def inspection_mistakes(settings: InspectionSettings, pipelines: Sequence[str]) -> list[str]:
-    """What does not fit together, each as `key: what`. `pipelines`: the others of the same camera, by name."""
+def inspection_mistakes(settings: InspectionSettings) -> list[str]:
+    """What does not fit together, each as `key: what`."""
     mistakes = []
     for key, (x0, y0, x1, y1) in (("region", settings.region), ("camera.fixed", settings.camera.fixed)):
         if x0 >= x1 or y0 >= y1:
             mistakes.append(f"{key}: is empty; it is [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
-    mistakes += [
-        f"also: no other pipeline of this camera is called {name!r} ({', '.join(pipelines) or 'there is none'})"
-        for name in settings.also
-        if name not in pipelines
-    ]
     part, signal, serial = settings.part, settings.signal, settings.serial
     if part.find is Find.NONE and settings.trigger is Trigger.MOTION:
         mistakes.append("part.find: is none, but trigger = 'motion' must see parts; say brighter or darker")
@@ -229,15 +222,11 @@ def inspection_mistakes(settings: InspectionSettings, pipelines: Sequence[str]) 
         mistakes.append("part.length_min: must be less than length_max")
     if settings.trigger is Trigger.MOTION and (signal.topic or signal.line != ""):
         mistakes.append("signal: is given, but trigger = 'motion' takes none")
-    if isinstance(signal.line, bool) or (isinstance(signal.line, int) and signal.line < 0):
-        mistakes.append("signal.line: must be a number from 0, or a line's name")
-    if not signal.chip.startswith(("/", f"{SIMULATOR}/")):
-        mistakes.append(
-            f"signal.chip: {signal.chip!r} must be a device like /dev/gpiochip0, or fake:/path/state.json"
-        )
+    wrong = line_mistakes(InputLine(signal.chip, signal.line))
+    mistakes += [f"signal.{key}: {text}" for key, text in wrong.items()]
     if settings.calibration.mm_per_px > 0 and settings.calibration.file is not None:
         mistakes.append("calibration: give mm_per_px or file, not both")
-    for i, rule in enumerate(settings.rules):
+    for i, rule in [(i, rule) for i, rule in enumerate(settings.rules) if rule]:  # None: too wrong to be read
         if rule.measures and not settings.calibration.given:
             mistakes.append(f"rules[{i}]: asks for millimetres, but there is no calibration")
         if rule.unsure_from > rule.confidence_min:
@@ -253,6 +242,6 @@ def inspection_mistakes(settings: InspectionSettings, pipelines: Sequence[str]) 
         ("serial.topic", serial.topic),
         ("output.topic", settings.output.topic),
     ):
-        if any(sign in topic for sign in "+#\0") or topic.startswith("$"):
-            mistakes.append(f"{key}: {topic!r} must have no + or #, and no $ at its beginning")
+        if wrong_topic := topic_mistake(topic):
+            mistakes.append(f"{key}: {wrong_topic}")
     return mistakes

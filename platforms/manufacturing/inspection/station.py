@@ -10,8 +10,8 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from platforms.manufacturing.inspection.calibration import Calibration
-from platforms.manufacturing.inspection.findings import Finding, Sighting, best, merged, together
+from platforms.calibration import Calibration
+from platforms.manufacturing.inspection.findings import Sighting, best, merged, together
 from platforms.manufacturing.inspection.following import Followed, Follower
 from platforms.manufacturing.inspection.outcomes import Judged, Outcome, Problem, ProblemKind, Totals
 from platforms.manufacturing.inspection.picture import CameraWatch, Fault, Look, Span
@@ -25,6 +25,7 @@ from platforms.manufacturing.inspection.settings import (
     Verdict,
 )
 from platforms.manufacturing.inspection.verdict import weigh, worst
+from platforms.stages import Found
 
 PICTURES_MAX = 128  # remembered: for models that answer late, and for signals
 OPEN_MAX = 16  # parts that wait to be judged
@@ -72,7 +73,7 @@ class Station:
         self._watch = CameraWatch(settings.camera.hold_s)
         self._serials = Serials(settings.serial)
         self._pictures: OrderedDict[int, _Picture] = OrderedDict()
-        self._recent: deque[tuple[str, int, tuple[Finding, ...]]] = deque(maxlen=PICTURES_MAX)
+        self._recent: deque[tuple[str, int, tuple[Found, ...]]] = deque(maxlen=PICTURES_MAX)
         self._open: dict[int, _Open] = {}
         self._met: set[int] = set()  # followed parts in view that are known, also those that are not to be judged
         self._judged: deque[int] = deque(maxlen=JUDGED_MAX)  # followed numbers that have their verdict
@@ -91,7 +92,7 @@ class Station:
         index: int,
         time_s: float,
         look: Look,
-        findings: Sequence[Finding],
+        findings: Sequence[Found],
         *,
         shifted: bool = False,
     ) -> list[Outcome]:
@@ -238,7 +239,7 @@ class Station:
             else:  # it passed the gate while nobody could see it
                 part.due_s = time_s
 
-    def _sight(self, part: _Open, model: str, index: int, findings: tuple[Finding, ...]) -> None:
+    def _sight(self, part: _Open, model: str, index: int, findings: tuple[Found, ...]) -> None:
         """Keeps a picture of a part if it is one of the best."""
         picture = self._pictures.get(index)
         if picture is None:
@@ -284,11 +285,11 @@ class Station:
         part.followed = near[0]
         return near[1]
 
-    def _is_on(self, finding: Finding, span: Span) -> bool:
+    def _is_on(self, finding: Found, span: Span) -> bool:
         at = (finding.box[1] + finding.box[3]) / 2 if self._upright else (finding.box[0] + finding.box[2]) / 2
         return span.start <= at <= span.end
 
-    def _is_in_region(self, finding: Finding, look: Look) -> bool:
+    def _is_in_region(self, finding: Found, look: Look) -> bool:
         x = (finding.box[0] + finding.box[2]) / 2 / max(look.width, 1)
         y = (finding.box[1] + finding.box[3]) / 2 / max(look.height, 1)
         x0, y0, x1, y1 = self.settings.region

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from platforms.manufacturing.inspection.calibration import Calibration
+from platforms.calibration import Calibration
 from platforms.manufacturing.inspection.findings import Defect
 from platforms.manufacturing.inspection.settings import RuleSettings, Verdict
 

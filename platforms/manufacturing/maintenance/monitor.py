@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
+from platforms.change import Cusum
 from platforms.manufacturing.maintenance.baseline import Baseline, Recent, Usual
 from platforms.manufacturing.maintenance.bearing import Bearing, Fault, fault_frequencies
-from platforms.manufacturing.maintenance.change import Cusum
 from platforms.manufacturing.maintenance.envelope import FOUND_LOG10_P, Envelopes, Finding
 from platforms.manufacturing.maintenance.severity import Limits, Zone, velocity_rms
 from platforms.manufacturing.maintenance.trend import TimeToLimit, time_to, trend

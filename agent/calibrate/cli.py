@@ -13,12 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--square-mm", type=float, metavar="MM", help="side of one square of the chessboard")
     text = "refuse a calibration whose worst point is off by more"
     parser.add_argument("--residual-max", type=float, metavar="MM", help=text)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="calibration.file of the station")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the calibration to make")
     parser.add_argument("--json", action="store_true", help="say it as a JSON object")
     parser.set_defaults(run=_calibrate)
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from agent.inspection.calibrating import calibrate  # arrays and decoders, which the other commands do without
+    from agent.calibrate.calibrating import calibrate  # arrays and decoders, which the other commands do without
 
     return calibrate(arguments)

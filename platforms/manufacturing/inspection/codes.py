@@ -5,17 +5,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ConfigError
-
 CODES_MAX = 8
 
 
-def check_reader() -> None:
-    """Raises ConfigError where codes cannot be read on this machine."""
+def reader_mistake() -> str:
+    """Why codes cannot be read on this machine; empty where they can."""
     try:
         import zxingcpp  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigError("the package zxing-cpp is missing", hint="pip install 'edgewright[codes]'") from error
+    except ModuleNotFoundError:
+        return "the package zxing-cpp is missing; pip install 'edgewright[codes]'"
+    return ""
 
 
 def read_codes(luma: NDArray[np.uint8]) -> list[str]:

@@ -1,22 +1,20 @@
-"""What a station says, as facts for the outbox and as messages for a PLC. Pure."""
+"""What a station says, as facts and as messages for a PLC. Pure."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from agent.outbox.rows import Draft
 from platforms.manufacturing.inspection.outcomes import Judged, Outcome, Problem
 from platforms.manufacturing.inspection.settings import CODES, Form, OutputSettings
 from platforms.manufacturing.inspection.verdict import Weighed
-from runtime.mqtt import Message
+from platforms.stages import Fact, Picture
 from schemas.identity import Lane
 
 REASONS_MAX = 20
 DEFECTS_MAX = 64  # events of one part; more are counted in its verdict
 
-Times = Callable[[int, float], int]
-"""(index of a picture, its camera time) to UTC milliseconds."""
+Pictures = Mapping[int, Picture]
+"""Those that are held, by index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +22,21 @@ class Speaker:
     """Who says it. `run`: makes the ids of parts unique over restarts."""
 
     station: str
-    camera_id: str
-    pipeline: str
     run: str
 
     def part_id(self, number: int) -> str:
         return f"{self.run}-{number}" if number else ""
 
 
-def drafts(outcome: Outcome, speaker: Speaker, utc_ms: Times, decision_ms: float) -> list[Draft]:
+def facts(outcome: Outcome, speaker: Speaker, pictures: Pictures, decision_ms: float) -> list[Fact]:
     """The events of one outcome, the defects of a part before its verdict."""
     if isinstance(outcome, Problem):
-        return [_problem(outcome, speaker, utc_ms)]
+        return [_problem(outcome, speaker)]
     if outcome.number == 0:
         return []  # its problem says it
-    found = [_defect(one, n, outcome, speaker, utc_ms) for n, one in enumerate(outcome.defects[:DEFECTS_MAX], 1)]
+    found = [_defect(one, n, outcome, speaker, pictures) for n, one in enumerate(outcome.defects[:DEFECTS_MAX], 1)]
     data = {
-        **_head(speaker, outcome.time_s),
+        "station": speaker.station,
         "part_id": speaker.part_id(outcome.number),
         "part": outcome.number,
         "serial": outcome.serial,
@@ -52,25 +48,16 @@ def drafts(outcome: Outcome, speaker: Speaker, utc_ms: Times, decision_ms: float
         "decision_ms": round(decision_ms, 3),
         **_given(length_mm=outcome.length_mm, place_px=outcome.place_px),
     }
-    at_ms = utc_ms(outcome.index, outcome.time_s)
-    return [*found, Draft(Lane.EVENT, "PartInspected", speaker.part_id(outcome.number), at_ms, data)]
+    part_id = speaker.part_id(outcome.number)
+    return [*found, Fact("PartInspected", part_id, data, pictures.get(outcome.index), outcome.time_s)]
 
 
-def _head(speaker: Speaker, time_s: float) -> dict[str, Any]:
-    return {
-        "camera_id": speaker.camera_id,
-        "time_s": round(time_s, 3),
-        "pipeline": speaker.pipeline,
-        "station": speaker.station,
-    }
-
-
-def _defect(one: Weighed, number: int, part: Judged, speaker: Speaker, utc_ms: Times) -> Draft:
+def _defect(one: Weighed, number: int, part: Judged, speaker: Speaker, pictures: Pictures) -> Fact:
     defect = one.defect
     width, height = defect.size
     part_id = speaker.part_id(part.number)
     data = {
-        **_head(speaker, defect.time_s),
+        "station": speaker.station,
         "defect_type": defect.label,
         "confidence": round(min(1.0, defect.confidence), 3),
         "object_id": f"{part_id}.{number}",
@@ -82,14 +69,13 @@ def _defect(one: Weighed, number: int, part: Judged, speaker: Speaker, utc_ms: T
         "frame_height": height,
         **_given(length_mm=one.length_mm, width_mm=one.width_mm, area_mm2=one.area_mm2),
     }
-    at_ms = utc_ms(defect.index, defect.time_s)
-    return Draft(Lane.EVENT, "DefectDetected", f"{part_id}.{number}", at_ms, data)
+    return Fact("DefectDetected", f"{part_id}.{number}", data, pictures.get(defect.index), defect.time_s)
 
 
-def _problem(problem: Problem, speaker: Speaker, utc_ms: Times) -> Draft:
+def _problem(problem: Problem, speaker: Speaker) -> Fact:
     state = "" if problem.raised is None else "raised" if problem.raised else "cleared"
     data = {
-        **_head(speaker, problem.time_s),
+        "station": speaker.station,
         "problem": str(problem.kind),
         "state": state,
         "part_id": speaker.part_id(problem.part),
@@ -97,7 +83,7 @@ def _problem(problem: Problem, speaker: Speaker, utc_ms: Times) -> Draft:
         "detail": problem.detail,
     }
     lane = Lane.EVENT if problem.raised is None else Lane.LIFECYCLE
-    return Draft(lane, "InspectionProblem", speaker.station, utc_ms(-1, problem.time_s), data)
+    return Fact("InspectionProblem", speaker.station, data, None, problem.time_s, lane)
 
 
 def _given(**values: float | None) -> dict[str, float]:
@@ -107,17 +93,18 @@ def _given(**values: float | None) -> dict[str, float]:
 # ---- to the PLC ----------------------------------------------------------------------------------
 
 
-def messages(judged: Judged, speaker: Speaker, output: OutputSettings, decision_ms: float) -> list[Message]:
-    """What goes on the local broker about a part; also where a signal found none, for a PLC waits for an answer."""
+def messages(judged: Judged, speaker: Speaker, output: OutputSettings, decision_ms: float) -> list[tuple[str, bytes]]:
+    """Topics and payloads for the local broker about a part; also where a signal found none, for a PLC waits for an
+    answer."""
     if not output.topic:
         return []
     values = plain(judged, speaker, decision_ms)
     if output.form is Form.JSON:
         payload = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
-        return [Message(output.topic, payload, retain=output.retain)]
+        return [(output.topic, payload)]
     # The verdict comes last: who waits for it finds the other values there.
     order = [key for key in values if key != "verdict"] + ["verdict"]
-    return [Message(f"{output.topic}/{key}", str(values[key]).encode(), retain=output.retain) for key in order]
+    return [(f"{output.topic}/{key}", str(values[key]).encode()) for key in order]
 
 
 def plain(judged: Judged, speaker: Speaker, decision_ms: float) -> Mapping[str, str | int | float]:

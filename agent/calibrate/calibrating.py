@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.calibrate.chessboard import chessboard_corners
 from agent.capture.images import read_picture
 from agent.capture.picture import luma
-from agent.inspection.chessboard import chessboard_corners
-from platforms.manufacturing.inspection.calibration import Calibration, CalibrationError, fit
+from platforms.calibration import Calibration, CalibrationError, fit
 from runtime.errors import ConfigError
 
 Points = list[tuple[float, float]]

@@ -8,7 +8,7 @@ is drift. Of pictures that look as taught, chance alone says so less than once i
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from platforms.manufacturing.maintenance.change import Ewma
+from platforms.change import Ewma
 
 PICTURES_MIN = 30
 """Judged good before anything is said: the first parts of a shift are no trend."""

@@ -1,8 +1,7 @@
 """That a figure has changed for good, found as early as chance allows.
 
 CUSUM: Page, Continuous inspection schemes, Biometrika 41 (1954). EWMA: Roberts, Control chart tests based on
-geometric moving averages, Technometrics 1 (1959). Both take scores: distances from what is usual in spreads
-(`baseline.Usual`).
+geometric moving averages, Technometrics 1 (1959). Both take scores: distances from what is usual in spreads.
 """
 
 import math

@@ -1,0 +1,1 @@
+"""`edge-agent calibrate`. What a calibration is stands in `platforms/calibration.py`."""
