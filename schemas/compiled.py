@@ -166,6 +166,10 @@ def _compiled(annotation: Any, is_sound: Callable[[Any], bool]) -> tuple[Any, Ca
     if origin is list:
         type_, convert = _compiled(args[0], is_sound)
         return list[type_], convert and _each(convert)  # type: ignore[valid-type]
+    if origin is tuple and args and Ellipsis not in args:
+        members = [_compiled(arg, is_sound) for arg in args]
+        if all(convert is None for _, convert in members):
+            return types.GenericAlias(tuple, tuple(type_ for type_, _ in members)), None
     if origin in (dict, Mapping) and args[0] is str:
         type_, convert = _compiled(args[1], is_sound)
         return dict[str, type_], convert and _each_of(convert)  # type: ignore[valid-type]

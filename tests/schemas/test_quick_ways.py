@@ -19,7 +19,7 @@ from schemas.compiled import json_of, packed_of
 from schemas.documents import Conflict, Reported, Written, canonical, content_hash, decode_reported, encode, sealed
 from schemas.errors import RemoteWireError
 from schemas.fields import Rule
-from schemas.messages import Birth, Heartbeat, Status
+from schemas.messages import Ack, Birth, Heartbeat, Status
 from schemas.shape import fields_of
 from schemas.shape import read as read_shape
 from schemas.topics import Kind, TopicSpace
@@ -47,6 +47,15 @@ SOUND: dict[type, tuple[Kind, bool, dict[str, Any]]] = {
         {"boot": 1, "labels": {"a": "b"}, "hardware": {"accelerators": ["gpu"]}, "resources": {"cores": 4}},
     ),
     Status: (Kind.STATUS, False, {"state": "online", "boot": 1, "reason": ""}),
+    Ack: (
+        Kind.ACK,
+        True,
+        {
+            "stored": [{"stream": "s", "lane": "event", "ranges": [[1, 4], [6, 6]]}],
+            "refused": [{"stream": "s", "lane": "event", "seq": 5, "reason": "no"}],
+            "closed": [{"stream": "s", "lane": "alert", "first": 1, "last": 9, "held": [[2, 3]]}],
+        },
+    ),
 }  # fmt: skip
 
 
@@ -75,6 +84,8 @@ def messages(draw: st.DrawFn) -> tuple[type, bytes]:
         where = fields
         if draw(st.booleans()) and fields.get("streams") == [STREAM]:
             where = fields["streams"][0]
+        if "stored" in fields and draw(st.booleans()):
+            fields["stored"] = [{"stream": "s", "lane": "event", "ranges": draw(ODD)}]
         where[draw(st.sampled_from([*where, "later", "v", "instance"]))] = draw(ODD)
     try:
         return cls, msgpack.packb(fields) if packed else json.dumps(fields, ensure_ascii=draw(st.booleans())).encode()
