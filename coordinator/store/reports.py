@@ -119,7 +119,7 @@ class _Reports:
 def _version(text: str) -> tuple[int, int]:
     """Of the document that a kept report answers; without reading all of it closely, as it was when it came."""
     document = json.loads(text)
-    return document["epoch"], document["revision"]
+    return document.get("epoch", 0), document.get("revision", 0)
 
 
 def _tell(kind: str, taken: Taken, row: ReportedRow, data: dict[str, Any]) -> None:
