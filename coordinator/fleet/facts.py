@@ -12,6 +12,7 @@ lat, lon                             degrees, where the node says where it is
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from coordinator.fleet.node import Node
@@ -77,6 +78,25 @@ def facts_of_birth(birth: Birth) -> dict[str, Fact]:
             if (fact := fact_from(value)) is not None:
                 found[prefix + key] = fact
     return found
+
+
+_said = attrgetter(
+    "node_type",
+    "site",
+    "platforms",
+    "functions",
+    "cameras",
+    "location",
+    "labels",
+    "hardware",
+    "resources",
+    "versions",
+)
+
+
+def says_the_same(one: Birth | None, other: Birth | None) -> bool:
+    """True when both lead to the same facts, whatever else is in them: a birth names its connection."""
+    return one is other or (one is not None and other is not None and _said(one) == _said(other))
 
 
 class LazyFacts(Mapping[str, Fact]):

@@ -6,7 +6,7 @@ selectors. Only a new selector looks at every node, once.
 
 from collections.abc import Callable, Iterable
 
-from coordinator.fleet.facts import LazyFacts, changed_facts, facts_of
+from coordinator.fleet.facts import LazyFacts, changed_facts, facts_of, says_the_same
 from coordinator.fleet.node import Node
 from coordinator.fleet.selector import Selector
 
@@ -72,8 +72,8 @@ class Selections:
 
 
 def facts_changed(before: Node, after: Node) -> set[str]:
-    """The names of the facts that are other now."""
-    if before.birth is not after.birth:
+    """The names of the facts that are other now. Cheap where a node only comes back, as a whole fleet may at once."""
+    if not says_the_same(before.birth, after.birth):
         return changed_facts(facts_of(before), facts_of(after))
     found = {"state"} if before.shown is not after.shown else set()
     if before.state is not after.state:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.fleet.beats import Beats
-from coordinator.fleet.facts import LazyFacts, facts_of
+from coordinator.fleet.facts import LazyFacts, changed_facts, facts_of
 from coordinator.fleet.node import Node, NodeState
 from coordinator.fleet.probe import Probe, ProbeRules
-from coordinator.fleet.selection import Selections
+from coordinator.fleet.selection import Selections, facts_changed
 from coordinator.fleet.selector_text import parse
 from schemas.messages import Birth, Heartbeat
 from tests.fleet.test_selectors import BIRTH
@@ -35,6 +35,28 @@ NODES = st.builds(
     st.integers(0, 3), st.sampled_from(NodeState), st.integers(1, 3), st.sampled_from(["a", "b", ""]),
     st.sampled_from(["", "1", "2"]),
 )  # fmt: skip
+
+
+SAID = st.fixed_dictionaries(
+    {
+        "session": st.integers(1, 2),
+        "site": st.sampled_from(["a", "b"]),
+        "labels": st.sampled_from([{}, {"line": "1"}, {"line": "2"}]),
+        "location": st.sampled_from([{}, {"lat": 48.1, "lon": 11.5}, {"lat": 48.1}]),
+        "functions": st.sampled_from([[], ["count"]]),
+        "resources": st.sampled_from([{}, {"cores": 4}]),
+        "versions": st.sampled_from([{}, {"agent": "1.0.0"}]),
+    }
+)
+SAYING = st.builds(
+    lambda state, boot, said: Node("gw", state, boot, birth=None if said is None else Birth(boot=boot, **said)),
+    st.sampled_from(NodeState), st.integers(1, 2), st.none() | SAID,
+)  # fmt: skip
+
+
+@given(SAYING, SAYING)
+def test_the_facts_that_changed_are_found_the_quick_way_too(before: Node, after: Node) -> None:
+    assert facts_changed(before, after) == changed_facts(facts_of(before), facts_of(after))
 
 
 @given(st.lists(st.tuples(NODES, st.booleans()), max_size=25))

@@ -63,18 +63,44 @@ def test_the_pace_stays_within_its_bounds(answers: list[tuple[int, float]]) -> N
         now_s += delay_s
         before = pace.rows_max
         pace.answered(count, delay_s, now_s)
-        assert ROWS_MIN <= pace.rows_max <= ROWS_MAX
-        assert pace.rows_max >= before if delay_s <= 0.1 else pace.rows_max <= before
+        assert ROWS_BEGIN <= pace.rows_max <= ROWS_MAX
+        if delay_s <= 0.1 or before < ROWS_MIN:
+            assert pace.rows_max >= before
+        else:
+            assert ROWS_MIN <= pace.rows_max <= before
 
 
 def test_a_slow_coordinator_is_sent_less_and_a_quick_one_more() -> None:
     pace = Pace(target_s=0.1)
     for n in range(100):
         pace.answered(500, 0.05, n * 0.05)
-    assert pace.rows_max > 5 * ROWS_BEGIN
+    assert pace.rows_max > 10 * ROWS_MIN
     for n in range(100):
         pace.answered(500, 1.0, 10.0 + 1.5 * n)
     assert pace.rows_max == ROWS_MIN
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "rounds"),
+    [
+        (0.03, [16, 32, 64, 128, 250]),
+        (0.6, [16, 32, 64, 128, 250]),  # a satellite
+        (5.0, [8, 9, 9, 10, 10]),  # everybody came back at once
+    ],
+)
+def test_a_connection_begins_with_few_rows(delay_s: float, rounds: list[int]) -> None:
+    pace, found = Pace(target_s=0.1), []
+    for n in range(5):
+        pace.answered(pace.rows_max, delay_s, delay_s * (n + 1))
+        found.append(pace.rows_max)
+    assert found == rounds
+
+
+def test_answers_that_stay_away_lead_back_to_few() -> None:
+    pace = Pace(target_s=0.1, rows=1000.0)
+    for _ in range(20):
+        pace.timed_out()
+    assert pace.rows_max == ROWS_BEGIN
 
 
 def test_a_bucket_gives_a_burst_and_then_its_rate() -> None:
