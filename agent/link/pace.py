@@ -5,8 +5,8 @@ answers come within the target and shrinks in proportion when they take longer, 
 does (compare TCP Vegas, Brakmo and Peterson 1994). So an alert never waits behind more than that delay.
 
 A connection begins with few rows, and doubles them with each round of answers (slow start, RFC 5681 section 3.1): a
-fleet that comes back at once would fill its broker's queue with what nobody has answered yet, and the broker drops what
-is too much.
+fleet that comes back at once would fill its broker's queue with what nobody has answered yet, and the broker drops
+what is too much.
 """
 
 from dataclasses import dataclass
