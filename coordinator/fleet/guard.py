@@ -2,7 +2,8 @@
 
 It freezes a site where a large share of it turned suspect within a short while, the whole fleet where a share of all
 did, and everything while the coordinator's own probe through the broker does not come back. A freeze ends when few
-enough are missing and it has been calm for a while, or when it has lasted so long that somebody must have wanted it.
+enough are missing, nobody has gone for a while and nobody comes back any more (those who wait for their turn at a busy
+broker are not lost), or when it has lasted so long that somebody must have wanted it.
 """
 
 from collections import Counter, deque
@@ -28,6 +29,7 @@ class GuardRules:
     fleet_share_max: float = 0.05
     fleet_count_min: int = 10
     calm_ms: int = 30_000  # without a further loss, before a freeze ends
+    returning_ms: int = 10_000  # without anybody who came back, before a freeze ends while some are missing
     freeze_max_ms: int = 15 * 60_000
 
 
@@ -61,6 +63,7 @@ class Guard:
         self._away: Counter[str] = Counter()  # of the missing
         self._freezes: dict[str, Freeze] = {}
         self._last_loss_ms: dict[str, int] = {}
+        self._last_return_ms: dict[str, int] = {}
         self._forced: set[str] = set()  # freezes that ended by their length: begun anew by a further loss
         self._settled: Counter[str] = Counter()  # of the recent losses, those of a freeze that ended in calm
         self._probes_lost: set[str] = set()  # scopes of which the coordinator does not hear itself
@@ -92,8 +95,14 @@ class Guard:
             self._last_loss_ms[scope] = now_ms
             self._forced.discard(scope)
 
-    def back(self, node: str) -> None:
-        """A node is heard again, is taken for lost, or was taken out of the fleet."""
+    def back(self, node: str, now_ms: int) -> None:
+        """A node is heard again."""
+        if (site := self._missing.get(node)) is not None:
+            self._last_return_ms[site] = self._last_return_ms[FLEET] = now_ms
+        self.gone(node)
+
+    def gone(self, node: str) -> None:
+        """A node is taken for lost, or was taken out of the fleet: it is missing no more."""
         site = self._missing.pop(node, None)
         if site is not None:
             self._count(self._away, site, -1)
@@ -143,7 +152,9 @@ class Guard:
         away, size = self._away[frozen.scope], sizes.get(frozen.scope, 0)
         calm = now_ms - self._last_loss_ms.get(frozen.scope, frozen.since_ms) >= self.rules.calm_ms
         few = away < count_min or away <= share_max * size / 2
-        return f"{size - away} of {size} nodes are there" if calm and few else ""
+        returned_ms = self._last_return_ms.get(frozen.scope)
+        returning = away > 0 and returned_ms is not None and now_ms - returned_ms < self.rules.returning_ms
+        return f"{size - away} of {size} nodes are there" if calm and few and not returning else ""
 
     def _bounds(self, scope: str) -> tuple[float, int]:
         rules = self.rules

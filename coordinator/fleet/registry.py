@@ -255,7 +255,7 @@ class Fleet:
         node = self.nodes.pop(name, None)
         self.twins.forget(name)
         self.seen.pop(name, None)
-        self.guard.back(name)
+        self.guard.gone(name)
         self._suspects.discard(name)
         if node is None:
             return
@@ -274,7 +274,10 @@ class Fleet:
                 self.guard.lost(node.name, node.site, node.since_ms)
         elif was is NodeState.SUSPECT:
             self._suspects.discard(node.name)
-            self.guard.back(node.name)
+            if node.state is NodeState.OFFLINE:
+                self.guard.gone(node.name)
+            else:
+                self.guard.back(node.name, node.since_ms)
 
     def _count(self, before: Node | None, after: Node | None) -> None:
         for node, by in ((before, -1), (after, 1)):

@@ -59,10 +59,31 @@ def test_it_ends_when_they_are_back_and_it_is_calm() -> None:
     lose(guard, 10, "north")
     guard.tick(SIZES, 1)
     for number in range(8):
-        guard.back(f"north-{number}")
+        guard.back(f"north-{number}", 10)
     assert guard.tick(SIZES, 29_000) == [], "calm takes 30 s"
     assert guard.tick(SIZES, 31_000) == [Turn("north", False, "18 of 20 nodes are there", 30_999)]
     assert guard.holds("north") is None
+
+
+def test_it_does_not_end_while_they_come_back_one_after_the_other() -> None:
+    guard = Guard()
+    lose(guard, 10, "north")
+    guard.tick(SIZES, 1)
+    for number in range(9):
+        guard.back(f"north-{number}", 60_000 + 5_000 * number)
+        assert guard.tick(SIZES, 60_000 + 5_000 * number) == []
+    assert guard.tick(SIZES, 109_000) == [], "the last one may be on its way"
+    (turn,) = guard.tick(SIZES, 110_000)
+    assert (turn.frozen, turn.reason) == (False, "19 of 20 nodes are there")
+
+
+def test_it_ends_at_once_when_the_last_is_back() -> None:
+    guard = Guard()
+    lose(guard, 10, "north")
+    guard.tick(SIZES, 1)
+    for number in range(10):
+        guard.back(f"north-{number}", 60_000)
+    assert [turn.frozen for turn in guard.tick(SIZES, 60_001)] == [False]
 
 
 def test_it_does_not_end_while_many_are_away_however_calm_it_is() -> None:
@@ -98,8 +119,8 @@ def test_a_node_taken_out_of_the_fleet_is_not_missing() -> None:
     lose(guard, 10, "north")
     guard.tick(SIZES, 1)
     for number in range(10):
-        guard.back(f"north-{number}")
-        guard.back(f"north-{number}")  # twice changes nothing
+        guard.gone(f"north-{number}")
+        guard.gone(f"north-{number}")  # twice changes nothing
     (turn,) = guard.tick({**SIZES, "north": 10}, 31_000)
     assert turn.reason == "10 of 10 nodes are there"
 
@@ -108,7 +129,7 @@ def test_a_node_lost_again_and_again_counts_as_one_that_is_away() -> None:
     guard = Guard()
     for at_ms in range(10):
         guard.lost("n-1", "north", at_ms)
-        guard.back("n-1")
+        guard.back("n-1", at_ms)
     assert guard.tick(SIZES, 11), "ten losses within a minute are an outage"
     assert guard.tick(SIZES, 31_000), "and it is over: nobody is away"
 
@@ -119,7 +140,7 @@ def test_a_freeze_that_ended_is_not_begun_anew_by_the_same_losses() -> None:
         guard.lost(f"n-{n}", "north", 0)
     assert sorted(turn.scope for turn in guard.tick(sizes, 1)) == ["", "north"]
     for n in range(50):
-        guard.back(f"n-{n}")
+        guard.back(f"n-{n}", 1_000)
     assert {turn.frozen for turn in guard.tick(sizes, 20_000)} == {False}
     assert guard.tick(sizes, 20_500) == guard.tick(sizes, 30_000) == []
     guard.lost("n-1", "north", 30_000)
@@ -128,7 +149,7 @@ def test_a_freeze_that_ended_is_not_begun_anew_by_the_same_losses() -> None:
         guard.lost(f"n-{n}", "north", 40_000)
     assert {turn.frozen for turn in guard.tick(sizes, 40_001)} == {True}
     for n in range(50):
-        guard.back(f"n-{n}")
+        guard.back(f"n-{n}", 41_000)
     assert {turn.frozen for turn in guard.tick(sizes, 200_000)} == {False}
     for n in range(40):
         guard.lost(f"n-{n}", "north", 300_000)
