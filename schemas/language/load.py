@@ -108,7 +108,7 @@ class Loader:
         if one.is_path and (not one.target.endswith(SUFFIX) or Path(one.target).is_absolute()):
             hint = f'write import "name{SUFFIX}", with the way from the folder of this file'
             raise SchemaError([_at(file, one, f"{one.target[:80]} is no path of a {SUFFIX} file", hint)])
-        if path is None or not is_there:
+        if path is None or resolved is None or not is_there:
             what = f"there is no file {str(path)[-200:]}" if one.is_path else f"there is no platform {one.target}"
             hint = "" if one.is_path else f"put {one.target}{SUFFIX} beside this file, or install the platform"
             raise SchemaError([_at(file, one, what, hint)])
