@@ -1,4 +1,4 @@
-"""Schemas that were read once are kept on disk: the next process needs no parser, which is most of a start's time.
+"""Schemas that were read once are kept on disk: the next process needs no parser, a quarter of a start's time.
 
     <folder>/schema-<key>.json   a digest of the rest │ files with their digests, ways of imports, schema, warnings
 
@@ -49,7 +49,7 @@ class Read:
 
 
 def load_schema(path: Path, find: Find = lambda name: None) -> Read:
-    """As `load` does without a cache, but without the tree. Raises SchemaError with everything that is wrong."""
+    """As `load` has it, without the tree. Raises SchemaError with everything that is wrong."""
     folder = cache_folder(os.environ)
     if folder is None:
         return _parsed(path, find)[0]
