@@ -33,6 +33,7 @@ parse_place() {
     secrets="$root/etc/edgewright/$service.env"
     unit_file="$root/etc/systemd/system/$unit"
     state="$root/var/lib/edgewright-$service"
+    cache="$root/var/cache/edgewright-$service"
 
     [ -n "$root" ] || [ "$(id -u)" -eq 0 ] || die "run it as root (for instance: sudo $0 $service)"
 }

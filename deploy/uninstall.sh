@@ -39,6 +39,8 @@ else
     say "nothing is installed in $venv"
 fi
 
+rm -rf "$cache"
+
 if [ "$purge" = yes ]; then
     say "deleting $config, $secrets and all data in $state"
     rm -rf "$config" "$secrets" "$state"

@@ -2,8 +2,8 @@
 
 from platforms.finding import find_schema
 from platforms.loading import BASE
+from schemas.language.cache import load_schema
 from schemas.language.catalogue import Catalogue
-from schemas.language.load import load
 
 
 def open_catalogue() -> Catalogue:
@@ -11,4 +11,4 @@ def open_catalogue() -> Catalogue:
     path = find_schema(BASE)
     if path is None:
         raise FileNotFoundError(f"platforms/{BASE}/{BASE}.edge is missing: install the package again")
-    return Catalogue([load(path, find_schema).schema])
+    return Catalogue([load_schema(path, find_schema).schema])

@@ -20,7 +20,7 @@ from platforms.finding import Finder, Kind, Origin, folder_names
 from platforms.functions import bindings_of, checks_of, hooks_of, listeners_of
 from platforms.platform import Platform, Platforms
 from platforms.sameness import different_events, different_functions
-from schemas.language.load import load
+from schemas.language.cache import load_schema
 from schemas.language.problems import SchemaError
 
 FUNCTIONS = "functions"
@@ -48,7 +48,7 @@ def load_platform(name: str, finder: Finder) -> Platform:
     """Raises PlatformError: it is not there, or its schema, its Python or the binding of both is wrong."""
     origin = finder.find(name)
     try:
-        loaded = load(origin.schema, finder.schema)
+        read = load_schema(origin.schema, finder.schema)
     except SchemaError as error:
         raise BrokenPlatformError(f"the schema of {name} cannot be used:\n{error}") from error
     module = functions_module(origin)
@@ -56,13 +56,13 @@ def load_platform(name: str, finder: Finder) -> Platform:
     hooks = [] if module is None else list(hooks_of(module))
     listeners = [] if module is None else list(listeners_of(module))
     checks = [] if module is None else list(checks_of(module))
-    wrong = [*map(str, check_bindings(loaded.schema, bindings)), *check_hooks(hooks), *check_listeners(listeners)]
+    wrong = [*map(str, check_bindings(read.schema, bindings)), *check_hooks(hooks), *check_listeners(listeners)]
     wrong += check_checks(checks)
     if wrong:
         listed = "\n".join(f"  {one}" for one in wrong)
         raise BrokenPlatformError(f"{name}: its functions are not as its schema declares them\n{listed}")
     by_name = {one.name: one for one in bindings}
-    return Platform(name, loaded.schema, by_name, hooks, origin, loaded.warnings, listeners, checks)
+    return Platform(name, read.schema, by_name, hooks, origin, read.warnings, listeners, checks)
 
 
 def functions_module(origin: Origin) -> ModuleType | None:

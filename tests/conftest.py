@@ -1,7 +1,10 @@
 """For every test: no example of Hypothesis fails for the time it takes, for a machine may be busy for a moment; and
-Ctrl-C reaches what a test starts, also where the tests themselves run in a background that ignores it."""
+Ctrl-C reaches what a test starts, also where the tests themselves run in a background that ignores it. Schemas that
+were read are kept for this run alone."""
 
+import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,14 @@ settings.load_profile("edgewright")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing of the user's own cache is read, nor anything left in it. Processes that tests start share it."""
+    if "EDGEWRIGHT_CACHE" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="edgewright-tests-")
+        os.environ["EDGEWRIGHT_CACHE"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture(scope="session")

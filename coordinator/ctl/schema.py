@@ -15,8 +15,9 @@ from coordinator.ctl.schema_export import add_export
 from platforms.finding import find_schema
 from runtime.errors import PermanentError
 from schemas.language.diff import Change, diff, is_compatible
+from schemas.language.files import SUFFIX, read_text
 from schemas.language.format import format_file
-from schemas.language.load import SUFFIX, Loaded, load, read_text
+from schemas.language.load import Loaded, load
 from schemas.language.parse import parse
 from schemas.language.problems import Problem, SchemaError
 

@@ -12,9 +12,10 @@ from coordinator.ctl.arguments import UsageError
 from platforms.finding import SHIPPED, find_schema
 from runtime.errors import PermanentError
 from schemas.language.asyncapi import asyncapi
+from schemas.language.files import SUFFIX
 from schemas.language.html import html_page
 from schemas.language.json_schema import document, roots
-from schemas.language.load import SUFFIX, Loaded, load
+from schemas.language.load import Loaded, load
 from schemas.language.problems import SchemaError
 from schemas.language.python import python_module
 from schemas.topics import ROOT, check_node_name

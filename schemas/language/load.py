@@ -1,20 +1,16 @@
-"""Files to schemas: reads a `.edge` file and those it imports. The one place of the language that opens files."""
+"""Files to schemas: a `.edge` file and those it imports. `cache.py` has the same for who needs the schema alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas.language import platform
-from schemas.language.limits import FILE_BYTES_MAX, IMPORTS_MAX
+from schemas.language.files import SUFFIX, Find, meant, read_text
+from schemas.language.limits import IMPORTS_MAX
 from schemas.language.parse import Parsed, parse_what_can_be
 from schemas.language.problems import Problem, SchemaError
 from schemas.language.schema import Schema
-from schemas.language.tree import File, Import, Place
-
-SUFFIX = ".edge"
-
-Find = Callable[[str], Path | None]
-"""Where the platform of this name has its schema; None: there is none."""
+from schemas.language.tree import File, Import
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +25,31 @@ class Loaded:
 
 def load(path: Path, find: Find = lambda name: None) -> Loaded:
     """The schema in `path`. Raises SchemaError with everything that is wrong, imported files included."""
-    return _Loader(find).load(path)
+    return Loader(find).load(path)
 
 
 def load_text(text: str, name: str = "text", find: Find = lambda name: None, *, folder: Path | None = None) -> Loaded:
     """The same of a text; paths of imports go from `folder`."""
-    loader = _Loader(find)
+    loader = Loader(find)
     return loader.build(parse_what_can_be(text, f"{name}{SUFFIX}"), name, folder or Path())
 
 
-class _Loader:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where an import led: the file `path`, for one that stands in a file of `folder`. Both are resolved."""
+
+    folder: Path
+    target: str
+    is_path: bool
+    path: Path
+
+
+class Loader:
+    """For one schema. `texts` are those of the files that were read, `ways` where their imports led."""
+
     def __init__(self, find: Find) -> None:
+        self.texts: dict[Path, str] = {}
+        self.ways: list[Way] = []
         self._find = find
         self._done: dict[Path, Loaded | None] = {}  # None: what is wrong with it is told already
         self._under_way: list[Path] = []
@@ -53,7 +63,8 @@ class _Loader:
         self._under_way.append(path)
         self._done[path] = None
         try:
-            loaded = self.build(parse_what_can_be(read_text(path), str(path)), path.stem, path.parent)
+            self.texts[path] = text = read_text(path)
+            loaded = self.build(parse_what_can_be(text, str(path)), path.stem, path.parent)
         finally:
             self._under_way.pop()
         self._done[path] = loaded
@@ -88,7 +99,7 @@ class _Loader:
 
     def _import(self, one: Import, file: File, folder: Path) -> Loaded:
         try:
-            path = folder / one.target if one.is_path else self._named(one, folder)
+            path = meant(one.target, one.is_path, folder, self._find)
             is_there = path is not None and path.is_file()
             resolved = path.resolve() if path is not None else None
         except (OSError, RuntimeError, ValueError) as error:  # no name of a file, or links in a circle
@@ -97,7 +108,7 @@ class _Loader:
         if one.is_path and (not one.target.endswith(SUFFIX) or Path(one.target).is_absolute()):
             hint = f'write import "name{SUFFIX}", with the way from the folder of this file'
             raise SchemaError([_at(file, one, f"{one.target[:80]} is no path of a {SUFFIX} file", hint)])
-        if path is None or not is_there:
+        if path is None or resolved is None or not is_there:
             what = f"there is no file {str(path)[-200:]}" if one.is_path else f"there is no platform {one.target}"
             hint = "" if one.is_path else f"put {one.target}{SUFFIX} beside this file, or install the platform"
             raise SchemaError([_at(file, one, what, hint)])
@@ -107,25 +118,8 @@ class _Loader:
             raise SchemaError([_at(file, one, f"files import each other in a circle: {way}", "move what both need")])
         if len(self._done) > IMPORTS_MAX:
             raise SchemaError([_at(file, one, f"more than {IMPORTS_MAX} files are imported", "put some together")])
+        self.ways.append(Way(folder, one.target, one.is_path, resolved))
         return self.load(path)
-
-    def _named(self, one: Import, folder: Path) -> Path | None:
-        beside = folder / f"{one.target}{SUFFIX}"
-        return beside if beside.is_file() else self._find(one.target)
-
-
-def read_text(path: Path) -> str:
-    """The text of a schema file. Raises SchemaError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-        return content.decode()
-    except OSError as error:
-        raise SchemaError([Problem(str(path), Place(), f"cannot be read: {error.strerror}")]) from error
-    except UnicodeDecodeError as error:
-        raise SchemaError(
-            [Problem(str(path), Place(), f"is no UTF-8: {error.reason} at byte {error.start}")]
-        ) from error
 
 
 def _at(file: File, one: Import, message: str, hint: str) -> Problem:

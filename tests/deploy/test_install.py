@@ -90,12 +90,16 @@ def test_the_coordinator_is_installed_upgraded_and_removed(checkout: Path, tmp_p
     data = root / "var/lib/edgewright-coordinator/fleet.db"
     data.parent.mkdir(parents=True)
     data.write_text("rows")
+    cached = root / "var/cache/edgewright-coordinator/schema.json"
+    cached.parent.mkdir(parents=True)
+    cached.write_text("{}")
     removed = call(uninstall, *place)
     assert removed.returncode == 0, removed.stderr
     assert not command.exists()
     assert not (root / "etc/systemd/system/edge-coordinator.service").exists()
     assert config.exists()
     assert data.exists()
+    assert not cached.parent.exists()
 
     assert call(uninstall, *place).returncode == 0, "again does no harm"
     purged = call(uninstall, *place, "--purge")

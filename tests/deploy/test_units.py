@@ -34,6 +34,8 @@ def test_a_unit_starts_the_service_as_documented(name: str) -> None:
     service = unit["Service"]
     assert service["ExecStart"] == [f"/opt/edgewright/{short}/bin/{name} run --config /etc/edgewright/{short}.toml"]
     assert service["User"] == service["Group"] == service["StateDirectory"] == [f"edgewright-{short}"]
+    assert service["CacheDirectory"] == service["User"]
+    assert service["CacheDirectoryMode"] == ["0750"], "schemas/language/cache.py refuses what others may write to"
     assert unit["Install"]["WantedBy"] == ["multi-user.target"]
 
 
