@@ -19,8 +19,9 @@ from typing import Any
 
 from coordinator.simulate.dialler import Dialler
 from coordinator.simulate.faults import FLAP_EVERY_S, LASTS_S, SPREAD_S, FaultKind, Strike, plan
-from coordinator.simulate.line import READ_BYTES, Line, Phase
+from coordinator.simulate.line import Line, Phase
 from coordinator.simulate.node import Node
+from coordinator.simulate.poller import Poller
 from coordinator.simulate.scenario import Scenario, password_of
 from coordinator.simulate.wheel import STEP_S
 from coordinator.simulate.world import Timer, World
@@ -47,7 +48,8 @@ class Worker:
         self.world.figures.rss_empty_mb = _rss_mb()
         self._lines: dict[int, Line] = {}
         self._strikes: deque[Strike] = deque()
-        self._dialler = Dialler(self.world, self._failed)
+        self._poller = Poller()
+        self._dialler = Dialler(self.world)
         self._all_connected_s: float | None = None
         self._defect: asyncio.Future[None]
 
@@ -63,6 +65,7 @@ class Worker:
         self._populate()
         gc.freeze()  # the nodes stay: they need not be looked through again and again
         gc.set_threshold(50_000, 20, 50)
+        loop.add_reader(self._poller.fileno(), self._poller.turn)
         telling = asyncio.create_task(self._tell(), name="simulate.figures")
         orders = asyncio.create_task(self._obey(), name="simulate.orders")
         ticking = asyncio.create_task(self._tick_for_ever(), name="simulate.tick")
@@ -75,17 +78,18 @@ class Worker:
             await self._goodbye()
             self._write(final=True)
         finally:
-            await self._dialler.close()
+            self._dialler.close()
+            loop.remove_reader(self._poller.fileno())
+            self._poller.close()
             for task in (telling, orders, ticking):
                 task.cancel()
             await asyncio.gather(telling, orders, ticking, return_exceptions=True)
 
     def _populate(self) -> None:
         scenario, now_s = self._scenario, time.monotonic()
-        buffer = memoryview(bytearray(READ_BYTES))
         for number in range(self._share, scenario.fleet.nodes, scenario.run.processes):
             node = Node(self.world, number, self._boot)
-            line = Line(self.world, node, buffer, self._dialler.lost)
+            line = Line(self.world, node, self._poller, self._dialler)
             node.start(now_s)
             self._lines[number] = line
             self._dialler.want(line)
@@ -100,7 +104,7 @@ class Worker:
 
     async def _goodbye(self) -> None:
         """Each node that is there says so, and leaves."""
-        await self._dialler.close()
+        self._dialler.close()
         for line in self._lines.values():
             if line.node.is_connected and not line.is_muted:
                 line.write(line.node.stop(time.monotonic()))
@@ -155,11 +159,13 @@ class Worker:
         elif timer is Timer.DROP_AGAIN:
             self._flap(line, now_s)
         elif timer is Timer.READ_ON and same_session:
-            line.resume()
+            line.read_on()
         elif (timer is Timer.FOUND_OUT and same_session) or (
-            timer is Timer.CONNACK and same_session and line.accepted_s is None
+            timer is Timer.CONNACK and line.opens == of and line.accepted_s is None
         ):
             line.reset()
+        elif timer is Timer.CONNECTED:
+            self._dialler.overdue(line, of)
 
     # ---- faults ---------------------------------------------------------------------------------
 
@@ -197,7 +203,7 @@ class Worker:
                     line.write(line.node.stop(now_s))
                     line.leave()
                 else:
-                    line.vanish()
+                    line.close()
                 wheel.put(over_s, (number, Timer.BOOTED, int(reboots)))
 
     def _flap(self, line: Line, now_s: float) -> None:
