@@ -43,6 +43,7 @@ from coordinator.simulate.parts import (
 PACKET_BYTES_MAX = 4 * 1024 * 1024  # taken; nothing of the contract is larger
 PING = b"\xc0\x00"
 GOODBYE = b"\xe0\x00"
+NO_PROPERTIES = b"\x00"
 
 # ---- packets to bytes ----------------------------------------------------------------------------
 
@@ -89,14 +90,35 @@ def puback(mid: int) -> bytes:
     return b"\x40\x02" + write_mid(mid)
 
 
+def publish(
+    topic: bytes,
+    payload: bytes,
+    mid: int = 0,
+    *,
+    retain: bool = False,
+    dup: bool = False,
+    properties: bytes = NO_PROPERTIES,
+) -> bytes:
+    """A message of QoS 1, of QoS 0 where `mid` is 0, on a topic that is right; properties as they travel."""
+    first, number = (0x32, U16.pack(mid)) if mid else (0x30, b"")
+    size = 2 + len(topic) + len(number) + len(properties) + len(payload)
+    head = bytes((first | dup << 3 | retain,))
+    return b"".join((head, write_size(size), U16.pack(len(topic)), topic, number, properties, payload))
+
+
 def _publish(packet: Publish) -> bytes:
     if (_qos(packet.qos) > 0) != (packet.mid > 0) or (packet.dup and not packet.qos):
         raise ValueError(f"QoS {packet.qos} with packet id {packet.mid}, dup {packet.dup}")
     if "+" in packet.topic or "#" in packet.topic or not packet.topic:
         raise ValueError(f"nothing can be published on {packet.topic!r}")
-    number = write_mid(packet.mid) if packet.qos else b""
-    body = write_text(packet.topic) + number + write_properties(packet.properties) + packet.payload
-    return _framed(0x30 | packet.dup << 3 | packet.qos << 1 | packet.retain, body)
+    return publish(
+        write_text(packet.topic)[2:],
+        packet.payload,
+        packet.mid,
+        retain=packet.retain,
+        dup=packet.dup,
+        properties=write_properties(packet.properties),
+    )
 
 
 def _puback(packet: PubAck) -> bytes:

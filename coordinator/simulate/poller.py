@@ -99,6 +99,11 @@ class Wire:
         """It is connected, and we have not said that we have said all."""
         return self._socket is not None and not self._connecting and not self._said_all
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What the peer has not taken yet."""
+        return len(self._unsent or b"")
+
     def open(self, where: tuple[str, int], source: str = "") -> None:
         """Begins to connect, from that address where one is given. Raises OSError."""
         assert self._socket is None, "one at a time"
@@ -134,8 +139,8 @@ class Wire:
             if sent == len(data):
                 return
             self._unsent, data = bytearray(), data[sent:]
-        if len(self._unsent) + len(data) > UNSENT_BYTES_MAX:
-            self.reset(OSError(errno.ENOBUFS, f"it does not take what is sent: {len(self._unsent)} bytes wait"))
+        if self.unsent_bytes + len(data) > UNSENT_BYTES_MAX:
+            self.reset(OSError(errno.ENOBUFS, f"it does not take what is sent: {self.unsent_bytes} bytes wait"))
             return
         self._unsent += data
         self._look()
