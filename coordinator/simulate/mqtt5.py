@@ -39,6 +39,7 @@ from coordinator.simulate.parts import (
     write_size,
     write_text,
 )
+from schemas.values import quick_maker
 
 PACKET_BYTES_MAX = 4 * 1024 * 1024  # taken; nothing of the contract is larger
 PING = b"\xc0\x00"
@@ -152,6 +153,8 @@ def _qos(value: int) -> int:
 
 # ---- bytes to packets ----------------------------------------------------------------------------
 
+_publish_of, _puback_of = quick_maker(Publish), quick_maker(PubAck)
+
 
 class Reader:
     """One connection's bytes, in any pieces."""
@@ -205,15 +208,17 @@ def _read_publish(first: int, body: bytes) -> Publish:
     if qos:
         mid, at = read_mid(body, at)
     properties, at = read_properties(body, at)
-    return Publish(topic, body[at:], qos, bool(first & 1), mid, bool(first & 8), properties)
+    return _publish_of(topic, body[at:], qos, bool(first & 1), mid, bool(first & 8), properties)
 
 
 def _read_puback(first: int, body: bytes) -> PubAck:
     mid, at = read_mid(body, 0)
-    reason = body[2] if len(body) > 2 else 0
+    if len(body) == 2:
+        return _puback_of(mid, 0, NONE)
+    reason = body[2]
     properties, at = read_properties(body, 3) if len(body) > 3 else (NONE, len(body))
     _whole(body, at)
-    return PubAck(mid, reason, properties)
+    return _puback_of(mid, reason, properties)
 
 
 def _read_connack(first: int, body: bytes) -> ConnAck:

@@ -19,7 +19,7 @@ _BIND_ADDRESS_NO_PORT = 24  # the port is chosen by connect(), for the whole add
 
 
 class Poller:
-    """The wires of one process. `turn` is called whenever `fileno` is readable; wires are opened between turns."""
+    """The wires of one process. `turn` is called again and again; wires are opened between turns."""
 
     def __init__(self) -> None:
         """All wires share one buffer: what is read is used before the next one reads."""
@@ -32,14 +32,17 @@ class Poller:
         return len(self._wires)
 
     def fileno(self) -> int:
+        """Readable when `turn` has something to do."""
         return self._epoll.fileno()
 
-    def turn(self) -> None:
-        """Handles what has happened at EVENTS_MAX wires at most; those that had to wait come first the next time."""
-        for number, mask in self._epoll.poll(0, EVENTS_MAX):
+    def turn(self) -> bool:
+        """Handles what has happened at EVENTS_MAX wires at most. True where others may wait: they come first then."""
+        events = self._epoll.poll(0, EVENTS_MAX)
+        for number, mask in events:
             wire = self._wires.get(number)
             if wire is not None:
                 wire.ready(mask)
+        return len(events) == EVENTS_MAX
 
     def close(self) -> None:
         """Nobody is told of anything any more. The sockets stay with their wires."""

@@ -30,6 +30,7 @@ from schemas.shape import read
 
 FIGURES_EVERY_S = 1.0
 GOODBYE_S = 10.0
+PAUSE_S = 0.01  # what comes in the meantime is handled in one go: to wake for each costs more than to handle it
 _OWN_TIMERS = (Timer.HEARTBEAT, Timer.EVENT, Timer.RESEND, Timer.PING, Timer.APPLY, Timer.WORK)
 
 
@@ -65,7 +66,6 @@ class Worker:
         self._populate()
         gc.freeze()  # the nodes stay: they need not be looked through again and again
         gc.set_threshold(50_000, 20, 50)
-        loop.add_reader(self._poller.fileno(), self._poller.turn)
         telling = asyncio.create_task(self._tell(), name="simulate.figures")
         orders = asyncio.create_task(self._obey(), name="simulate.orders")
         ticking = asyncio.create_task(self._tick_for_ever(), name="simulate.tick")
@@ -79,7 +79,6 @@ class Worker:
             self._write(final=True)
         finally:
             self._dialler.close()
-            loop.remove_reader(self._poller.fileno())
             self._poller.close()
             for task in (telling, orders, ticking):
                 task.cancel()
@@ -120,10 +119,11 @@ class Worker:
     async def _tick_for_ever(self) -> None:
         before_s = time.monotonic()
         while True:
+            is_more = self._poller.turn()
             now_s = time.monotonic()
             self._tick(now_s, now_s - before_s)
             before_s = now_s
-            await asyncio.sleep(STEP_S)
+            await asyncio.sleep(0 if is_more else PAUSE_S)
 
     def _tick(self, now_s: float, since_s: float) -> None:
         figures = self.world.figures
