@@ -13,6 +13,7 @@ from runtime.errors import PermanentError
 RETRY = Backoff(first_s=0.5, max_s=60.0)  # as an agent's
 STEADY_S = 30.0
 CONNECTING_MAX = 200  # attempts at a time
+RETURNING_MAX = 50  # of them are begun in one go: a broker's backlog is a hundred, TCP tries again after a second
 CONNECT_TIMEOUT_S = 20.0
 SOURCES_EACH = 250  # 127.0.<1 to 4>.<1 to 250>
 
@@ -47,8 +48,10 @@ class Dialler:
     def step(self, since_s: float, *, first: bool) -> None:
         """Begins what may begin. The rate is for the first connections: who comes back comes as fast as he can."""
         run = self._world.scenario.run
-        gain = since_s * run.connects_per_s / run.processes if first else CONNECTING_MAX
-        self._budget = min(self._budget + gain, CONNECTING_MAX)
+        if first:
+            self._budget = min(self._budget + since_s * run.connects_per_s / run.processes, CONNECTING_MAX)
+        else:
+            self._budget = RETURNING_MAX
         while self._wanting and self._budget >= 1 and len(self._connecting) < CONNECTING_MAX:
             self._budget -= 1
             self._begin(self._wanting.popleft())
