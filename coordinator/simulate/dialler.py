@@ -4,9 +4,8 @@ import asyncio
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
 
-from coordinator.simulate.line import Line, Phase, open_socket
+from coordinator.simulate.line import Line, Phase
 from coordinator.simulate.world import Timer, World
 from runtime.backoff import Backoff
 from runtime.errors import PermanentError
@@ -14,19 +13,19 @@ from runtime.errors import PermanentError
 RETRY = Backoff(first_s=0.5, max_s=60.0)  # as an agent's
 STEADY_S = 30.0
 CONNECTING_MAX = 200  # attempts at a time
+RETURNING_MAX = 50  # of them are begun in one go: a broker's backlog is a hundred, TCP tries again after a second
 CONNECT_TIMEOUT_S = 20.0
 SOURCES_EACH = 250  # 127.0.<1 to 4>.<1 to 250>
 
 
 class Dialler:
-    """`failed` is told of a defect of ours."""
+    """Owns the lines."""
 
-    def __init__(self, world: World, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._failed = failed
         self._where: list[tuple[str, int]] = []
         self._wanting: deque[Line] = deque()
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: set[Line] = set()
         self._budget = 0.0  # connections that may be begun
         self._closed = False
 
@@ -49,14 +48,33 @@ class Dialler:
     def step(self, since_s: float, *, first: bool) -> None:
         """Begins what may begin. The rate is for the first connections: who comes back comes as fast as he can."""
         run = self._world.scenario.run
-        gain = since_s * run.connects_per_s / run.processes if first else CONNECTING_MAX
-        self._budget = min(self._budget + gain, CONNECTING_MAX)
+        if first:
+            self._budget = min(self._budget + since_s * run.connects_per_s / run.processes, CONNECTING_MAX)
+        else:
+            self._budget = RETURNING_MAX
         while self._wanting and self._budget >= 1 and len(self._connecting) < CONNECTING_MAX:
             self._budget -= 1
             self._begin(self._wanting.popleft())
 
-    def lost(self, line: Line) -> None:
-        """Its connection has ended."""
+    def connected(self, line: Line) -> bool:
+        """There is a socket. False where it is not to be used: nobody is to be connected now."""
+        self._connecting.discard(line)
+        line.phase, now_s = Phase.OPEN, time.monotonic()
+        if self._closed or now_s < line.held_until_s:
+            return False
+        self._world.wheel.put(now_s + CONNECT_TIMEOUT_S, (line.node.number, Timer.CONNACK, line.opens))
+        return True
+
+    def lost(self, line: Line, error: OSError | None) -> None:
+        """Its connection has ended, or could not be made."""
+        if line in self._connecting:
+            self._connecting.discard(line)
+            if error is not None:
+                self._refused(line, error)
+            self._again(line)
+            return
+        if error is not None and not isinstance(error, ConnectionError):
+            self._world.complain(f"{line.node.name}: {error}")
         accepted_s, line.accepted_s = line.accepted_s, None
         if line.phase is not Phase.OPEN:
             return  # it is off
@@ -64,46 +82,41 @@ class Dialler:
             line.attempt = 0
         self._again(line)
 
-    async def close(self) -> None:
+    def overdue(self, line: Line, opens: int) -> None:
+        """That attempt has had its time."""
+        if line in self._connecting and line.opens == opens:
+            line.reset(TimeoutError("no answer"))
+
+    def close(self) -> None:
         """Nobody is connected any more."""
         self._closed = True
         self._wanting.clear()
-        for task in self._connecting:
-            task.cancel()
-        await asyncio.gather(*self._connecting, return_exceptions=True)
+        for line in tuple(self._connecting):
+            line.close()
 
     def _begin(self, line: Line) -> None:
-        if time.monotonic() < line.held_until_s:
+        now_s = time.monotonic()
+        if now_s < line.held_until_s:
             self._again(line)
             return
-        task = asyncio.create_task(self._connect(line), name=f"simulate.connect[{line.node.name}]")
-        self._connecting.add(task)
-        task.add_done_callback(self._begun)
-
-    def _begun(self, task: asyncio.Task[None]) -> None:
-        self._connecting.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._failed(error)
-
-    async def _connect(self, line: Line) -> None:
-        number = line.node.number
-        where = self._where[number % len(self._where)]
+        where = self._where_of(line)
+        line.opens += 1
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                sock = await open_socket(where, self._source(number, where[0]))
-        except (OSError, TimeoutError) as error:
-            self._world.figures.connects_failed += 1
-            self._world.complain(f"{line.node.name}: cannot connect to {where[0]}:{where[1]}: {error or 'no answer'}")
+            line.open(where, self._source(line.node.number, where[0]))
+        except OSError as error:
+            self._refused(line, error)
             self._again(line)
             return
-        if self._closed or time.monotonic() < line.held_until_s:
-            sock.close()
-            self._again(line)
-            return
-        line.phase = Phase.OPEN
-        await asyncio.get_running_loop().create_connection(lambda: line, sock=sock)
-        due_s = time.monotonic() + CONNECT_TIMEOUT_S
-        self._world.wheel.put(due_s, (number, Timer.CONNACK, line.node.session))
+        self._connecting.add(line)
+        self._world.wheel.put(now_s + CONNECT_TIMEOUT_S, (line.node.number, Timer.CONNECTED, line.opens))
+
+    def _where_of(self, line: Line) -> tuple[str, int]:
+        return self._where[line.node.number % len(self._where)]
+
+    def _refused(self, line: Line, error: OSError) -> None:
+        host, port = self._where_of(line)
+        self._world.figures.connects_failed += 1
+        self._world.complain(f"{line.node.name}: cannot connect to {host}:{port}: {error}")
 
     def _source(self, number: int, host: str) -> str:
         """One address pair has 28,000 ports, and those of connections that were closed rest for a minute."""

@@ -137,7 +137,7 @@ def answer_to(
     result = Result(function, state, command.id, node, utc_ms, value, error)
     leaves: tuple[str, ...] = (function,)
     wanted = asked.get(Property.RESPONSE_TOPIC, "")
-    if wanted.startswith(own) and wanted != own + function and not set("+#") & set(wanted):
+    if wanted.startswith(own) and wanted != own + function and not set("+#\0") & set(wanted):
         leaves = (function, wanted.removeprefix(own))
     about = (
         {Property.CORRELATION_DATA: asked[Property.CORRELATION_DATA]} if Property.CORRELATION_DATA in asked else {}

@@ -1,12 +1,15 @@
 """What simulated nodes are: profiles, sites, places, labels. It follows from the seed and the number. Pure."""
 
+import functools
 import random
 from dataclasses import dataclass
 
 from coordinator.simulate.scenario import Scenario
+from schemas.codec import encode_document
 from schemas.messages import Birth
 
 FUNCTIONS = ["report", "status"]
+PLACES_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,7 @@ def birth_of(scenario: Scenario, number: int, boot: int, session: int, stream: s
     """Of node `number`."""
     fleet, profile = scenario.fleet, profile_of(scenario, number)
     site = number % fleet.sites + 1
-    dice = random.Random(f"{fleet.seed}/site/{site}")
-    location = {"lat": round(dice.uniform(-55, 65), 4), "lon": round(dice.uniform(-180, 180), 4)}
+    lat, lon = _place_of(fleet.seed, site)
     return Birth(
         boot=boot,
         session=session,
@@ -59,7 +61,7 @@ def birth_of(scenario: Scenario, number: int, boot: int, session: int, stream: s
             "line": str(number % 4 + 1),
             "tier": "canary" if number % 20 == 0 else "stable",
         },
-        location=location,
+        location={"lat": lat, "lon": lon},
         hardware={
             "arch": profile.arch,
             "cpu": profile.cpu,
@@ -78,6 +80,27 @@ def birth_of(scenario: Scenario, number: int, boot: int, session: int, stream: s
         functions=FUNCTIONS,
         cameras=["cam1"],
     )
+
+
+def birth_rest(scenario: Scenario, number: int, stream: str) -> bytes:
+    """Of the JSON of that birth what follows its boot and session: the same for every connection of a stream."""
+    return encode_document(birth_of(scenario, number, 0, 0, stream)).removeprefix(_birth_head(0, 0))
+
+
+def birth_payload(boot: int, session: int, rest: bytes) -> bytes:
+    """The birth, byte for byte as the codec writes it."""
+    return _birth_head(boot, session) + rest
+
+
+def _birth_head(boot: int, session: int) -> bytes:
+    return f'{{"boot":{boot},"session":{session}'.encode()
+
+
+@functools.lru_cache(PLACES_REMEMBERED)
+def _place_of(seed: int, site: int) -> tuple[float, float]:
+    """Latitude and longitude, in degrees."""
+    dice = random.Random(f"{seed}/site/{site}")
+    return round(dice.uniform(-55, 65), 4), round(dice.uniform(-180, 180), 4)
 
 
 def _engine(scenario: Scenario, number: int) -> str:

@@ -1,20 +1,15 @@
-"""The connection of one simulated node: an asyncio protocol that moves bytes and can be made to fail. Technology."""
+"""The connection of one simulated node: moves the bytes of its packets, and can be made to fail. Technology."""
 
-import asyncio
-import socket
-import struct
-from collections.abc import Callable
+import time
 from enum import Enum
+from typing import Protocol
 
 from coordinator.simulate.mqtt5 import GOODBYE, Reader
 from coordinator.simulate.node import Node
 from coordinator.simulate.packets import ConnAck, Disconnect, LocalProtocolError, RemoteProtocolError
+from coordinator.simulate.poller import Poller, Wire
 from coordinator.simulate.world import World
 from schemas.errors import RemoteWireError
-
-READ_BYTES = 256 * 1024
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing says RST and forgets what was not sent
-_BIND_ADDRESS_NO_PORT = 24  # the port is chosen by connect(), for the whole address pair
 
 
 class Phase(Enum):
@@ -26,58 +21,58 @@ class Phase(Enum):
     OPEN = "open"  # there is a socket, accepted or not
 
 
-class Line(asyncio.BufferedProtocol):
-    """One node's, for all its connections, one after the other. `on_lost(line)` is told of each that ends."""
+class Owner(Protocol):
+    """Who connects lines."""
+
+    def connected(self, line: "Line") -> bool:
+        """There is a socket. False where it is not to be used: it is closed."""
+
+    def lost(self, line: "Line", error: OSError | None) -> None:
+        """It has ended, or could not connect."""
+
+
+class Line(Wire):
+    """One node's, for all its connections, one after the other."""
 
     __slots__ = (
-        "_buffer", "_left", "_muted", "_on_lost", "_reader", "_transport", "_world", "accepted_s", "attempt",
-        "flap_until_s", "held_until_s", "node", "phase",
+        "_muted", "_owner", "_reader", "_world", "accepted_s", "attempt", "flap_until_s", "held_until_s", "node",
+        "opens", "phase",
     )  # fmt: skip
 
-    def __init__(self, world: World, node: Node, buffer: memoryview, on_lost: Callable[["Line"], None]) -> None:
-        """All lines of a process share one buffer: what is read is used before the next one reads."""
+    def __init__(self, world: World, node: Node, poller: Poller, owner: Owner) -> None:
+        super().__init__(poller)
         self.node = node
         self.phase = Phase.WAITING
-        self.attempt = 0
+        self.attempt = 0  # since it was last well connected
+        self.opens = 0  # in all: tells a timer for which of them it was set
         self.accepted_s: float | None = None
         self.held_until_s = 0.0
         self.flap_until_s = 0.0
         self._world = world
-        self._buffer = buffer
-        self._on_lost = on_lost
-        self._transport: asyncio.Transport | None = None
+        self._owner = owner
         self._reader = Reader()
         self._muted = False
-        self._left = False
 
     @property
     def is_muted(self) -> bool:
         """Half-open."""
         return self._muted
 
-    @property
-    def is_closed(self) -> bool:
-        return self._transport is None
+    # ---- told by the wire -----------------------------------------------------------------------
 
-    # ---- told by asyncio ------------------------------------------------------------------------
+    def opened(self) -> None:
+        if self._owner.connected(self):
+            self._muted, self._reader = False, Reader()
+            self.write(self.node.connect(time.monotonic()))
+        else:
+            self.close()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "TCP"
-        self._transport, self._muted, self._left = transport, False, False
-        self._reader = Reader()
-        self.write(self.node.connect(_now_s()))
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        now_s = _now_s()
-        self._world.figures.bytes_in += nbytes
-        if self._muted:
-            return
+    def received(self, data: memoryview) -> None:
+        now_s = time.monotonic()
+        self._world.figures.bytes_in += len(data)
         out = []
         try:
-            for packet in self._reader.feed(bytes(self._buffer[:nbytes])):
+            for packet in self._reader.feed(bytes(data)):
                 if isinstance(packet, Disconnect) or (isinstance(packet, ConnAck) and packet.reason >= 0x80):
                     self._world.complain(f"{self.node.name}: the broker ends the connection: {packet.reason:#x}")
                     self.reset()
@@ -92,13 +87,12 @@ class Line(asyncio.BufferedProtocol):
             return
         self.write(b"".join(out))
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
+    def ended(self, error: OSError | None) -> None:
         if self.accepted_s is not None:
             self._world.figures.connected_now -= 1
             self._world.figures.disconnects += 1
             self.node.disconnected()
-        self._on_lost(self)
+        self._owner.lost(self, error)
 
     def _accepted(self, now_s: float) -> None:
         self.accepted_s = now_s
@@ -112,62 +106,25 @@ class Line(asyncio.BufferedProtocol):
         if data is None:
             if not self._muted:  # a half-open link is noticed when its fault is over
                 self.reset()
-        elif data and self._transport is not None and not self._left and not self._transport.is_closing():
+        elif data and self.can_send:
             self._world.figures.bytes_out += len(data)
             if not self._muted:
-                self._transport.write(data)
-
-    def reset(self) -> None:
-        """RST: nobody says goodbye."""
-        if self._transport is not None:
-            linger = self._transport.get_extra_info("socket")
-            if linger is not None:
-                linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._transport.abort()
+                self.send(data)
 
     def leave(self) -> None:
         """With a DISCONNECT. The broker closes: if we did, what it has just sent us would turn that into a reset, and
         what we have said might be lost with it."""
         self.write(GOODBYE)
-        if self._transport is not None and not self._left and not self._transport.is_closing():
-            self._left = True
-            self.resume()
-            self._transport.write_eof()
-
-    def vanish(self) -> None:
-        """As the connections of a killed process do."""
-        if self._transport is not None:
-            self._transport.close()
+        self.read_on()
+        self.finish()
 
     def mute(self) -> None:
         """From now on nothing is sent or read; the socket stays."""
         self._muted = True
+        self.unsend()
         self.pause()
 
-    def pause(self) -> None:
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        if self._transport is not None and not self._muted and not self._transport.is_closing():
-            self._transport.resume_reading()  # nothing happens where it reads
-
-
-async def open_socket(where: tuple[str, int], source: str) -> socket.socket:
-    """A connected TCP socket. Raises OSError."""
-    family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if source:
-            found.setsockopt(socket.SOL_IP, _BIND_ADDRESS_NO_PORT, 1)
-            found.bind((source, 0))
-        await asyncio.get_running_loop().sock_connect(found, where)
-    except BaseException:
-        found.close()
-        raise
-    return found
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()
+    def read_on(self) -> None:
+        """After a pause."""
+        if not self._muted:
+            self.resume()

@@ -39,10 +39,12 @@ from coordinator.simulate.parts import (
     write_size,
     write_text,
 )
+from schemas.values import quick_maker
 
 PACKET_BYTES_MAX = 4 * 1024 * 1024  # taken; nothing of the contract is larger
 PING = b"\xc0\x00"
 GOODBYE = b"\xe0\x00"
+NO_PROPERTIES = b"\x00"
 
 # ---- packets to bytes ----------------------------------------------------------------------------
 
@@ -89,14 +91,35 @@ def puback(mid: int) -> bytes:
     return b"\x40\x02" + write_mid(mid)
 
 
+def publish(
+    topic: bytes,
+    payload: bytes,
+    mid: int = 0,
+    *,
+    retain: bool = False,
+    dup: bool = False,
+    properties: bytes = NO_PROPERTIES,
+) -> bytes:
+    """A message of QoS 1, of QoS 0 where `mid` is 0, on a topic that is right; properties as they travel."""
+    first, number = (0x32, U16.pack(mid)) if mid else (0x30, b"")
+    size = 2 + len(topic) + len(number) + len(properties) + len(payload)
+    head = bytes((first | dup << 3 | retain,))
+    return b"".join((head, write_size(size), U16.pack(len(topic)), topic, number, properties, payload))
+
+
 def _publish(packet: Publish) -> bytes:
     if (_qos(packet.qos) > 0) != (packet.mid > 0) or (packet.dup and not packet.qos):
         raise ValueError(f"QoS {packet.qos} with packet id {packet.mid}, dup {packet.dup}")
     if "+" in packet.topic or "#" in packet.topic or not packet.topic:
         raise ValueError(f"nothing can be published on {packet.topic!r}")
-    number = write_mid(packet.mid) if packet.qos else b""
-    body = write_text(packet.topic) + number + write_properties(packet.properties) + packet.payload
-    return _framed(0x30 | packet.dup << 3 | packet.qos << 1 | packet.retain, body)
+    return publish(
+        write_text(packet.topic)[2:],
+        packet.payload,
+        packet.mid,
+        retain=packet.retain,
+        dup=packet.dup,
+        properties=write_properties(packet.properties),
+    )
 
 
 def _puback(packet: PubAck) -> bytes:
@@ -129,6 +152,8 @@ def _qos(value: int) -> int:
 
 
 # ---- bytes to packets ----------------------------------------------------------------------------
+
+_publish_of, _puback_of = quick_maker(Publish), quick_maker(PubAck)
 
 
 class Reader:
@@ -183,15 +208,17 @@ def _read_publish(first: int, body: bytes) -> Publish:
     if qos:
         mid, at = read_mid(body, at)
     properties, at = read_properties(body, at)
-    return Publish(topic, body[at:], qos, bool(first & 1), mid, bool(first & 8), properties)
+    return _publish_of(topic, body[at:], qos, bool(first & 1), mid, bool(first & 8), properties)
 
 
 def _read_puback(first: int, body: bytes) -> PubAck:
     mid, at = read_mid(body, 0)
-    reason = body[2] if len(body) > 2 else 0
+    if len(body) == 2:
+        return _puback_of(mid, 0, NONE)
+    reason = body[2]
     properties, at = read_properties(body, 3) if len(body) > 3 else (NONE, len(body))
     _whole(body, at)
-    return PubAck(mid, reason, properties)
+    return _puback_of(mid, reason, properties)
 
 
 def _read_connack(first: int, body: bytes) -> ConnAck:

@@ -6,17 +6,15 @@ with jitter, rows until they are answered, nothing beyond the broker's receive m
 """
 
 from coordinator.simulate.documents import Character, Papers, answer_to, character_of
-from coordinator.simulate.hardware import birth_of
+from coordinator.simulate.hardware import birth_payload, birth_rest
 from coordinator.simulate.models import Manner, Models, Outcome, is_of_models, manner_of, pipelines_of
-from coordinator.simulate.mqtt5 import encode, puback
+from coordinator.simulate.mqtt5 import NO_PROPERTIES, encode, puback, publish
 from coordinator.simulate.outbox import Outbox, payload_of, stream_of
 from coordinator.simulate.packets import (
-    NONE,
     ConnAck,
     Connect,
     Packet,
     PingResp,
-    Properties,
     Property,
     PubAck,
     Publish,
@@ -26,11 +24,12 @@ from coordinator.simulate.packets import (
     Unsubscribe,
     Will,
 )
+from coordinator.simulate.parts import write_properties
 from coordinator.simulate.presence import heartbeat_payload, status_payload
 from coordinator.simulate.session import RECEIVE_MAXIMUM, Session
 from coordinator.simulate.work import Work
 from coordinator.simulate.world import Timer, World
-from schemas.codec import decode_document, decode_packed, document_hash, encode_document
+from schemas.codec import decode_document, decode_packed, document_hash
 from schemas.documents import Desired, decode_desired
 from schemas.errors import RemoteWireError
 from schemas.identity import Lane
@@ -39,27 +38,32 @@ from schemas.topics import COORDINATOR, Kind
 
 JITTER = 0.1  # of the heartbeats, as an agent's
 FIRST_HEARTBEATS_S = 3.0
-EVENT_CONTENT = {Property.CONTENT_TYPE: "application/cloudevents+json"}
+EVENT_CONTENT = write_properties({Property.CONTENT_TYPE: "application/cloudevents+json"})
+_ACK, _BIRTH, _CMD, _DESIRED = Kind.ACK.value, Kind.BIRTH.value, Kind.CMD.value, Kind.DESIRED.value
+_HEARTBEAT, _REPORTED = Kind.HEARTBEAT.value, Kind.REPORTED.value
+_RESULT, _STATUS = Kind.RESULT.value, Kind.STATUS.value
 
 
 class Node:
     """Number `number` of the scenario. What it returns is to be sent, in that order."""
 
     __slots__ = (
-        "_beats", "_birth_hash", "_heartbeat_s", "_models", "_outbox", "_papers", "_session", "_started_s",
-        "_stream_boot", "_work", "_world", "boot", "name", "number", "session",
+        "_base", "_beats", "_birth_hash", "_birth_rest", "_heartbeat_s", "_models", "_outbox", "_papers", "_session",
+        "_started_s", "_stream_boot", "_subscriptions", "_work", "_world", "boot", "name", "number", "session",
     )  # fmt: skip
 
     def __init__(self, world: World, number: int, boot: int) -> None:
         self._world = world
         self.number = number
         self.name = world.scenario.node(number)
+        self._base = f"{world.space.root}/{self.name}/"  # of all its topics
+        self._subscriptions = self._birth_rest = b""  # made once, when they are needed
         self.boot = boot - 1  # until it starts
         self.session = 0
         self._papers = Papers(character_of(world.scenario, number))
         self._work = Work()
         self._models = Models(manner_of(world.scenario, number), pipelines_of(world.scenario, number))
-        self._outbox = Outbox(world.scenario.load.outbox_rows_max)
+        self._outbox = Outbox(world.scenario.load.outbox_rows_max, world.scenario.load.rows_under_way_max)
         self._stream_boot = boot
         self._session: Session | None = None
         self._heartbeat_s = world.scenario.fleet.heartbeat_s
@@ -86,7 +90,7 @@ class Node:
         if self._papers.report is not None or self._models.pipelines:
             self._tell(anew=False)
         if not in_order:
-            self._stream_boot = self.boot
+            self._stream_boot, self._birth_rest = self.boot, b""
         self._next_event(now_s)
 
     def stop(self, now_s: float) -> bytes:
@@ -98,9 +102,8 @@ class Node:
     def connect(self, now_s: float) -> bytes:
         """The first packet of a new session."""
         self.session += 1
-        will = Will(
-            self._topic(Kind.STATUS), status_payload(Presence.OFFLINE, self.boot, self.session, 0, "connection lost")
-        )
+        gone = status_payload(Presence.OFFLINE, self.boot, self.session, 0, "connection lost")
+        will = Will(self._base + _STATUS, gone)
         password = self._world.password
         return encode(
             Connect(
@@ -152,30 +155,36 @@ class Node:
     def _accepted(self, packet: ConnAck, now_s: float) -> bytes:
         receive_maximum = packet.properties.get(Property.RECEIVE_MAXIMUM, RECEIVE_MAXIMUM)
         session = self._session = Session(now_s, receive_maximum)
-        space = self._world.space
-        filters = [space.filter(kind, self.name) for kind in (Kind.ACK, Kind.STATUS, Kind.DESIRED, Kind.CMD)]
-        filters += [space.filter(Kind.STATUS, COORDINATOR), space.own_share(Kind.STATUS, COORDINATOR, self.name)]
-        out = encode(Subscribe(session.next_mid(), [(text, 1) for text in filters]))
-        out += self._say(Presence.ONLINE, now_s) + self._birth()
+        out = self._subscribe(session) + self._say(Presence.ONLINE, now_s) + self._birth()
         if self._papers.report is not None:
             out += self._reported()
         out += self._heartbeat(session, now_s, min(FIRST_HEARTBEATS_S, self._heartbeat_s))
         self._put(now_s + self._world.scenario.fleet.keepalive_s, Timer.PING)
         return out + self._rows(now_s)
 
+    def _subscribe(self, session: Session) -> bytes:
+        mid = session.next_mid()
+        assert mid == 1, "it is the first of its session, and so always the same"
+        if not self._subscriptions:
+            space = self._world.space
+            filters = [space.filter(kind, self.name) for kind in (Kind.ACK, Kind.STATUS, Kind.DESIRED, Kind.CMD)]
+            filters += [space.filter(Kind.STATUS, COORDINATOR), space.own_share(Kind.STATUS, COORDINATOR, self.name)]
+            self._subscriptions = encode(Subscribe(mid, [(text, 1) for text in filters]))
+        return self._subscriptions
+
     def _message(self, packet: Publish, now_s: float) -> bytes:
-        kind, _, leaf = packet.topic[len(self._world.space.root) + len(self.name) + 2 :].partition("/")
         try:
-            if not packet.topic.startswith(f"{self._world.space.root}/{self.name}/"):
+            if not packet.topic.startswith(self._base):
                 return self._hears_coordinator(1)
-            if kind == Kind.ACK.value:
+            kind, _, leaf = packet.topic[len(self._base) :].partition("/")
+            if kind == _ACK:
                 self._answered(decode_packed(Ack, Kind.ACK, packet.payload), now_s)
                 return self._rows(now_s)
-            if kind == Kind.DESIRED.value and packet.payload:
+            if kind == _DESIRED and packet.payload:
                 self._wanted(decode_desired(packet.payload), now_s)
-            elif kind == Kind.STATUS.value and packet.payload:
+            elif kind == _STATUS and packet.payload:
                 return self._seen(decode_document(Status, Kind.STATUS, packet.payload), now_s)
-            elif kind == Kind.CMD.value:
+            elif kind == _CMD:
                 return self._command(leaf, packet, now_s)
         except RemoteWireError as error:
             self._world.figures.bad_messages += 1
@@ -199,16 +208,16 @@ class Node:
         status = {"simulated": True, "boot": self.boot, "uptime_s": round(now_s - self._started_s, 1)}
         status["outbox_pending"] = len(self._outbox)
         answer = answer_to(
-            function, packet.payload, packet.retain, packet.properties, self._topic(Kind.RESULT) + "/", self.name,
+            function, packet.payload, packet.retain, packet.properties, f"{self._base}{_RESULT}/", self.name,
             self._world.utc_ms(now_s), status,
         )  # fmt: skip
         out = b""
-        if Kind.BIRTH.value in answer.publish:
+        if _BIRTH in answer.publish:
             out += self._birth()
-        if Kind.REPORTED.value in answer.publish and self._papers.report is not None:
+        if _REPORTED in answer.publish and self._papers.report is not None:
             out += self._reported()
         for leaf in answer.leaves:
-            out += self._publish(f"{Kind.RESULT.value}/{leaf}", answer.payload, properties=answer.properties)
+            out += self._publish(f"{_RESULT}/{leaf}", answer.payload, properties=write_properties(answer.properties))
         return out
 
     # ---- desired and reported -------------------------------------------------------------------
@@ -269,7 +278,7 @@ class Node:
         figures.models_refused += outcome.refused
 
     def _reported(self) -> bytes:
-        return self._publish(Kind.REPORTED.value, self._papers.encode(), retain=True)
+        return self._publish(_REPORTED, self._papers.encode(), retain=True)
 
     # ---- rows -----------------------------------------------------------------------------------
 
@@ -295,7 +304,7 @@ class Node:
         """As many of the rows to be sent as may be under way."""
         session, load, out = self._session, self._world.scenario.load, []
         assert session is not None, "rows are sent over a session"
-        while self._outbox.under_way < load.rows_under_way_max and session.room > 0:
+        while self._outbox.room > 0 and session.room > 0:
             row = self._outbox.send(now_s)
             if row is None:
                 break
@@ -367,30 +376,30 @@ class Node:
             self.boot, self.session, self._beats, now_s - self._started_s, world.utc_ms(now_s), len(self._outbox),
             self._birth_hash, self._papers, self._work.cores, self._models.pipelines,
         )  # fmt: skip
-        out = encode(Publish(self._topic(Kind.HEARTBEAT), payload))
+        out = publish((self._base + _HEARTBEAT).encode(), payload)
         world.figures.idle_bytes += len(out)
         return out
 
     # ---- small things ---------------------------------------------------------------------------
 
     def _birth(self) -> bytes:
-        stream = stream_of(self._world.run, self.name, self._stream_boot)
-        birth = birth_of(self._world.scenario, self.number, self.boot, self.session, stream)
-        payload = encode_document(birth)
+        if not self._birth_rest:
+            stream = stream_of(self._world.run, self.name, self._stream_boot)
+            self._birth_rest = birth_rest(self._world.scenario, self.number, stream)
+        payload = birth_payload(self.boot, self.session, self._birth_rest)
         self._birth_hash = document_hash(payload)
-        return self._publish(Kind.BIRTH.value, payload, retain=True)
+        return self._publish(_BIRTH, payload, retain=True)
 
     def _say(self, state: Presence, now_s: float, reason: str = "") -> bytes:
         payload = status_payload(state, self.boot, self.session, self._world.utc_ms(now_s), reason)
-        return self._publish(Kind.STATUS.value, payload, retain=True)
+        return self._publish(_STATUS, payload, retain=True)
 
-    def _publish(self, below: str, payload: bytes, *, retain: bool = False, properties: Properties = NONE) -> bytes:
+    def _publish(
+        self, below: str, payload: bytes, *, retain: bool = False, properties: bytes = NO_PROPERTIES
+    ) -> bytes:
         assert self._session is not None, "nothing is published without a session"
-        topic = f"{self._world.space.root}/{self.name}/{below}"
+        topic = (self._base + below).encode()
         return self._session.publish(topic, payload, retain=retain, properties=properties)
-
-    def _topic(self, kind: Kind) -> str:
-        return f"{self._world.space.root}/{self.name}/{kind.value}"
 
     def _put(self, at_s: float, timer: Timer, of: int | None = None) -> None:
         self._world.wheel.put(at_s, (self.number, timer, self.session if of is None else of))

@@ -7,16 +7,21 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from schemas.codec import encode_event
+from schemas.codec import encode_event, format_utc
 from schemas.identity import Identity, Lane
 from schemas.messages import Event, Severity
-from schemas.topics import Kind
+from schemas.topics import ROOT, Kind
 
+ROWS_AT_FIRST = 2
 PATIENCE_MAX_S = 120.0
 LOOK_S_MIN = 0.1
 PROMPT_S = 2.0  # after a probe
+_ALERT, _EVENT = Lane.ALERT.value, Lane.EVENT.value
+_BELOW = {
+    _ALERT: f"{Kind.ALERT.value}/{Severity.WARNING.value}",
+    _EVENT: f"{Kind.EVENT.value}/ObjectSeen",
+}
 
 Key = tuple[str, int]
 """(lane, seq)."""
@@ -40,9 +45,7 @@ class Row:
     @property
     def below(self) -> str:
         """The end of its topic."""
-        if self.lane == Lane.ALERT.value:
-            return f"{Kind.ALERT.value}/{Severity.WARNING.value}"
-        return f"{Kind.EVENT.value}/ObjectSeen"
+        return _BELOW[self.lane]
 
 
 def stream_of(run: str, node: str, boot: int) -> str:
@@ -51,27 +54,29 @@ def stream_of(run: str, node: str, boot: int) -> str:
 
 
 def payload_of(row: Row, run: str, node: str) -> bytes:
-    """As `platforms/core/core.edge` declares its type."""
-    stream = stream_of(run, node, row.boot)
-    who = Identity(node, stream, row.lane, row.seq)
-    subject = f"cam1/{row.boot}-{row.seq}"
-    if row.lane == Lane.ALERT.value:
-        data: dict[str, Any] = {"camera_id": "cam1", "rule": "simulated", "alert_id": who.id}
-        event = Event(who, "AlertRaised", subject, row.created_utc_ms, data, row.boot, Severity.WARNING)
-    else:
-        left = row.seq * 37 % 1000
-        data = {
-            "camera_id": "cam1",
-            "object_id": f"{row.boot}-{row.seq}",
-            "class": "person",
-            "confidence": 0.9,
-            "box": [left, 120, left + 80, 300],
-            "age_s": 0.0,
-            "frame_width": 1280,
-            "frame_height": 720,
-        }  # fmt: skip
-        event = Event(who, "ObjectSeen", subject, row.created_utc_ms, data, row.boot)
-    return encode_event(event)
+    """As `platforms/core/core.edge` declares its type; a CloudEvent, byte for byte as the codec writes it."""
+    stream, name = stream_of(run, node, row.boot), f"{row.boot}-{row.seq}"
+    if row.lane == _ALERT:
+        who = Identity(node, stream, row.lane, row.seq)
+        data = {"camera_id": "cam1", "rule": "simulated", "alert_id": who.id}
+        event = Event(who, "AlertRaised", f"cam1/{name}", row.created_utc_ms, data, row.boot, Severity.WARNING)
+        return encode_event(event)
+    left = row.seq * 37 % 1000
+    return (
+        f'{{"specversion":"1.0","id":"{stream}.{row.lane}.{row.seq}","source":"/{ROOT}/{node}","type":"ObjectSeen",'
+        f'"subject":"cam1/{name}","time":"{format_utc(row.created_utc_ms)}","datacontenttype":"application/json",'
+        f'"edgestream":"{stream}","edgelane":"{row.lane}","edgeseq":"{row.seq}","edgeboot":{row.boot},'
+        f'"data":{{"camera_id":"cam1","object_id":"{name}","class":"person","confidence":0.9,'
+        f'"box":[{left},120,{left + 80},300],"age_s":0.0,"frame_width":1280,"frame_height":720}}}}'
+    ).encode()
+
+
+def rows_allowed(before: int, answered: int, most: int) -> int:
+    """How many rows may be under way once so many of them were answered: each allows one more.
+
+    After a connect there are ROWS_AT_FIRST: a fleet that comes back at once would overflow the queue of its broker.
+    """
+    return min(before + answered, most)
 
 
 class Outbox:
@@ -83,10 +88,15 @@ class Outbox:
     coordinator.
     """
 
-    __slots__ = ("_fresh", "_last", "_patience_s", "_resting", "_since_s", "_under_way", "_waiting", "rows_max")
+    __slots__ = (
+        "_allowed", "_fresh", "_last", "_patience_s", "_resting", "_since_s", "_under_way", "_waiting", "rows_max",
+        "under_way_max",
+    )  # fmt: skip
 
-    def __init__(self, rows_max: int) -> None:
+    def __init__(self, rows_max: int, under_way_max: int) -> None:
         self.rows_max = rows_max
+        self.under_way_max = under_way_max
+        self._allowed = rows_allowed(0, ROWS_AT_FIRST, under_way_max)
         self._last: dict[str, int] = {}
         self._waiting: dict[Key, Row] = {}  # without an answer
         self._fresh: deque[Row] = deque()  # of them those to be sent; answered ones are passed over
@@ -101,6 +111,11 @@ class Outbox:
     @property
     def under_way(self) -> int:
         return len(self._under_way)
+
+    @property
+    def room(self) -> int:
+        """How many more may be sent now: few after a connect, more as answers come."""
+        return self._allowed - len(self._under_way)
 
     def append(self, lane: Lane, boot: int, utc_ms: int) -> Row | None:
         """The new row, None where there is no room."""
@@ -140,6 +155,7 @@ class Outbox:
 
     def disconnected(self) -> None:
         """What was under way may be lost; another connection is another beginning."""
+        self._allowed = rows_allowed(0, ROWS_AT_FIRST, self.under_way_max)
         self._again(self._resting + list(self._under_way.values()))
 
     def _again(self, rows: list[Row]) -> None:
@@ -161,6 +177,7 @@ class Outbox:
                     self._under_way.pop(row.key, None)
                     found.append(row)
         if found:
+            self._allowed = rows_allowed(self._allowed, len(found), self.under_way_max)
             self._learn(found[-1], now_s)
         return found, again
 

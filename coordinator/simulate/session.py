@@ -2,10 +2,12 @@
 
 from collections import deque
 
-from coordinator.simulate.mqtt5 import PING, encode
-from coordinator.simulate.packets import MID_MAX, NONE, Properties, Publish
+from coordinator.simulate.mqtt5 import NO_PROPERTIES, PING, publish
+from coordinator.simulate.packets import MID_MAX
 
 RECEIVE_MAXIMUM = 65_535  # where the broker names none
+Message = tuple[bytes, bytes, bool, bytes]
+"""Topic, payload, whether it is retained, properties as they travel."""
 
 
 class Session:
@@ -26,7 +28,7 @@ class Session:
         self._mid = 0
         self._hears = 0  # of the presence of the coordinator: 1 that it has, 2 that it may alone
         self._under_way: set[int] = set()
-        self._queue: deque[Publish] | None = None
+        self._queue: deque[Message] | None = None
 
     @property
     def room(self) -> int:
@@ -48,12 +50,14 @@ class Session:
         before, self._hears = self._hears, self._hears | what
         return before < 3 and self._hears == 3
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, properties: Properties = NONE) -> bytes:
+    def publish(
+        self, topic: bytes, payload: bytes, *, retain: bool = False, properties: bytes = NO_PROPERTIES
+    ) -> bytes:
         """QoS 1. What may be sent now; nothing where it waits."""
         if self.room <= 0:
             if self._queue is None:
                 self._queue = deque()
-            self._queue.append(Publish(topic, payload, 1, retain, 0, properties=properties))
+            self._queue.append((topic, payload, retain, properties))
             return b""
         return self._encode(topic, payload, retain, properties)
 
@@ -62,8 +66,7 @@ class Session:
         self._under_way.discard(mid)
         if not self._queue:
             return b""
-        one = self._queue.popleft()
-        return self._encode(one.topic, one.payload, one.retain, one.properties)
+        return self._encode(*self._queue.popleft())
 
     def ponged(self) -> None:
         """The broker is there."""
@@ -79,7 +82,7 @@ class Session:
         self._ping_s = self.said_s = now_s
         return PING, now_s + keepalive_s
 
-    def _encode(self, topic: str, payload: bytes, retain: bool, properties: Properties) -> bytes:
+    def _encode(self, topic: bytes, payload: bytes, retain: bool, properties: bytes) -> bytes:
         mid = self.next_mid()
         self._under_way.add(mid)
-        return encode(Publish(topic, payload, 1, retain, mid, properties=properties))
+        return publish(topic, payload, mid, retain=retain, properties=properties)

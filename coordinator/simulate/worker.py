@@ -19,8 +19,9 @@ from typing import Any
 
 from coordinator.simulate.dialler import Dialler
 from coordinator.simulate.faults import FLAP_EVERY_S, LASTS_S, SPREAD_S, FaultKind, Strike, plan
-from coordinator.simulate.line import READ_BYTES, Line, Phase
+from coordinator.simulate.line import Line, Phase
 from coordinator.simulate.node import Node
+from coordinator.simulate.poller import Poller
 from coordinator.simulate.scenario import Scenario, password_of
 from coordinator.simulate.wheel import STEP_S
 from coordinator.simulate.world import Timer, World
@@ -29,6 +30,7 @@ from schemas.shape import read
 
 FIGURES_EVERY_S = 1.0
 GOODBYE_S = 10.0
+PAUSE_S = 0.01  # what comes in the meantime is handled in one go: to wake for each costs more than to handle it
 _OWN_TIMERS = (Timer.HEARTBEAT, Timer.EVENT, Timer.RESEND, Timer.PING, Timer.APPLY, Timer.WORK)
 
 
@@ -47,7 +49,8 @@ class Worker:
         self.world.figures.rss_empty_mb = _rss_mb()
         self._lines: dict[int, Line] = {}
         self._strikes: deque[Strike] = deque()
-        self._dialler = Dialler(self.world, self._failed)
+        self._poller = Poller()
+        self._dialler = Dialler(self.world)
         self._all_connected_s: float | None = None
         self._defect: asyncio.Future[None]
 
@@ -75,17 +78,17 @@ class Worker:
             await self._goodbye()
             self._write(final=True)
         finally:
-            await self._dialler.close()
+            self._dialler.close()
+            self._poller.close()
             for task in (telling, orders, ticking):
                 task.cancel()
             await asyncio.gather(telling, orders, ticking, return_exceptions=True)
 
     def _populate(self) -> None:
         scenario, now_s = self._scenario, time.monotonic()
-        buffer = memoryview(bytearray(READ_BYTES))
         for number in range(self._share, scenario.fleet.nodes, scenario.run.processes):
             node = Node(self.world, number, self._boot)
-            line = Line(self.world, node, buffer, self._dialler.lost)
+            line = Line(self.world, node, self._poller, self._dialler)
             node.start(now_s)
             self._lines[number] = line
             self._dialler.want(line)
@@ -100,7 +103,7 @@ class Worker:
 
     async def _goodbye(self) -> None:
         """Each node that is there says so, and leaves."""
-        await self._dialler.close()
+        self._dialler.close()
         for line in self._lines.values():
             if line.node.is_connected and not line.is_muted:
                 line.write(line.node.stop(time.monotonic()))
@@ -116,10 +119,11 @@ class Worker:
     async def _tick_for_ever(self) -> None:
         before_s = time.monotonic()
         while True:
+            is_more = self._poller.turn()
             now_s = time.monotonic()
             self._tick(now_s, now_s - before_s)
             before_s = now_s
-            await asyncio.sleep(STEP_S)
+            await asyncio.sleep(0 if is_more else PAUSE_S)
 
     def _tick(self, now_s: float, since_s: float) -> None:
         figures = self.world.figures
@@ -155,11 +159,13 @@ class Worker:
         elif timer is Timer.DROP_AGAIN:
             self._flap(line, now_s)
         elif timer is Timer.READ_ON and same_session:
-            line.resume()
+            line.read_on()
         elif (timer is Timer.FOUND_OUT and same_session) or (
-            timer is Timer.CONNACK and same_session and line.accepted_s is None
+            timer is Timer.CONNACK and line.opens == of and line.accepted_s is None
         ):
             line.reset()
+        elif timer is Timer.CONNECTED:
+            self._dialler.overdue(line, of)
 
     # ---- faults ---------------------------------------------------------------------------------
 
@@ -197,7 +203,7 @@ class Worker:
                     line.write(line.node.stop(now_s))
                     line.leave()
                 else:
-                    line.vanish()
+                    line.close()
                 wheel.put(over_s, (number, Timer.BOOTED, int(reboots)))
 
     def _flap(self, line: Line, now_s: float) -> None:

@@ -26,10 +26,11 @@ class Timer(IntEnum):
     BOOTED = 10
     WORK = 11  # a workload of a node has started, or something has come of a model
     FLAP = 12  # the node comes and goes for a while
+    CONNECTED = 13  # the broker's machine did not answer
 
 
 Due = tuple[int, Timer, int]
-"""The number of a node, what is due, and the boot or session for which it counts."""
+"""The number of a node, what is due, and the boot, session or attempt for which it counts."""
 
 
 @dataclass(slots=True)

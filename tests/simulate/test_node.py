@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.simulate.hardware import birth_of
+from coordinator.simulate.documents import Character, Papers
+from coordinator.simulate.hardware import birth_of, birth_payload, birth_rest
 from coordinator.simulate.mqtt5 import Reader
 from coordinator.simulate.node import Node
 from coordinator.simulate.packets import (
@@ -20,6 +21,7 @@ from coordinator.simulate.packets import (
     Publish,
     Subscribe,
 )
+from coordinator.simulate.presence import FRAMES_S, heartbeat_payload, status_payload
 from coordinator.simulate.scenario import DesiredTable, FleetTable, LoadTable, Scenario, WorkloadsTable
 from coordinator.simulate.world import Timer, World
 from schemas.codec import (
@@ -30,8 +32,18 @@ from schemas.codec import (
     encode_document,
     encode_packed,
 )
-from schemas.documents import Desired, decode_reported, encode
-from schemas.messages import Ack, Birth, CommandState, Heartbeat, LaneAck, Presence, Refusal, Status
+from schemas.documents import Desired, decode_desired, decode_reported, encode
+from schemas.messages import (
+    Ack,
+    Birth,
+    CommandState,
+    Heartbeat,
+    LaneAck,
+    Presence,
+    Refusal,
+    Status,
+    StreamReport,
+)
 from schemas.topics import Kind
 
 NAME = "sim-00001"
@@ -134,6 +146,54 @@ def test_it_connects_subscribes_and_says_who_it_is() -> None:
     assert without.hardware["containers"] == ""
 
 
+@pytest.mark.parametrize("state", Presence)
+def test_a_status_is_as_the_codec_would_write_it(state: Presence) -> None:
+    for boot, session, utc_ms, reason in ((0, 0, 0, ""), (1_764_000_000, 12, 2**60, "connection lost")):
+        written = status_payload(state, boot, session, utc_ms, reason)
+        assert written == encode_document(Status(state, boot, session, utc_ms, reason))
+
+
+@pytest.mark.parametrize("number", [0, 1, 20, 99_999])
+def test_a_birth_is_as_the_codec_would_write_it(number: int) -> None:
+    scenario = Scenario(fleet=FleetTable(nodes=100_000))
+    rest = birth_rest(scenario, number, "s")
+    for boot, session in ((0, 0), (1, 1), (1_764_000_000, 300)):
+        assert birth_payload(boot, session, rest) == encode_document(birth_of(scenario, number, boot, session, "s"))
+
+
+@pytest.mark.parametrize("pipelines", [(), ("door",), ("door", "gate")])
+def test_a_heartbeat_is_as_the_codec_would_write_it(pipelines: tuple[str, ...]) -> None:
+    papers = Papers(Character.APPLIES)
+    papers.wanted(decode_desired(encode(Desired(1, 1, {"heartbeat_s": 5}))))
+    papers.apply(7)
+    papers.encode()
+    for uptime_s, waiting, cores in ((0.0, 0, 0.0), (123_456.78, 1000, 1.5)):
+        frames = int(uptime_s * FRAMES_S)
+        streams = [
+            StreamReport("cam1", name, "running", frames, frames // 7, 0, FRAMES_S, 3.8, 5.1, 6.0, "litert-cpu")
+            for name in pipelines or ("cam1",)
+        ]
+        beat = Heartbeat(
+            boot=7,
+            session=2,
+            seq=300,
+            uptime_s=round(uptime_s, 1),
+            time_utc_ms=1_764_000_000_000,
+            cpu_percent=35.0 + 100.0 * cores,
+            memory_mb=96.0,
+            temperature_c=51.5,
+            disk_free_mb=20_000.0,
+            outbox_pending={"event": waiting},
+            streams=streams,
+            birth_hash="abc",
+            desired_hash=papers.desired.hash if papers.desired else "",
+            reported_hash=papers.report_hash,
+        )
+        written = heartbeat_payload(7, 2, 300, uptime_s, 1_764_000_000_000, waiting, "abc", papers, cores, pipelines)
+        assert written == encode_packed(beat)
+        assert beat.desired_hash and beat.reported_hash
+
+
 def test_sessions_and_boots_count_up() -> None:
     wire = Wire()
     wire.connect()
@@ -201,7 +261,8 @@ def test_a_refused_row_is_not_sent_again() -> None:
 def test_what_happened_without_a_link_is_sent_with_the_next_one() -> None:
     wire = Wire()
     assert wire.event(3) == []
-    assert len(on(wire.connect(), "event/")) == 3
+    assert len(on(wire.connect(), "event/")) == 2
+    assert len(on(wire.hear("ack", ack(1)), "event/")) == 1
 
 
 @pytest.mark.parametrize(("in_order", "streams"), [(True, 1), (False, 2)])
@@ -235,6 +296,7 @@ def test_the_brokers_receive_maximum_is_kept() -> None:
             break
         mid = mids.pop()
         wire.out(wire.node.receive(PubAck(mid), wire.now_s))
+        wire.hear("ack", ack(*range(1, len(on(wire.said, "event/")) + 1)))
     assert len(on(wire.said, "event/")) == 10
     assert len(everything) < len(wire.said)
 
@@ -243,8 +305,10 @@ def test_rows_under_way_are_limited_by_their_answers() -> None:
     wire = Wire(load=LoadTable(events_per_node=0.0, rows_under_way_max=4))
     wire.connect()
     wire.confirm(wire.event(10))
-    assert len(on(wire.said, "event/")) == 4
-    assert len(on(wire.hear("ack", ack(1, 2)), "event/")) == 2
+    assert len(on(wire.said, "event/")) == 2
+    assert len(on(wire.hear("ack", ack(1, 2)), "event/")) == 4
+    assert len(on(wire.hear("ack", ack(3, 4)), "event/")) == 2
+    assert on(wire.event(), "event/") == []
 
 
 def test_a_late_will_is_published_over() -> None:

@@ -1,10 +1,20 @@
 """Rows of a simulated node: kept until answered, sent again the same, never all at once into silence."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from coordinator.simulate.outbox import PATIENCE_MAX_S, Outbox, Row, payload_of, stream_of
+from coordinator.simulate.outbox import (
+    PATIENCE_MAX_S,
+    ROWS_AT_FIRST,
+    Outbox,
+    Row,
+    payload_of,
+    rows_allowed,
+    stream_of,
+)
 from platforms.catalogue import open_catalogue
-from schemas.codec import decode_event
+from schemas.codec import decode_event, encode_event
 from schemas.identity import Lane
 from schemas.messages import Severity
 from schemas.topics import Kind
@@ -13,7 +23,7 @@ EVENT = Lane.EVENT.value
 
 
 def filled(count: int, rows_max: int = 1000) -> Outbox:
-    outbox = Outbox(rows_max)
+    outbox = Outbox(rows_max, 20)
     for number in range(count):
         outbox.append(Lane.EVENT, 7, 1_764_000_000_000 + number)
     return outbox
@@ -127,6 +137,50 @@ def test_a_row_is_the_same_bytes_each_time_and_as_its_schema_says(lane: Lane) ->
     assert row.below == f"{kind.value}/{Severity.WARNING.value if event.severity else event.type}"
     assert (event.identity.seq, event.identity.stream) == (12, stream_of("run", "sim-00001", 7))
     assert open_catalogue().check(event.type, event.data) is True
+
+
+@given(
+    st.sampled_from([Lane.EVENT, Lane.ALERT]), st.integers(1, 2**62), st.integers(0, 2**62), st.integers(0, 10**14)
+)
+def test_a_row_is_as_the_codec_would_write_it(lane: Lane, seq: int, boot: int, utc_ms: int) -> None:
+    payload = payload_of(Row(lane.value, seq, boot, utc_ms), "run", "sim-00001")
+    kind = Kind.ALERT if lane is Lane.ALERT else Kind.EVENT
+    assert encode_event(decode_event(kind, "sim-00001", payload)) == payload
+
+
+# How many may be under way, how many were answered, the most; and how many may be now.
+ALLOWED = [
+    (0, ROWS_AT_FIRST, 20, 2),  # after a connect
+    (0, ROWS_AT_FIRST, 1, 1),
+    (2, 0, 20, 2),
+    (2, 1, 20, 3),
+    (2, 2, 20, 4),  # so it doubles with each answer to all of them
+    (16, 16, 20, 20),
+    (20, 5, 20, 20),
+]
+
+
+@pytest.mark.parametrize(("before", "answered", "most", "after"), ALLOWED)
+def test_each_answer_allows_one_more(before: int, answered: int, most: int, after: int) -> None:
+    assert rows_allowed(before, answered, most) == after
+
+
+def test_after_each_connect_few_rows_go_at_first_and_more_as_answers_come() -> None:
+    outbox = filled(100)
+
+    def go(now_s: float) -> list[int]:
+        found = []
+        while outbox.room > 0 and (row := outbox.send(now_s)) is not None:
+            found.append(row.seq)
+        return found
+
+    bursts = [go(0.0)]
+    while bursts[-1][-1] < 60:
+        outbox.answered(EVENT, [(seq, seq) for seq in bursts[-1]], 0.1)
+        bursts.append(go(0.1))
+    assert [len(burst) for burst in bursts] == [2, 4, 8, 16, 20, 20]
+    outbox.disconnected()
+    assert [len(go(1.0)), outbox.room] == [2, 0]
 
 
 def test_streams_of_runs_nodes_and_boots_are_all_different() -> None:
