@@ -30,7 +30,6 @@ from schemas.shape import read
 
 FIGURES_EVERY_S = 1.0
 GOODBYE_S = 10.0
-PAUSE_S = 0.01  # what comes in the meantime is handled in one go: to wake for each costs more than to handle it
 _OWN_TIMERS = (Timer.HEARTBEAT, Timer.EVENT, Timer.RESEND, Timer.PING, Timer.APPLY, Timer.WORK)
 
 
@@ -117,13 +116,14 @@ class Worker:
     # ---- time -----------------------------------------------------------------------------------
 
     async def _tick_for_ever(self) -> None:
+        """What has come in a step is read in one go: to wake for each costs more than to handle it."""
         before_s = time.monotonic()
         while True:
             is_more = self._poller.turn()
             now_s = time.monotonic()
             self._tick(now_s, now_s - before_s)
             before_s = now_s
-            await asyncio.sleep(0 if is_more else PAUSE_S)
+            await asyncio.sleep(0 if is_more else STEP_S)
 
     def _tick(self, now_s: float, since_s: float) -> None:
         figures = self.world.figures
