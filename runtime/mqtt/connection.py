@@ -39,8 +39,8 @@ from runtime.mqtt.quick import QuickClient
 log = logging.getLogger(__name__)
 
 READ_PACKETS_MAX = 64  # per turn of the loop, so that a flood cannot starve the other tasks
-# What we let the broker have in flight towards us. Mosquitto 2.0 looks through all of it at each acknowledgement: at 1000
-# that was nine tenths of its time in a storm. Half is enough for 10,000 messages a second at 50 ms for each commit.
+# What we let the broker have in flight towards us. Mosquitto 2.0 looks through all of it at each acknowledgement: at
+# 1000 that was nine tenths of its time in a storm. 500 are 10,000 messages a second where a commit takes 50 ms.
 RECEIVE_MAXIMUM = 500
 PACKET_BYTES_MAX = 1024 * 1024
 HELD_BYTES_MAX = 64 * 1024  # said together: then it goes out
