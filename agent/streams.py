@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 
 from agent.degrade.pipelines import Pace, Standing
 from agent.infer.worker import Result
-from agent.stream import Announce, Stream
+from agent.stream import Stream
+from agent.workshop import Announce
 from runtime.errors import EdgewrightError
 from runtime.scheduling import prefer_short_slices
 

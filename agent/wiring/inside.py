@@ -42,6 +42,7 @@ from agent.wiring.parts import Parts
 from agent.workloads.opening import model_finder, open_workloads
 from agent.workloads.store import FILE_NAME as WORKLOADS
 from agent.workloads.store import WorkloadsFile
+from agent.workshop import Workshop
 from platforms import services as interfaces
 from platforms.settings import read_platforms
 
@@ -133,23 +134,23 @@ def see(parts: Parts) -> None:
         parts.stages.load(pipeline)
         return parts.models.load(pipeline)
 
+    workshop = Workshop(
+        infer=config.inference,
+        slots=parts.slots,
+        worker=parts.worker,
+        outbox=parts.outbox,
+        announce=parts.notes.announce,
+        boot=parts.boot,
+        switches=parts.switches,
+        sync=parts.sync,
+        evidence=parts.evidence,
+        load=load,
+        seat=parts.stages.seat,
+        kinds=parts.assembly.rule_kinds,
+    )
     for camera in parts.cameras:
-        parts.streams[camera.id] = Stream(
-            camera,
-            [pipeline for pipeline in config.pipelines if pipeline.camera == camera.id],
-            infer=config.inference,
-            slots=parts.slots,
-            worker=parts.worker,
-            outbox=parts.outbox,
-            announce=parts.notes.announce,
-            boot=parts.boot,
-            switches=parts.switches,
-            sync=parts.sync,
-            evidence=parts.evidence,
-            load=load,
-            seat=parts.stages.seat,
-            kinds=parts.assembly.rule_kinds,
-        )
+        own = [pipeline for pipeline in config.pipelines if pipeline.camera == camera.id]
+        parts.streams[camera.id] = Stream(camera, own, workshop)
 
 
 # ---- what is done with what was seen ------------------------------------------------------------

@@ -29,10 +29,9 @@ from schemas.messages import Birth
 from schemas.sync import SyncPolicy
 from schemas.topics import Kind
 
-# ---- the way out, and what comes back -----------------------------------------------------------
-
 
 def send(parts: Parts) -> None:
+    """Rows on their way to the link, as the sync policy lets them."""
     config, sync = parts.config, parts.sync
     sender = parts.sender = Sender(
         parts.file,
@@ -83,6 +82,7 @@ def answer(parts: Parts, says: SelfReport) -> None:
 
 
 def talk(parts: Parts, says: SelfReport) -> None:
+    """The connection, and the calls that the node itself makes over it."""
     config, node = parts.config, parts.config.node
     parts.link = Link(
         parts.addresses,
@@ -123,6 +123,7 @@ def upload(parts: Parts) -> None:
 
 
 def serve_models(parts: Parts) -> None:
+    """Releases that lie here, and which of them runs in which pipeline."""
     config, data_dir = parts.config, parts.config.node.data_dir
     parts.models = Models(
         config.models,
