@@ -2,7 +2,7 @@
 
 `capture` opens cameras and keeps the newest frame, `infer` runs the model, `track` gives objects stable ids,
 `decide` turns tracks into events and alerts, `outbox` commits them to SQLite, `link` brings them to the broker
-and waits for the coordinator's acknowledgement. `commands` answers what others ask of the node.
+and waits for the coordinator's acknowledgement. `wiring` puts them together, `agent.py` is their life.
 
 Read `pipeline.py` first.
 """

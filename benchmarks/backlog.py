@@ -156,7 +156,7 @@ async def fill(config: Path, told: Path, rows: int) -> None:
     agent = Agent(load_config(config))
     said: dict[str, Any] = {"alert_ms": [], "append_ms": []}
     raised: dict[int, float] = {}
-    answer = agent._sender.answer
+    answer = agent.parts.sender.answer
 
     async def watched(ack: Ack) -> None:
         now_s = time.monotonic()
@@ -167,8 +167,8 @@ async def fill(config: Path, told: Path, rows: int) -> None:
                         said["alert_ms"].append((now_s - at_s) * 1000)
         await answer(ack)
 
-    agent._sender.answer = watched  # type: ignore[method-assign]
-    committed = agent.outbox.on_committed
+    agent.parts.sender.answer = watched  # type: ignore[method-assign]
+    committed = agent.parts.outbox.on_committed
     began_s = [0.0]  # of the alert under way, once the backlog is there
 
     def noted(found: list[Row]) -> None:
@@ -176,7 +176,7 @@ async def fill(config: Path, told: Path, rows: int) -> None:
             raised.update((row.seq, began_s[0]) for row in found if row.lane is Lane.ALERT)
         committed(found)
 
-    agent.outbox.on_committed = noted
+    agent.parts.outbox.on_committed = noted
 
     def tell() -> None:
         fresh = told.with_suffix(".new")
@@ -202,7 +202,7 @@ async def fill(config: Path, told: Path, rows: int) -> None:
         for begin in numbers:
             lanes = [Lane.ALERT] * ALERTS_A_GROUP + [Lane.EVENT] * EVENTS_A_GROUP
             lanes += [Lane.SAMPLE] * (GROUP - len(lanes))
-            await agent.outbox.append([draft(lane, begin + i) for i, lane in enumerate(lanes)])
+            await agent.parts.outbox.append([draft(lane, begin + i) for i, lane in enumerate(lanes)])
 
     async def source() -> None:
         fill_s = time.monotonic()
@@ -210,7 +210,7 @@ async def fill(config: Path, told: Path, rows: int) -> None:
         said["fill_s"] = time.monotonic() - fill_s
         said["filled"] = True
         tell()
-        while not agent._link.is_connected:
+        while not agent.parts.link.is_connected:
             await asyncio.sleep(0.01)
         said["connected_s"] = time.monotonic()
         await asyncio.sleep(1.0)
@@ -220,7 +220,7 @@ async def fill(config: Path, told: Path, rows: int) -> None:
             data = {"uid": n, "rule": "crowded", "alert_id": f"cam1-{n}"}
             alert = Draft(Lane.ALERT, "AlertRaised", "cam1", time.time_ns() // 1_000_000, data, Severity.CRITICAL)
             began_s[0] = time.monotonic()
-            await agent.outbox.append([alert])
+            await agent.parts.outbox.append([alert])
             said["append_ms"].append((time.monotonic() - began_s[0]) * 1000)
             tell()
             await asyncio.sleep(ALERT_EVERY_S)

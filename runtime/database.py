@@ -36,6 +36,10 @@ class StorageFormatError(PermanentError):
     """The database is damaged, or of a version this program does not know."""
 
 
+class NewerVersionError(StorageFormatError):
+    """It is sound, and was written by a newer program."""
+
+
 class Rows(Protocol):
     """What a statement gives. To be read to its end before the transaction ends."""
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from runtime.backoff import Backoff
-from runtime.database import StorageError, StorageFormatError
+from runtime.database import NewerVersionError, StorageError
 from runtime.errors import EdgewrightError
 from runtime.postgres import PostgresDatabase
 from runtime.sqlite import Migration
@@ -155,7 +155,7 @@ class PostgresWriter(Writer[PostgresDatabase]):
 
 
 def migrate(db: PostgresDatabase, migrations: Sequence[Migration]) -> None:
-    """Brings the database up to the newest schema. Raises StorageFormatError for one of a newer program."""
+    """Brings the database up to the newest schema. Raises NewerVersionError for one of a newer program."""
     db.script("BEGIN")
     try:
         db.script(f"SELECT pg_advisory_xact_lock({MIGRATING})")
@@ -166,7 +166,7 @@ def migrate(db: PostgresDatabase, migrations: Sequence[Migration]) -> None:
         applied = {name for (name,) in db.execute("SELECT name FROM migrations")}
         unknown = applied - {name for name, _ in migrations}
         if unknown:
-            raise StorageFormatError(
+            raise NewerVersionError(
                 f"{db.what} was written by a newer version (it knows {', '.join(sorted(unknown))})",
                 hint="install that version again, or give this one a database of its own",
             )

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from runtime import writer
 from runtime.database import SQLITE
 from runtime.database import DiskFullError as DiskFullError
+from runtime.database import NewerVersionError as NewerVersionError
 from runtime.database import StorageError as StorageError
 from runtime.database import StorageFormatError as StorageFormatError
 
@@ -104,14 +105,14 @@ Migration = tuple[str, str]
 
 
 def migrate(db: sqlite3.Connection, migrations: Sequence[Migration], *, what: str) -> None:
-    """Brings the file up to the newest schema. Raises StorageFormatError for a file of a newer program."""
+    """Brings the file up to the newest schema. Raises NewerVersionError for a file of a newer program."""
     db.execute(
         "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_utc TEXT DEFAULT CURRENT_TIMESTAMP)"
     )
     applied = {name for (name,) in db.execute("SELECT name FROM migrations")}
     unknown = applied - {name for name, _ in migrations}
     if unknown:
-        raise StorageFormatError(
+        raise NewerVersionError(
             f"{what} was written by a newer version (it knows {', '.join(sorted(unknown))})",
             hint="install that version again, or give this one a folder of its own",
         )

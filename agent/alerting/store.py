@@ -5,26 +5,15 @@ Small, and open to two processes at a time: the agent and `edge-agent alerts`, e
 
 import json
 import logging
-import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.alerting.alert import Alert
 from agent.alerting.rule import Rule, rule_of
-from runtime.sqlite import (
-    SMALL_WAL_PAGES,
-    Migration,
-    StorageFormatError,
-    connect,
-    migrate,
-    move_aside,
-    storage_errors,
-    transaction,
-)
+from runtime.small_file import SharedFile
+from runtime.sqlite import Connection, Migration
 from runtime.timeline import MachineTime, Reading, read
 from schemas.shape import ShapeError, fields_of
 from schemas.shape import read as read_shape
@@ -56,36 +45,20 @@ class Order:
     note: str = ""
 
 
-class AlertsFile:
+class AlertsFile(SharedFile):
     """One connection to the file. Methods raise StorageError when the disk refuses; nothing has changed then."""
 
     def __init__(self, path: Path, *, set_aside: bool = False) -> None:
-        """Opens or makes the file; a damaged one is set aside where the caller may."""
-        self._what = str(path)
-        self._lock = threading.RLock()
-        try:
-            self._db = _opened(path)
-        except StorageFormatError as error:
-            if not set_aside:
-                raise
-            log.error("%s; it is kept as %s: rules made by calls are lost from here", error, move_aside(path))
-            self._db = _opened(path)
+        """Opens or makes the file; one that is damaged or of a newer version is set aside where the caller may."""
+        lost = "rules made by calls are lost from here"
+        super().__init__(path, MIGRATIONS, "FULL", set_aside=set_aside, lost=lost, newer_too=True)
         self._anchor = self._kept_anchor()
-
-    def close(self) -> None:
-        with self._lock:
-            self._db.close()
 
     def utc_ms(self, now: MachineTime) -> int:
         """UTC that does not follow a jump of the wall clock, also one between two starts of the agent."""
         reading: Reading = read(self._anchor, now)
         self._anchor = reading.anchor
         return reading.utc_ms
-
-    def changes(self) -> int:
-        """Another number after another process has changed the file."""
-        with self._lock, storage_errors(self._what):
-            return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -113,8 +86,8 @@ class AlertsFile:
             return None
 
     def _texts(self, sql: str) -> list[str]:
-        with self._lock, storage_errors(self._what):
-            return [text for (text,) in self._db.execute(sql).fetchall()]
+        with self._looking() as db:
+            return [text for (text,) in db.execute(sql).fetchall()]
 
     # ---- writing ----------------------------------------------------------------------------------
 
@@ -155,34 +128,13 @@ class AlertsFile:
                 db.execute("DELETE FROM orders")
         return [Order(*row) for row in rows]
 
-    @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, storage_errors(self._what), transaction(self._db) as db:
-            yield db
-
-    def _keep_anchor(self, db: sqlite3.Connection) -> None:
+    def _keep_anchor(self, db: Connection) -> None:
         anchor = self._anchor
         if anchor is not None:
             text = json.dumps([anchor.machine_boot, anchor.steady_ms, anchor.wall_ms])
             db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('clock_anchor', ?)", (text,))
 
     def _kept_anchor(self) -> MachineTime | None:
-        with self._lock, storage_errors(self._what):
-            row: Any = self._db.execute("SELECT value FROM meta WHERE key = 'clock_anchor'").fetchone()
+        with self._looking() as db:
+            row: Any = db.execute("SELECT value FROM meta WHERE key = 'clock_anchor'").fetchone()
         return MachineTime(*json.loads(row[0])) if row else None
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = connect(path, wal_pages=SMALL_WAL_PAGES)
-    try:
-        with storage_errors(str(path)):
-            db.execute("PRAGMA synchronous = FULL")
-            (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if said != "ok":
-                raise StorageFormatError(f"{path} is damaged: {said}")
-            migrate(db, MIGRATIONS, what=str(path))
-    except BaseException:
-        db.close()
-        raise
-    return db

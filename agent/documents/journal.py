@@ -6,24 +6,14 @@ that read and write together. The agent notices the other's changes by `changes`
 
 import json
 import logging
-import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.sqlite import (
-    SMALL_WAL_PAGES,
-    Migration,
-    StorageFormatError,
-    connect,
-    migrate,
-    move_aside,
-    storage_errors,
-    transaction,
-)
+from runtime.small_file import SharedFile
+from runtime.sqlite import Migration
 from runtime.timeline import MachineTime, Reading, read
 from schemas.documents import Conflict, Desired, Write, decode_desired, encode
 from schemas.errors import RemoteWireError
@@ -71,7 +61,7 @@ class Journalled:
     ahead_ms: int = 0
 
 
-class Journal:
+class Journal(SharedFile):
     """One connection to the file. Methods raise StorageError when the disk refuses; nothing has changed then."""
 
     def __init__(self, path: Path, node: str, *, set_aside: bool = False) -> None:
@@ -79,47 +69,27 @@ class Journal:
 
         Raises StorageError or StorageFormatError.
         """
+        lost = "what was written at this node is lost from here"
+        super().__init__(path, MIGRATIONS, "FULL", set_aside=set_aside, lost=lost)
         self._node = node
-        self._what = str(path)
-        self._lock = threading.RLock()  # calls come from threads, and one may be under way when the agent closes
-        try:
-            self._db = _opened(path)
-        except StorageFormatError as error:
-            if not set_aside:
-                raise
-            aside = move_aside(path)
-            log.error("%s; it is kept as %s: what was written at this node is lost from here", error, aside)
-            self._db = _opened(path)
-        with storage_errors(self._what):
-            migrate(self._db, MIGRATIONS, what=self._what)
-
-    def close(self) -> None:
-        """Waits for whoever uses the file: a thread that outlives its task must not be at work in what is closed."""
-        with self._lock:
-            self._db.close()
-
-    def changes(self) -> int:
-        """Another number after another process has changed the file."""
-        with self._lock, storage_errors(self._what):
-            return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def journalled(self) -> Journalled:
-        with self._lock, storage_errors(self._what):
+        with self._looking():
             return self._journalled()
 
     def keep_time(self, now: MachineTime) -> None:
         """From now on a jump of the wall clock is noticed."""
-        with self._lock, storage_errors(self._what), transaction(self._db):
+        with self._changing():
             self._keep_time(now)
 
     def utc_ms(self, now: MachineTime) -> int:
         """UTC that does not follow a jump of the wall clock."""
-        with self._lock, storage_errors(self._what):
+        with self._looking():
             return self._reading(now).utc_ms
 
     def accept(self, desired: Desired, now: MachineTime) -> bool:
         """Keeps a desired document that is later than the one we have. False: it is not."""
-        with self._lock, storage_errors(self._what), transaction(self._db) as db:
+        with self._changing() as db:
             before = self._journalled().known
             if desired.version <= before.desired.version:
                 return False
@@ -143,7 +113,7 @@ class Journal:
 
         The same value once more is a write too: it overrules what the other side may have written meanwhile.
         """
-        with self._lock, storage_errors(self._what), transaction(self._db) as db:
+        with self._changing() as db:
             known = self._journalled().known
             has_said = path in known.local and known.local[path].value is not None
             if value is None and not has_said and path not in resolve(known).values:
@@ -229,18 +199,3 @@ class Journal:
 
 def _write(value: str, at: str, over: str) -> Write:
     return Write(json.loads(value), Stamp.parse(at), Stamp.parse(over) if over else Stamp())
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = connect(path, wal_pages=SMALL_WAL_PAGES)
-    try:
-        with storage_errors(str(path)):
-            db.execute("PRAGMA synchronous = FULL")
-            (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if said != "ok":
-            raise StorageFormatError(f"{path} is damaged: {said}")
-    except BaseException:
-        db.close()
-        raise
-    return db

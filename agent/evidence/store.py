@@ -31,6 +31,7 @@ from agent.evidence.tables import (
 from runtime.errors import PermanentError
 from runtime.sqlite import (
     DiskFullError,
+    NewerVersionError,
     StorageError,
     StorageFormatError,
     connect,
@@ -93,9 +94,9 @@ class EvidenceStore:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._opened()
+        except NewerVersionError:
+            raise
         except StorageFormatError as error:
-            if "newer version" in str(error):
-                raise
             aside = self._path.with_name(f"{INDEX_NAME}.damaged-{time.time_ns() // 1_000_000}")
             log.error("evidence: the index is damaged and set aside as %s: %s", aside.name, error)
             self._path.rename(aside)

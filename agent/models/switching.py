@@ -27,7 +27,8 @@ from agent.models.probation import Probation, complaint
 from agent.models.records import Record, Ref
 from agent.models.settings import Golden as GoldenRule
 from agent.models.settings import NodeModelsTable
-from agent.stream import AtWork, Stream
+from agent.slotted import AtWork
+from agent.stream import Stream
 from runtime.errors import EdgewrightError
 from runtime.sqlite import StorageError
 from schemas.versions import VersionError, parse_version

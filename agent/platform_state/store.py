@@ -17,17 +17,8 @@ from typing import TypeVar
 from agent.platform_state import tables
 from agent.platform_state.tables import MIGRATIONS, Kept, Limits, Name
 from runtime.errors import PermanentError
-from runtime.sqlite import (
-    SMALL_WAL_PAGES,
-    Connection,
-    Job,
-    StorageFormatError,
-    Writer,
-    connect,
-    migrate,
-    move_aside,
-    storage_errors,
-)
+from runtime.small_file import open_or_set_aside
+from runtime.sqlite import Job, Writer, connect, storage_errors
 from runtime.timeline import MachineTime, Reading, read
 from schemas.hlc import Clock
 
@@ -45,14 +36,7 @@ class ValuesFile:
 
     def __init__(self, path: Path, node: str) -> None:
         """Opens or makes the file; a damaged one is set aside. Raises StorageError or StorageFormatError."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            db = _opened(path)
-        except StorageFormatError as error:
-            if not path.exists() or _is_newer(path):
-                raise
-            log.error("%s; it is kept as %s: the platform state of this node begins anew", error, move_aside(path))
-            db = _opened(path)
+        db = open_or_set_aside(path, MIGRATIONS, "NORMAL", lost="the platform state of this node begins anew")
         with storage_errors(str(path)):
             self._clock: Clock = tables.read_clock(db, node)  # the writer's own from here on
             self._anchor = _anchor(tables.meta(db, "clock_anchor"))
@@ -156,28 +140,3 @@ def utc_ms(db: sqlite3.Connection, now: MachineTime) -> int:
 
 def _anchor(text: str | None) -> MachineTime | None:
     return MachineTime(*json.loads(text)) if text else None
-
-
-def _opened(path: Path) -> Connection:
-    db = connect(path, wal_pages=SMALL_WAL_PAGES)
-    try:
-        with storage_errors(str(path)):
-            (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if said != "ok":
-                raise StorageFormatError(f"{path} is damaged: {said}")
-            migrate(db, MIGRATIONS, what=str(path))
-            db.execute("PRAGMA synchronous = NORMAL")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _is_newer(path: Path) -> bool:
-    """Sound, and of a version that this program does not know: not to be set aside."""
-    try:
-        with closing(connect(path, read_only=True)) as db:
-            (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            return bool(said == "ok")
-    except (sqlite3.Error, PermanentError):
-        return False

@@ -8,8 +8,9 @@ from typing import Any
 from agent.capture.camera import CameraState
 from agent.config import PipelineConfig
 from agent.documents.plan import Tuning
+from agent.slotted import PipelineState
 from agent.stages.stages import OUTSIDE
-from agent.stream import PipelineState, Stream
+from agent.stream import Stream
 from agent.track.settings import check_tracker_settings
 from agent.workloads.errors import WorkloadError
 from agent.workloads.machine import Ended

@@ -6,24 +6,13 @@ is expendable: what is to run stands in the desired document.
 
 import json
 import logging
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent.workloads.machine import Order, Standing
-from runtime.sqlite import (
-    SMALL_WAL_PAGES,
-    Migration,
-    StorageFormatError,
-    connect,
-    migrate,
-    move_aside,
-    storage_errors,
-    transaction,
-)
+from runtime.small_file import SharedFile
+from runtime.sqlite import Migration
 from schemas.shape import ShapeError, fields_of, read
 
 log = logging.getLogger(__name__)
@@ -47,35 +36,19 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 
 
-class WorkloadsFile:
+class WorkloadsFile(SharedFile):
     """One connection to the file. Methods raise StorageError when the disk refuses; nothing has changed then."""
 
     def __init__(self, path: Path, *, set_aside: bool = False) -> None:
-        """Opens or makes the file; a damaged one is set aside where the caller may."""
-        self._what = str(path)
-        self._lock = threading.RLock()
-        try:
-            self._db = _opened(path)
-        except StorageFormatError as error:
-            if not set_aside:
-                raise
-            log.error("%s; it is kept as %s: restarts are counted from 0", error, move_aside(path))
-            self._db = _opened(path)
-
-    def close(self) -> None:
-        with self._lock:
-            self._db.close()
-
-    def changes(self) -> int:
-        """Another number after another process has changed the file."""
-        with self._lock, storage_errors(self._what):
-            return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+        """Opens or makes the file; one that is damaged or of a newer version is set aside where the caller may."""
+        lost = "restarts are counted from 0"
+        super().__init__(path, MIGRATIONS, "NORMAL", set_aside=set_aside, lost=lost, newer_too=True)
 
     def standings(self) -> dict[str, Standing]:
         """What is remembered, by name; what cannot be read counts for nothing."""
         found = {}
-        with self._lock, storage_errors(self._what):
-            rows = self._db.execute("SELECT name, standing FROM workloads ORDER BY name").fetchall()
+        with self._looking() as db:
+            rows = db.execute("SELECT name, standing FROM workloads ORDER BY name").fetchall()
         for name, text in rows:
             try:
                 found[name] = read(Standing, json.loads(text), strict=False)
@@ -102,8 +75,8 @@ class WorkloadsFile:
 
     def notes(self, name: str, lines: int) -> list[str]:
         """The newest, oldest first."""
-        with self._lock, storage_errors(self._what):
-            rows = self._db.execute(
+        with self._looking() as db:
+            rows = db.execute(
                 "SELECT time_utc_ms, text FROM notes WHERE name = ? ORDER BY id DESC LIMIT ?", (name, lines)
             ).fetchall()
         return [f"{_clock(ms)} {text}" for ms, text in reversed(rows)]
@@ -122,27 +95,6 @@ class WorkloadsFile:
                 db.execute("DELETE FROM orders")
         return [(name, Order(what)) for name, what in rows if what in tuple(Order)]
 
-    @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, storage_errors(self._what), transaction(self._db) as db:
-            yield db
-
 
 def _clock(utc_ms: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(utc_ms / 1000))
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = connect(path, wal_pages=SMALL_WAL_PAGES)
-    try:
-        with storage_errors(str(path)):
-            db.execute("PRAGMA synchronous = NORMAL")
-            (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if said != "ok":
-                raise StorageFormatError(f"{path} is damaged: {said}")
-            migrate(db, MIGRATIONS, what=str(path))
-    except BaseException:
-        db.close()
-        raise
-    return db

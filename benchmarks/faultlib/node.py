@@ -58,12 +58,12 @@ async def load(agent: Agent, journal: Journal, arguments: argparse.Namespace) ->
         rows = [(f"{life}-{number + n}", lane) for n, lane in enumerate(lanes)]
         number += len(rows)
         journal.write("I", rows)
-        await agent.outbox.append([draft(lane, uid, arguments.pad) for uid, lane in rows])
+        await agent.parts.outbox.append([draft(lane, uid, arguments.pad) for uid, lane in rows])
         journal.write("C", rows)
         if oversize:  # a row that no message can hold is refused at once, and costs nobody else anything
             oversize -= 1
             with contextlib.suppress(LocalWireError):
-                await agent.outbox.append([draft(Lane.EVENT, f"{life}-oversize-{oversize}", 8_000_000)])
+                await agent.parts.outbox.append([draft(Lane.EVENT, f"{life}-oversize-{oversize}", 8_000_000)])
                 raise AssertionError("an oversize row was taken")
         await asyncio.sleep(max(0.0, started_s + number / arguments.rate - time.monotonic()))
 

@@ -8,7 +8,7 @@ import asyncio
 import sys
 from dataclasses import dataclass
 
-import agent.agent
+import agent.wiring.outside
 import coordinator.coordinator
 from agent.__main__ import main as agent_main
 from coordinator.__main__ import main as coordinator_main
@@ -44,7 +44,7 @@ SLOW = [
 def main(program: str, argv: list[str]) -> int:
     """As the program's own `main`."""
     unbound = {"declared": "no function is bound to it"}
-    for module in (agent.agent, coordinator.coordinator):
+    for module in (agent.wiring.outside, coordinator.coordinator):
         setattr(module, "table_of", lambda own, hosting, rules: Table([*own, *SLOW], unbound))  # noqa: B010
     return MAINS[program](argv)
 

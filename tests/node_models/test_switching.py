@@ -16,7 +16,8 @@ from agent.models.journal import RecordsFile
 from agent.models.records import Record, Ref, Trial
 from agent.models.settings import GateSettings, Golden, NodeModelsTable
 from agent.models.switching import Seat, Switching
-from agent.stream import AtWork, Stream
+from agent.slotted import AtWork
+from agent.stream import Stream
 from tests.agent_process.agents import bundle
 
 OLD, NEW = Ref("cells@1.0.0", "a" * 64), Ref("cells@2.0.0", "b" * 64)

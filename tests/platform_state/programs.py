@@ -103,7 +103,7 @@ def _declared() -> Assembly:
 
 async def _agent(path: Path) -> None:
     agent = Agent(load_agent(path), _declared())
-    functions = asyncio.create_task(_functions(agent.platform_state, path.parent))
+    functions = asyncio.create_task(_functions(agent.parts.platform_state, path.parent))
     try:
         await agent.run()
     finally:

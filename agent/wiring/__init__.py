@@ -1,0 +1,1 @@
+"""The composition root of the gateway's process. Read `wire.py` first."""
