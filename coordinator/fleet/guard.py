@@ -2,8 +2,8 @@
 
 It freezes a site where a large share of it turned suspect within a short while, the whole fleet where a share of all
 did, and everything while the coordinator's own probe through the broker does not come back. A freeze ends when few
-enough are missing, nobody has gone for a while and nobody comes back any more (those who wait for their turn at a busy
-broker are not lost), or when it has lasted so long that somebody must have wanted it.
+enough are missing, nobody has gone for a while and nobody comes back any more (those who wait for their turn at a
+busy broker are not lost), or when it has lasted so long that somebody must have wanted it.
 """
 
 from collections import Counter, deque

@@ -12,6 +12,10 @@ from runtime.sqlite import StorageError, Writer, connect, migrate, storage_error
 
 T = TypeVar("T")
 READERS = 2
+# A transaction of a large fleet changes a thousand pages and more. SQLite's own 500 pages of cache would have it write
+# some of them several times, and its 1000 of write-ahead file would have each commit write all of them back too.
+CACHE_KIB = 64 * 1024
+WAL_PAGES = 8_192
 
 
 class SqliteStore(SqlStore):
@@ -31,9 +35,10 @@ class SqliteStore(SqlStore):
             StoreLimits(refused_rows_max, refused_bytes_max, state_rows_max), readers=READERS, shared=False
         )
         path = folder / FILE_NAME
-        db = connect(path)
+        db = connect(path, wal_pages=WAL_PAGES)
         try:
             db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA cache_size = {-CACHE_KIB:d}")
             if pages_max is not None:
                 db.execute(f"PRAGMA max_page_count = {pages_max:d}")
             migrate(db, MIGRATIONS, what=str(path))

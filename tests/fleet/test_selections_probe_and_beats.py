@@ -173,18 +173,36 @@ def test_where_others_wait_for_the_disk_few_go() -> None:
     assert len(beats.take(502)) == 190
 
 
-def test_of_many_the_oldest_go_first_and_all_get_their_turn() -> None:
+def test_of_many_neighbours_go_together_and_all_get_their_turn() -> None:
     beats = Beats(2_000, 10)
     written = Counter[str]()
     for turn in range(8):
         for n in range(40):
             beats.heard(f"n{n}", Heartbeat(seq=turn), turn)
         taken = beats.take(turn * 2_000)
-        assert len(taken) == 10
+        assert list(taken) == sorted(f"n{n}" for n in range(40))[turn % 4 * 10 :][:10]
         written.update(taken.keys())
     assert set(written.values()) == {2}
     beats.forget([f"n{n}" for n in range(40)])
     assert not beats.is_due(10**9)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=60), st.integers(1, 4))
+def test_no_heartbeat_waits_more_than_a_round(steps: list[tuple[str, bool]], rows_max: int) -> None:
+    beats, waiting = Beats(0, rows_max), dict[str, int]()
+    for at, (node, gone) in enumerate(steps):
+        if gone:
+            beats.forget([node])
+            waiting.pop(node, None)
+        else:
+            beats.heard(node, Heartbeat(seq=at), at)
+            waiting[node] = at
+        taken = beats.take(at)
+        assert len(taken) == min(rows_max, len(waiting))
+        for name, (beat, utc_ms) in taken.items():
+            assert beat == Heartbeat(seq=waiting[name]) and utc_ms == waiting.pop(name)
+    left = [name for _ in range(8) for name in beats.take(len(steps))]
+    assert sorted(left) == sorted(waiting)
 
 
 @pytest.mark.parametrize("resources", [{"cores": -1.0}, {"memory_mb": 1e300}, {"gpu": float("nan")}, {"tpu": "many"}])
