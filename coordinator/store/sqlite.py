@@ -12,8 +12,8 @@ from runtime.sqlite import StorageError, Writer, connect, migrate, storage_error
 
 T = TypeVar("T")
 READERS = 2
-# A transaction of a large fleet changes a thousand pages and more. SQLite's own 500 pages of cache would have it write
-# some of them several times, and its 1000 of write-ahead file would have each commit write all of them back too.
+# A transaction of a large fleet changes a thousand pages and more. With SQLite's own 500 pages of cache some of them
+# are written several times, and with its 1000 of write-ahead file each commit writes all of them back as well.
 CACHE_KIB = 64 * 1024
 WAL_PAGES = 8_192
 
