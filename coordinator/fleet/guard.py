@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 FLEET = ""  # the scope of a freeze of everything; sites have names, and nodes without one share theirs
 NO_SITE = "(no site)"
+RETURNING_MS = 10_000
 
 
 def scope_of_broker(name: str) -> str:
@@ -29,7 +30,7 @@ class GuardRules:
     fleet_share_max: float = 0.05
     fleet_count_min: int = 10
     calm_ms: int = 30_000  # without a further loss, before a freeze ends
-    returning_ms: int = 10_000  # without anybody who came back, before a freeze ends while some are missing
+    returning_ms: int = RETURNING_MS  # without anybody who came back, before a freeze ends while some are missing
     freeze_max_ms: int = 15 * 60_000
 
 

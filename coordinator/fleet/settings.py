@@ -5,7 +5,7 @@ from typing import Annotated
 
 from coordinator.fleet.condition import ConditionRules
 from coordinator.fleet.flapping import FlapRules
-from coordinator.fleet.guard import GuardRules
+from coordinator.fleet.guard import RETURNING_MS, GuardRules
 from coordinator.fleet.probe import ProbeRules
 from coordinator.fleet.registry import FleetRules
 from schemas.shape import Limit
@@ -34,14 +34,16 @@ class FleetTable:
 
     @property
     def rules(self) -> FleetRules:
+        calm_ms = round(self.outage_calm_s * 1000)
         guard = GuardRules(
-            round(self.outage_window_s * 1000),
-            self.outage_site_share,
-            self.outage_site_nodes,
-            self.outage_fleet_share,
-            self.outage_fleet_nodes,
-            round(self.outage_calm_s * 1000),
-            round(self.outage_max_s * 1000),
+            window_ms=round(self.outage_window_s * 1000),
+            site_share_max=self.outage_site_share,
+            site_count_min=self.outage_site_nodes,
+            fleet_share_max=self.outage_fleet_share,
+            fleet_count_min=self.outage_fleet_nodes,
+            calm_ms=calm_ms,
+            returning_ms=min(RETURNING_MS, calm_ms),
+            freeze_max_ms=round(self.outage_max_s * 1000),
         )
         flapping = FlapRules(
             half_life_ms=round(self.flap_half_life_s * 1000),
