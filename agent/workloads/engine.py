@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
+import tempfile
 from pathlib import PurePath
 
 from agent.workloads.errors import NotNowError, WorkloadError
@@ -61,6 +62,7 @@ class Engine:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT if both else asyncio.subprocess.PIPE,
                 env={name: os.environ[name] for name in _KEPT if name in os.environ},
+                cwd=tempfile.gettempdir(),  # podman's monitor leaves a file `oom` where it was started
                 start_new_session=True,
             )  # fmt: skip
         except (OSError, ValueError) as error:
