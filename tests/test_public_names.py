@@ -121,7 +121,8 @@ def import_alone(root: Path, names: Collection[str], refused: Collection[str] = 
         text=True,
         timeout=110,
         check=False,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # threads and fork do not go together
+        # Threads and fork do not go together; and the bytecode that Python keeps is no doing of the module's.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
     )
     results: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     assert [result["module"] for result in results] == list(names), done.stderr
