@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import struct
+from abc import ABC, abstractmethod
 
 EVENTS_MAX = 128  # handled in one go: then timers have their turn
 READ_BYTES = 256 * 1024
@@ -64,7 +65,7 @@ class Poller:
         self._wires.pop(number, None)
 
 
-class Wire:
+class Wire(ABC):
     """One TCP connection, and after it the next. What comes of it is told to `opened`, `received` and `ended`."""
 
     __slots__ = ("_connecting", "_mask", "_number", "_poller", "_reading", "_said_all", "_socket", "_unsent")
@@ -78,18 +79,18 @@ class Wire:
 
     # ---- told -----------------------------------------------------------------------------------
 
+    @abstractmethod
     def opened(self) -> None:
         """It is connected."""
-        raise NotImplementedError
 
+    @abstractmethod
     def received(self, data: memoryview) -> None:
         """Some bytes, which are there until this returns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ended(self, error: OSError | None) -> None:
         """Once after each `open` that has returned: it is closed, or could not connect. None where either side closed
         it in order, or we have reset it."""
-        raise NotImplementedError
 
     # ---- asked ----------------------------------------------------------------------------------
 

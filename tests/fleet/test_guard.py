@@ -1,6 +1,7 @@
 """The mass-outage guard, by plain numbers for time."""
 
 from coordinator.fleet.guard import FLEET, NO_SITE, Guard, GuardRules, Turn
+from coordinator.fleet.settings import FleetTable
 
 SIZES = {FLEET: 1000, "north": 20, "south": 980}
 
@@ -154,3 +155,16 @@ def test_a_freeze_that_ended_is_not_begun_anew_by_the_same_losses() -> None:
     for n in range(40):
         guard.lost(f"n-{n}", "north", 300_000)
     assert {turn.frozen for turn in guard.tick(sizes, 300_001)} == {True}
+
+
+def test_each_setting_becomes_the_rule_of_its_name() -> None:
+    settings = FleetTable(
+        outage_window_s=61.0, outage_site_share=0.21, outage_site_nodes=5, outage_fleet_share=0.06,
+        outage_fleet_nodes=11, outage_calm_s=31.0, outage_max_s=901.0,
+    )  # fmt: skip
+    expected = GuardRules(
+        window_ms=61_000, site_share_max=0.21, site_count_min=5, fleet_share_max=0.06, fleet_count_min=11,
+        calm_ms=31_000, returning_ms=10_000, freeze_max_ms=901_000,
+    )  # fmt: skip
+    assert settings.rules.guard == expected
+    assert FleetTable(outage_calm_s=2.0).rules.guard.returning_ms == 2_000
