@@ -12,7 +12,7 @@ what is too much.
 from dataclasses import dataclass
 
 TARGET_S = 0.1
-ROWS_BEGIN = 8  # and after answers that stayed away
+ROWS_BEGIN = 2  # and after answers that stayed away
 ROWS_MIN = 250  # slow answers make it no less: a line with long delays carries so many all the same
 ROWS_MAX = 20_000
 CROWDED = 10.0  # times the target: answers that take so long come from a crowd, not from a long line

@@ -16,6 +16,7 @@ FOR_EVER_S = 20 * 86_400.0
 DRAIN_S = 120.0
 SITE_NODES = 50
 LOOK_S = 0.25
+NICE = 10  # simulated nodes stand for other machines: they give way to the brokers and the coordinator on this one
 
 
 def settle_s(nodes: int) -> float:
@@ -92,6 +93,7 @@ async def simulated(
             for_s=for_s,
             drain_s=DRAIN_S,
             processes=max(len(world.ports), -(-nodes // NODES_PER_PROCESS_MAX)) if nodes > 3000 else 1,
+            nice=NICE,
             connects_per_s=connects_per_s,
         ),
         faults=faults,

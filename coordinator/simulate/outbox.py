@@ -13,7 +13,7 @@ from schemas.identity import Identity, Lane
 from schemas.messages import Event, Severity
 from schemas.topics import ROOT, Kind
 
-ROWS_AT_FIRST = 8  # as an agent
+ROWS_AT_FIRST = 2  # as an agent
 PATIENCE_MAX_S = 120.0
 LOOK_S_MIN = 0.1
 PROMPT_S = 2.0  # after a probe

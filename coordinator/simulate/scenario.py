@@ -84,6 +84,7 @@ class RunTable:
     for_s: Annotated[float, Limit(gt=0, le=30 * 86_400)] = 60.0
     drain_s: Annotated[float, Limit(ge=0, le=3600)] = 30.0  # then no events, until every row has its answer
     processes: Annotated[int, Limit(ge=1, le=256)] = 1
+    nice: Annotated[int, Limit(ge=0, le=19)] = 0  # of the processes: how far they give way to what is measured
     connects_per_s: Annotated[float, Limit(gt=0, le=100_000)] = 1000.0  # new connections, all processes together
     sources: tuple[str, ...] = ()  # addresses to connect from; to a loopback broker 127.0.0.x by themselves
 

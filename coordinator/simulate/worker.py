@@ -253,6 +253,7 @@ def main() -> int:
     with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: what follows is read later
         orders: dict[str, Any] = json.loads(stdin.readline())
     scenario = read(Scenario, orders["scenario"], strict=True)
+    os.nice(scenario.run.nice)
     worker = Worker(scenario, orders["share"], orders["run"], orders["boot"], orders["begin_s"])
     try:
         asyncio.run(worker.run())
