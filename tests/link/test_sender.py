@@ -149,8 +149,13 @@ def test_a_new_connection_resends_what_is_unanswered_and_only_that(tmp_path: Pat
         await rig.lose()
         await rig.append(EVENT, 2)
         second = await rig.connect()
-        await rig.settle()
+        await rig.until(lambda: len(second.rows) >= 2, "nothing is sent again")
         assert first.rows == events(*range(1, 11))
+        assert second.rows == events(5, 6)  # few at first
+        await rig.answer(EVENT, (5, 6))
+        await rig.until(lambda: len(second.rows) >= 6, "no more for what was answered")
+        await rig.answer(EVENT, (8, 9))
+        await rig.settle()
         assert second.rows == events(5, 6, 8, 9, 10, 11, 12)
         payloads = {key[0]: m.payload for key, m in zip(first.keys, first.published, strict=True)}
         assert second.published[0].payload == payloads[EVENT, 5]
@@ -279,6 +284,9 @@ def test_what_the_broker_never_takes_is_set_aside(tmp_path: Path) -> None:
             await rig.outbox.append([draft(lane, "small"), draft(lane, "x" * 20_000), draft(lane, "small")])
         rig.sender.coordinator(True)
         wire = await rig.connect()
+        await rig.until(lambda: len(wire.rows) >= 2, "the small ones do not pass")
+        for lane in (EVENT, SAMPLE):
+            await rig.answer(lane, (1, 1))
         await rig.until(lambda: len(wire.rows) == 4, "the small ones do not pass")
         assert sorted((lane.value, seq) for lane, seq in wire.rows) == [
             ("event", 1), ("event", 3), ("sample", 1), ("sample", 3),
@@ -324,7 +332,7 @@ def test_an_answer_that_cannot_be_kept_is_asked_for_again(tmp_path: Path, monkey
     async def scenario(rig: Rig) -> None:
         rig.sender.coordinator(True)
         wire = await rig.connect()
-        await rig.append(EVENT, 3)
+        await rig.append(EVENT, ROWS_BEGIN)
         await rig.settle()
 
         def full(answered: object) -> None:
@@ -332,9 +340,9 @@ def test_an_answer_that_cannot_be_kept_is_asked_for_again(tmp_path: Path, monkey
 
         with monkeypatch.context() as patch, pytest.raises(StorageError):
             patch.setattr(rig.file, "acknowledge", full)
-            await rig.answer(EVENT, (1, 3))
-        await rig.until(lambda: len(wire.rows) >= 6, "the rows are not sent again")
-        await rig.answer(EVENT, (1, 3))
+            await rig.answer(EVENT, (1, ROWS_BEGIN))
+        await rig.until(lambda: len(wire.rows) >= 2 * ROWS_BEGIN, "the rows are not sent again")
+        await rig.answer(EVENT, (1, ROWS_BEGIN))
         assert rig.pending(EVENT) == []
 
     with_rig(tmp_path, scenario)
@@ -388,17 +396,17 @@ def test_answers_that_come_together_are_all_counted(tmp_path: Path) -> None:
 def test_at_rest_alerts_and_events_go_on_and_the_backlog_and_batches_wait(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         rig.sender.coordinator(True)
-        await rig.append(EVENT, 5)
+        await rig.append(EVENT, ROWS_BEGIN)
         wire = await rig.connect()
-        await rig.until(lambda: len(wire.rows) == 5, "not sent")
+        await rig.until(lambda: len(wire.rows) == ROWS_BEGIN, "not sent")
         assert not rig.sender.is_settled
         rig.sender.rest()
         await rig.append(ALERT, 1)
         await rig.append(SAMPLE, 600)  # more than memory keeps, and than a message holds
-        await rig.answer(EVENT, (1, 5))
+        await rig.answer(EVENT, (1, ROWS_BEGIN))
         await rig.answer(ALERT, (1, 1))
         await rig.until(lambda: rig.sender.is_settled, "does not come to rest")
-        assert wire.rows == [*events(1, 2, 3, 4, 5), (ALERT, 1)]
+        assert wire.rows == [*events(*range(1, ROWS_BEGIN + 1)), (ALERT, 1)]
         await rig.lose()
         again = await rig.connect()
         await rig.until(lambda: len(again.rows) >= ROWS_BEGIN, "rests for ever")

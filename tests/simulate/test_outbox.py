@@ -178,9 +178,9 @@ def test_after_each_connect_few_rows_go_at_first_and_more_as_answers_come() -> N
     while bursts[-1][-1] < 60:
         outbox.answered(EVENT, [(seq, seq) for seq in bursts[-1]], 0.1)
         bursts.append(go(0.1))
-    assert [len(burst) for burst in bursts] == [8, 16, 20, 20]
+    assert [len(burst) for burst in bursts] == [2, 4, 8, 16, 20, 20]
     outbox.disconnected()
-    assert [len(go(1.0)), outbox.room] == [8, 0]
+    assert [len(go(1.0)), outbox.room] == [2, 0]
 
 
 def test_streams_of_runs_nodes_and_boots_are_all_different() -> None:
