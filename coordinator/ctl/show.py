@@ -22,9 +22,9 @@ ONE_BROKER = "broker_connected."  # a counter for each, where there are several
 TWINS_SHOWN_MS = 2 * 3600_000  # a conflict that lasts is noticed anew every hour
 
 
-def nodes(found: Sequence[NodeView], now_utc_ms: int, freezes: Sequence[FreezeView] = ()) -> str:
-    frozen = [f"{_frozen(one, now_utc_ms)}\n" for one in freezes]
-    return "".join(frozen) + table(
+def nodes(found: Sequence[NodeView], now_utc_ms: int, frozen: Sequence[FreezeView] = ()) -> str:
+    head = f"{freezes(frozen, now_utc_ms)}\n" if frozen else ""
+    return head + table(
         ("NODE", "STATE", "SINCE", "LAST SEEN", "TYPE", "SITE", "CAMERAS", "LABELS"),
         [
             (

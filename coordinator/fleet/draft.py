@@ -144,7 +144,7 @@ class Draft:
         """Freezes begin and end; every node whose silence or hold is over moves on; windows open and close."""
         fleet = self.fleet
         self.turns = fleet.guard.tick(fleet.sizes, now.steady_ms)
-        self.events += [telling.frozen(turn, now) for turn in self.turns]
+        self.events += [telling.frozen(turn, now) for turn in self.turns if not turn.quiet]
         if any(not turn.frozen for turn in self.turns):
             fleet.thaw()
         for node in fleet.due(now.steady_ms):

@@ -8,7 +8,7 @@ busy broker are not lost), or when it has lasted so long that somebody must have
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FLEET = ""  # the scope of a freeze of everything; sites have names, and nodes without one share theirs
 NO_SITE = "(no site)"
@@ -45,12 +45,13 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A freeze began or ended."""
+    """A freeze began or ended. `quiet`: it lies within one of everything, and nobody is told of it."""
 
     scope: str
     frozen: bool
     reason: str
     lasted_ms: int = 0
+    quiet: bool = False
 
 
 class Guard:
@@ -67,6 +68,7 @@ class Guard:
         self._last_return_ms: dict[str, int] = {}
         self._forced: set[str] = set()  # freezes that ended by their length: begun anew by a further loss
         self._settled: Counter[str] = Counter()  # of the recent losses, those of a freeze that ended in calm
+        self._quiet: set[str] = set()  # freezes of which nobody was told
         self._probes_lost: set[str] = set()  # scopes of which the coordinator does not hear itself
 
     @property
@@ -131,7 +133,23 @@ class Guard:
                 if scope not in self._forced:
                     self._settled[scope] = self._recent[scope]  # they do not begin another one
                 turns.append(Turn(scope, False, why, now_ms - frozen.since_ms))
-        return turns
+        return self._told(turns)
+
+    def _told(self, turns: list[Turn]) -> list[Turn]:
+        """Where everything is frozen nobody is told of each site as well, but of those that stay so after it."""
+        found, all_frozen = [], FLEET in self._freezes
+        for turn in turns:
+            quiet = turn.scope in self._quiet
+            if turn.frozen and all_frozen and turn.scope != FLEET and turn.scope not in self._probes_lost:
+                quiet = True
+                self._quiet.add(turn.scope)
+            elif not turn.frozen:
+                self._quiet.discard(turn.scope)
+            found.append(replace(turn, quiet=quiet))
+        if not all_frozen and self._quiet:
+            found += [Turn(scope, True, self._freezes[scope].reason) for scope in sorted(self._quiet)]
+            self._quiet.clear()
+        return found
 
     def _reason(self, scope: str, sizes: Mapping[str, int]) -> str:
         if scope in self._probes_lost:

@@ -13,7 +13,7 @@ import pytest
 
 from coordinator.ctl import arguments
 from coordinator.ctl.arguments import UsageError
-from coordinator.ctl.show import freezes
+from coordinator.ctl.show import freezes, nodes
 from coordinator.ctl.tables import age, table
 from coordinator.fleet.registry import Node, NodeState
 from coordinator.store.fleet import FreezeView
@@ -247,4 +247,5 @@ def test_of_very_many_freezes_the_widest_are_shown_and_how_many_more_there_are()
     said = freezes([*sites, FreezeView("(broker north)", NOW, "x"), FreezeView("", NOW, "y")], NOW).splitlines()
     assert [("north" in line or "fleet" in line) for line in said] == [True, True, False, False, False, False]
     assert said[-1] == "and 997 sites more: edgectl status --json has all of them"
+    assert nodes([], NOW, sites).splitlines()[: len(said)] == freezes(sites, NOW).splitlines()
     assert len(freezes(sites[:5], NOW).splitlines()) == 5

@@ -47,6 +47,47 @@ def test_a_small_site_is_not_frozen_by_its_share_alone() -> None:
     assert guard.tick({FLEET: 1000, "hut": 3}, 1) == []
 
 
+def test_within_a_freeze_of_all_nobody_is_told_of_each_site_but_of_those_that_outlast_it() -> None:
+    guard = Guard()
+    lose(guard, 60, "south")
+    lose(guard, 20, "north")
+    first = guard.tick(SIZES, 1)
+    assert [(turn.scope, turn.quiet) for turn in sorted(first, key=lambda turn: turn.scope)] == [
+        (FLEET, False), ("north", True),
+    ]  # fmt: skip
+    for number in range(60):
+        guard.back(f"south-{number}", 10)
+    assert guard.tick(SIZES, 29_000) == []
+    fleet, north = guard.tick(SIZES, 41_000)
+    assert (fleet.scope, fleet.frozen, fleet.quiet) == (FLEET, False, False)
+    assert north == Turn("north", True, "20 of 20 nodes of north turned suspect within 60 s")
+    for number in range(20):
+        guard.back(f"north-{number}", 50_000)
+    assert [(turn.scope, turn.frozen, turn.quiet) for turn in guard.tick(SIZES, 50_001)] == [("north", False, False)]
+
+
+def test_a_site_that_is_back_before_all_are_is_not_told_either() -> None:
+    guard = Guard()
+    lose(guard, 80, "south")
+    lose(guard, 20, "north")
+    guard.tick(SIZES, 1)
+    for number in range(20):
+        guard.back(f"north-{number}", 10)
+    assert [(turn.scope, turn.quiet) for turn in guard.tick(SIZES, 40_000)] == [("north", True)]
+    assert guard.holds("north") is not None, "everything is still frozen"
+
+
+def test_a_site_that_was_told_of_before_is_told_of_to_its_end() -> None:
+    guard = Guard()
+    lose(guard, 20, "north")
+    assert [(turn.scope, turn.quiet) for turn in guard.tick(SIZES, 1)] == [("north", False)]
+    lose(guard, 80, "south", 1000)
+    assert [(turn.scope, turn.quiet) for turn in guard.tick(SIZES, 1001)] == [(FLEET, False)]
+    for number in range(20):
+        guard.back(f"north-{number}", 2000)
+    assert [(turn.scope, turn.quiet) for turn in guard.tick(SIZES, 40_000)] == [("north", False)]
+
+
 def test_nodes_without_a_site_share_one() -> None:
     guard = Guard()
     lose(guard, 5, "")
