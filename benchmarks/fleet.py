@@ -2,7 +2,7 @@
 
 Real brokers (18,000 nodes each), a real coordinator, simulated nodes with real connections. Each part is a run of its
 own on one system; `--only PART` names one, or several: register, ingest, killed, half_open, restart, storm, rollout,
-catalogue, schedule. usage: python -m benchmarks.fleet [--json] [--nodes N] [--only PART ...] [--full]
+failover, catalogue, schedule. usage: python -m benchmarks.fleet [--json] [--nodes N] [--only PART ...] [--full]
 
 The default, 2,000 nodes, takes some minutes on two cores; `--full` has the times of the issue (54,000 nodes, a cut of
 5 minutes, a calm of 10). What a key means says the part in `benchmarks/fleetlib/`. `targets` has what is aimed at
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fleetlib import detection, idle, receiving, rollout, storm
+from benchmarks.fleetlib import detection, failover, idle, receiving, rollout, storm
 from benchmarks.fleetlib.world import World
 
 NODES_PER_BROKER = 18_000
@@ -69,6 +69,7 @@ PARTS: dict[str, Part] = {
     "restart": lambda world, nodes, times: storm.broker_restart(world, nodes, times.calm_s),
     "storm": lambda world, nodes, times: storm.storm(world, nodes, times.cut_s),
     "rollout": lambda world, nodes, times: rollout.measure(world, nodes),
+    "failover": lambda world, nodes, times: failover.measure(world, nodes),
 }
 # Parts with a store of their own: a module, and its function that gives the keys. One may not be there yet.
 OTHERS = {"catalogue": ("catalogue", "catalogue"), "schedule": ("scheduling", "scheduling")}

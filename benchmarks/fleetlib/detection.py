@@ -8,9 +8,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.fleetlib.runs import Run, settle_s, simulated
+from benchmarks.fleetlib.runs import settle_s, simulated, struck
 from benchmarks.fleetlib.world import World, percentile
-from coordinator.simulate.faults import plan
 
 STEPS = 20
 LOOK_S = 0.4
@@ -31,9 +30,9 @@ async def _measure(world: World, nodes: int, kind: str, key: str, *, lasts_s: fl
     faults = tuple(f"{kind}:{100 * PER_STEP:g}%@{calm_s + n * step_s:g}s+{lasts_s:g}s" for n in range(STEPS))
     async with simulated(world, nodes, prefix=kind.replace("-", ""), faults=faults) as run:
         await run.until_online()
-        struck = _struck(run)
+        hit = struck(run)
         suspect: dict[str, int] = {}
-        while run.since_s < calm_s + STEPS * step_s + MISSED_AFTER_S and not struck.keys() <= suspect.keys():
+        while run.since_s < calm_s + STEPS * step_s + MISSED_AFTER_S and not hit.keys() <= suspect.keys():
             world.stack.check()
             for name, at_utc_ms in _suspects(world, run.prefix):
                 suspect.setdefault(name, at_utc_ms)
@@ -41,22 +40,12 @@ async def _measure(world: World, nodes: int, kind: str, key: str, *, lasts_s: fl
         await asyncio.sleep(5.0)
         told = {name: at for _, name, at in world.told("NodeOffline", since_utc_ms=run.began_utc_ms)}
     return {
-        **_spread(key, struck, suspect.items()),
-        **_spread(f"{key.removesuffix('_s')}_offline_s", struck, told.items()),
-        f"{key.removesuffix('_s')}_struck": len(struck),
-        f"{key.removesuffix('_s')}_missed": len(struck.keys() - suspect.keys()),
-        f"{key.removesuffix('_s')}_others": len(told.keys() - struck.keys()),
+        **_spread(key, hit, suspect.items()),
+        **_spread(f"{key.removesuffix('_s')}_offline_s", hit, told.items()),
+        f"{key.removesuffix('_s')}_struck": len(hit),
+        f"{key.removesuffix('_s')}_missed": len(hit.keys() - suspect.keys()),
+        f"{key.removesuffix('_s')}_others": len(told.keys() - hit.keys()),
     }
-
-
-def _struck(run: Run) -> dict[str, int]:
-    """When each node is struck, in UTC milliseconds; the first time counts."""
-    scenario = run.scenario
-    strikes = plan(scenario.parsed_faults, run.nodes, scenario.run.for_s, scenario.fleet.seed)
-    found: dict[str, int] = {}
-    for strike in strikes:
-        found.setdefault(scenario.node(strike.node), run.began_utc_ms + int(strike.at_s * 1000))
-    return found
 
 
 def _suspects(world: World, prefix: str) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.fleetlib.world import World
+from coordinator.simulate.faults import plan
 from coordinator.simulate.fleet import Fleet, Look
 from coordinator.simulate.scenario import NODES_PER_PROCESS_MAX, FleetTable, LoadTable, RunTable, Scenario
 from scripts.stack import StackError
@@ -116,3 +117,13 @@ async def simulated(
         if not task.done():
             task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def struck(run: Run) -> dict[str, int]:
+    """When each node is struck, in UTC milliseconds; the first time counts."""
+    scenario = run.scenario
+    strikes = plan(scenario.parsed_faults, run.nodes, scenario.run.for_s, scenario.fleet.seed)
+    found: dict[str, int] = {}
+    for strike in strikes:
+        found.setdefault(scenario.node(strike.node), run.began_utc_ms + int(strike.at_s * 1000))
+    return found
