@@ -101,8 +101,9 @@ def _took(world: World, lost: set[Replica], since_utc_ms: int) -> dict[Replica, 
     took = {}
     for replica in lost & moves.keys():
         there = moves[replica]
-        while there not in running and there in moves:  # struck before it ran
-            there = moves[there]
+        for _ in range(STEPS):
+            if there not in running:  # struck before it ran, perhaps
+                there = moves.get(there, there)
         if there in running and replica[1] in offline:
             took[replica] = (running[there] - offline[replica[1]]) / 1000
     return took

@@ -9,6 +9,7 @@ import pytest
 
 from agent.link import sender as sender_module
 from agent.link.gate import Gate, OpenGate, RateGate
+from agent.link.pace import ROWS_BEGIN
 from agent.link.settings import LinkSettings
 from agent.outbox.rows import Row
 from agent.sync.gate import SyncGate
@@ -125,7 +126,7 @@ def test_what_is_held_back_sleeps_until_somebody_says_otherwise(
         gate = Asked(inner)
         rig = Rig(tmp_path, gate=gate)
         inner.on_change = rig.sender.wake
-        await rig.append(SAMPLE, 6)
+        await rig.append(SAMPLE, ROWS_BEGIN)
         rig.sender.coordinator(True)
         wire = await rig.connect()
         await rig.until(lambda: gate.times > 0, "the gate is not asked")
@@ -135,16 +136,17 @@ def test_what_is_held_back_sleeps_until_somebody_says_otherwise(
         await rig.append(Lane.ALERT, 1)
         await rig.until(lambda: len(wire.rows) == 1, "an alert waits for the gate's time")
         inner.set_policy(parse_policy({"metered": "auto"}))
-        await rig.until(lambda: len(wire.rows) == 7, "another policy wakes nobody")
+        await rig.until(lambda: len(wire.rows) == 1 + ROWS_BEGIN, "another policy wakes nobody")
         rig.puback()
-        await rig.answer(SAMPLE, (1, 6))
+        await rig.answer(SAMPLE, (1, ROWS_BEGIN))
         inner.found_metered(True)
-        await rig.append(SAMPLE, 5)
+        await rig.append(SAMPLE, ROWS_BEGIN)
         await rig.lose()
         again = await rig.connect()
         await rig.until(lambda: (Lane.ALERT, 1) in again.rows, "not sent again")
+        await rig.answer(Lane.ALERT, (1, 1))
         inner.found_metered(False)
-        await rig.until(lambda: len(again.rows) == 6, "a link that costs nothing any more wakes nobody")
+        await rig.until(lambda: len(again.rows) == 1 + ROWS_BEGIN, "a link that costs nothing any more wakes nobody")
         await rig.close()
 
     in_time(scenario)
