@@ -31,6 +31,7 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("--models-silent", "models", "silent", float, "share of nodes that fall silent over a model"),
     ("--models-flapping", "models", "flapping", float, "share of nodes that come and go over a model"),
     ("--processes", "run", "processes", int, "in so many processes; each holds 19,000 nodes at most"),
+    ("--nice", "run", "nice", int, "how far they give way to what runs beside them here, up to 19"),
     ("--connects", "run", "connects_per_s", float, "first connections a second, all together"),
     ("--topic-root", "run", "topic_root", str, "the root of the topics"),
 )

@@ -39,6 +39,11 @@ class Simulation:
 
         until(found, what)
 
+    def workers(self) -> list[int]:
+        """Their process ids."""
+        pid = self.process.pid
+        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 

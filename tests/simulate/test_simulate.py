@@ -3,6 +3,7 @@ there at the end."""
 
 import asyncio
 import json
+import os
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -88,9 +89,11 @@ def test_a_fleet_through_faults_and_a_broker_restart_loses_nothing(tmp_path: Pat
 def test_all_are_cut_and_come_back(tmp_path: Path) -> None:
     with broker(tmp_path) as mqtt, coordinator(tmp_path, mqtt.port, FAST + "will_hold_s = 1.0\n") as running:
         arguments = ["--data-dir", str(running.data_dir), "simulate", "--broker", f"127.0.0.1:{mqtt.port}"]
-        arguments += ["--nodes", "40", "--heartbeat", "5", "--for", "5m", "--fault", "cut:100%@6s+8s"]
+        arguments += ["--nodes", "40", "--heartbeat", "5", "--for", "5m", "--fault", "cut:100%@6s+8s", "--nice", "3"]
         with simulation(tmp_path, *arguments) as run:
             run.until(lambda: states(running).get("online") == 40, "all register")
+            before = os.getpriority(os.PRIO_PROCESS, 0)
+            assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in run.workers()] == [min(19, before + 3)]
             run.until(
                 lambda: sum(states(running).get(state, 0) for state in ("suspect", "offline")) == 40, "all are cut"
             )
