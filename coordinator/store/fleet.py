@@ -45,7 +45,10 @@ _UPSERT_WINDOW = upsert("maintenance", ("id",), ("selector", "from_utc_ms", "unt
 _UPSERT_HEARTBEATS = upsert_rows("heartbeats_latest", ("node",), ("received_utc_ms", "document"))
 _UPSERT_REPORTS = upsert_rows("stream_reports", ("node", "camera", "pipeline"), ("received_utc_ms", "document"))
 _UPSERT_TOMBSTONE = upsert("tombstones", ("node",), ("boot", "session", "instance", "at_utc_ms", "banned", "source"))
-_UPSERT_FREEZE = upsert("freezes", ("scope",), ("since_utc_ms", "reason"))
+_UPSERT_FREEZE = """
+INSERT INTO freezes (scope, since_utc_ms, reason) VALUES (?, ?, ?)
+ON CONFLICT (scope) DO UPDATE SET reason = excluded.reason
+"""
 _SEEN = """
 UPDATE nodes SET last_seen_utc_ms = seen.column1, heartbeat_seq = seen.column2
 FROM (VALUES {rows}) AS seen WHERE nodes.node = seen.column3

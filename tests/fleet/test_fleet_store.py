@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def test_what_else_was_known_comes_back_too(store: SqlStore, place: Place) -> No
     last = open_store(place)
     assert last.memory() == Memory({}, {"gw-9": stone}, {})
     last.close()
+
+
+def test_a_freeze_that_is_told_of_late_is_as_old_as_it_is(store: SqlStore, place: Place) -> None:
+    asyncio.run(store.commit(Batch(turns=[Turn("north", True, "many", quiet=True)])))
+    with closing(Reader(place)) as reader:
+        (before,) = reader.freezes()
+    asyncio.run(asyncio.sleep(0.002))
+    asyncio.run(store.commit(Batch(turns=[Turn("north", True, "more")])))
+    with closing(Reader(place)) as reader:
+        assert reader.freezes() == [replace(before, reason="more")]
 
 
 def test_a_window_that_this_version_cannot_read_holds_up_nobody(store: SqlStore, place: Place) -> None:
