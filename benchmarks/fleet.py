@@ -1,8 +1,9 @@
-"""What one coordinator carries: nodes, heartbeats, messages, faults, a storm, a roll-out.
+"""What one coordinator carries: nodes, heartbeats, messages, faults, a storm, roll-outs, failover.
 
 Real brokers (18,000 nodes each), a real coordinator, simulated nodes with real connections. Each part is a run of its
 own on one system; `--only PART` names one, or several: register, ingest, killed, half_open, restart, storm, rollout,
-failover, catalogue, schedule. usage: python -m benchmarks.fleet [--json] [--nodes N] [--only PART ...] [--full]
+deploy, failover, catalogue, schedule.
+usage: python -m benchmarks.fleet [--json] [--nodes N] [--only PART ...] [--full]
 
 The default, 2,000 nodes, takes some minutes on two cores; `--full` has the times of the issue (54,000 nodes, a cut of
 5 minutes, a calm of 10). What a key means says the part in `benchmarks/fleetlib/`. `targets` has what is aimed at
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fleetlib import detection, failover, idle, receiving, rollout, storm
+from benchmarks.fleetlib import deploying, detection, failover, idle, receiving, rollout, storm
 from benchmarks.fleetlib.world import World
 
 NODES_PER_BROKER = 18_000
@@ -43,6 +44,7 @@ TARGETS: dict[str, float] = {
     "duplicates": 0,
     "rollout_accept_s": 60.0,
     "rollout_active_s": 300.0,
+    "deploy_active_s": 300.0,
     "schedule_ms_p99": 50.0,
     "failover_s_p99": 5.0,
 }
@@ -69,6 +71,7 @@ PARTS: dict[str, Part] = {
     "restart": lambda world, nodes, times: storm.broker_restart(world, nodes, times.calm_s),
     "storm": lambda world, nodes, times: storm.storm(world, nodes, times.cut_s),
     "rollout": lambda world, nodes, times: rollout.measure(world, nodes),
+    "deploy": lambda world, nodes, times: deploying.measure(world, nodes),
     "failover": lambda world, nodes, times: failover.measure(world, nodes),
 }
 # Parts with a store of their own: a module, and its function that gives the keys. One may not be there yet.

@@ -20,8 +20,8 @@ from schemas.topics import COORDINATOR, TopicSpace
 
 WORKLOADS = 10  # with a replica at every node, all together
 APPLY_S, START_S = 1.0, 1.0
-STEPS = 20
-PER_STEP = 0.001  # of the nodes: so few that nobody takes it for an outage
+STEPS_MAX = 20
+PER_STEP, SHARE_MAX = 0.001, 0.04  # of the nodes, one at least: so few that nobody takes it for an outage
 STEP_S = 2.0
 AWAY_S = 40.0
 LATEST_S = 60.0  # after the last strike
@@ -35,6 +35,11 @@ Replica = tuple[str, str]
 MOVED = "SELECT data FROM events WHERE node = 'fleet' AND type = 'WorkloadMoved' AND time_utc_ms >= ?"
 
 
+def steps(nodes: int) -> int:
+    """How often nodes are struck."""
+    return min(STEPS_MAX, max(1, int(SHARE_MAX * nodes / max(1, round(PER_STEP * nodes)))))
+
+
 def place_s(nodes: int) -> float:
     """Until a replica runs at every node, with time to spare."""
     return 20.0 + nodes / 100
@@ -42,7 +47,7 @@ def place_s(nodes: int) -> float:
 
 async def measure(world: World, nodes: int) -> dict[str, Any]:
     begin_s = settle_s(nodes) + place_s(nodes)
-    faults = tuple(f"kill:{100 * PER_STEP:g}%@{begin_s + n * STEP_S:g}s+{AWAY_S:g}s" for n in range(STEPS))
+    faults = tuple(f"kill:{100 * PER_STEP:g}%@{begin_s + n * STEP_S:g}s+{AWAY_S:g}s" for n in range(steps(nodes)))
     desired, workloads = DesiredTable(delay_s=APPLY_S), WorkloadsTable(start_s=START_S)
     async with simulated(world, nodes, prefix="fail", faults=faults, desired=desired, workloads=workloads) as run:
         await run.until_online()
@@ -52,7 +57,7 @@ async def measure(world: World, nodes: int) -> dict[str, Any]:
         hit = struck(run)
         lost = {replica for replica in before if replica[1] in hit}
         found: dict[Replica, float] = {}
-        while run.since_s < begin_s + STEPS * STEP_S + LATEST_S and len(found) < len(lost):
+        while run.since_s < begin_s + steps(nodes) * STEP_S + LATEST_S and len(found) < len(lost):
             world.stack.check()
             await asyncio.sleep(LOOK_S)
             found = _took(world, lost, run.began_utc_ms) | found  # one that ran may be struck in its turn
@@ -101,7 +106,7 @@ def _took(world: World, lost: set[Replica], since_utc_ms: int) -> dict[Replica, 
     took = {}
     for replica in lost & moves.keys():
         there = moves[replica]
-        for _ in range(STEPS):
+        for _ in range(STEPS_MAX):
             if there not in running:  # struck before it ran, perhaps
                 there = moves.get(there, there)
         if there in running and replica[1] in offline:

@@ -81,11 +81,18 @@ NONE_OF = ("false_offline", "restart_lost", "restart_duplicates", "false_failove
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_fleet_with_faults_loses_nothing() -> None:
-    parts = ("killed", "restart", "storm", "rollout", "failover")
+    parts = ("killed", "restart", "storm", "rollout", "deploy", "failover")
     figures = last_line("benchmarks.fleet", "--json", "--tiny", "--nodes", "200", "--only", *parts)
     for key in (*NONE_OF, "failover_missed"):
         assert figures[key] == 0, key
-    for key in ("detect_killed_s_p50", "storm_converged_s", "rollout_accept_s", "rollout_active_s", "failover_s_p99"):
+    for key in (
+        "detect_killed_s_p50",
+        "storm_converged_s",
+        "rollout_accept_s",
+        "rollout_active_s",
+        "deploy_active_s",
+        "failover_s_p99",
+    ):
         assert isinstance(figures[key], float), key
 
 
