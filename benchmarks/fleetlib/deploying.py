@@ -1,8 +1,9 @@
 """A model to every node, while some refuse to run it, some fall silent, and some come and go.
 
 `deploy_ready_s`: from the command until every node that answers has fetched the release. `deploy_active_s`: until
-each of them runs it, or was found failing. Both without the nodes that flap, which are counted. A simulated node needs
-half to one and a half of `deploy_fetch_s` for the first and of `deploy_activate_s` for the second; no bytes travel.
+each of them runs it, or was found failing. Both without the nodes that flap, which are counted. A simulated node
+needs half to one and a half of `deploy_fetch_s` for the first and of `deploy_activate_s` for the second; no bytes
+travel.
 """
 
 import asyncio
