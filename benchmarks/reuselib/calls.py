@@ -37,7 +37,7 @@ inbound = "out"
 vehicle_classes = {json.dumps(MARKS)}
 [[platforms.traffic.intersections.IS-001.approaches]]
 name = "west"
-camera_id = "cam9"
+camera_id = "cam1"
 line = "gate"
 zone = "nowhere"
 zone_length_m = 20.0
@@ -57,6 +57,24 @@ location = 5
 approaches = [{ name = "east", camera_id = 1, inbound = "up", vehicle_classes = "car", zone_length_m = inf }, 7]
 [platforms.traffic.intersections]
 IS-003 = 4
+"""
+MANUFACTURING = """
+[platforms.manufacturing.lines.L1]
+ideal_cycle_s = 2.0
+camera_id = "cam1"
+minor_s = 30.0
+demand_per_h = 1500.0
+timezone = "Europe/Berlin"
+shifts = [{ start = "00:00", end = "12:00" }, { start = "12:00", end = "00:00" }]
+breaks = [{ start = "03:00", end = "03:30", days = ["mon", "tue"] }]
+charts = [{ kind = "p", sample = 20, learn = 5 }, { kind = "u", sample = 20, learn = 5 },
+          { kind = "xbar_r", sample = 5, learn = 5, field = "length_mm" }]
+[platforms.manufacturing.lines.L2]
+ideal_cycle_s = 5.0
+source = "crossings"
+camera_id = "cam1"
+crossing = "oven_exit"
+classes = ["crack", "pore"]
 """
 RETAIL = f"""
 [platforms.retail.stores.S-1]
@@ -84,6 +102,19 @@ CALLS: dict[str, Calls] = {
     "bakery": Calls(
         "[platforms.bakery]\nloaves_per_tray = 12\n",
         {"countTrays": [{}, {"line": "oven_entry", "time_window": "10m"}, {"time_window": "never"}]},
+    ),
+    "manufacturing": Calls(
+        MANUFACTURING,
+        {
+            name: [
+                {"line_id": "L1", "time_window": "10m"},
+                {"line_id": "L1", "time_window": "2h"},
+                {"line_id": "L1", "time_window": "1h", "until": "2020-01-01T00:00:00Z"},
+                {"line_id": "L2", "time_window": "2h"},
+                {"line_id": "L9", "time_window": "10m"},
+            ]
+            for name in ("lineFigures", "controlCharts")
+        },
     ),
     "traffic": Calls(
         TRAFFIC,

@@ -2,6 +2,7 @@
 coordinator. Both hosts then know the same facts, and functions that look back far have something to see."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from agent.results.store import ResultStore
 from schemas.identity import Lane
 
 MINUTES = 130
+Add = Callable[[int, Lane, str, str, dict[str, Any]], None]
 CLASSES = ("crack", "pore", "undercut", "spatter")
 
 
 def write_history(folder: Path, node: str, camera: str, now_ms: int) -> int:
-    """Crossings of two lines, counts of a zone and routine samples until `now_ms`. The number of facts."""
+    """Crossings of two lines, counts of a zone, inspected parts and routine samples until `now_ms`. The number of
+    facts."""
     rng = random.Random(7)
     drafts: list[Draft] = []
     zone = dict.fromkeys(CLASSES, 0)
@@ -27,6 +30,7 @@ def write_history(folder: Path, node: str, camera: str, now_ms: int) -> int:
 
     for at_ms in range(now_ms - MINUTES * 60_000, now_ms, 10_000):
         sample = {"frames_total": 1, "detections_total": 1, "totals": {}, "pipeline": camera}
+        _inspect(add, at_ms, rng)
         now = {"objects": 1, "zones": {"middle": {"counts": dict(zone), "total": 1, "dwell_s_max": 0.0}}}
         add(at_ms, Lane.SAMPLE, "StreamSample", camera, {**sample, "now": now})
         for offset_ms in sorted(rng.sample(range(10_000), rng.choice([0, 1, 2, 3]))):
@@ -51,6 +55,26 @@ def write_history(folder: Path, node: str, camera: str, now_ms: int) -> int:
         outbox.append(drafts[begin : begin + 500]).result()
     outbox.close()
     return len(drafts)
+
+
+def _inspect(add: Add, at_ms: int, rng: random.Random) -> None:
+    """A part every two seconds or so, with its defects; now and then none for a minute, which somebody explains."""
+    if at_ms // 60_000 % 20 == 0:
+        if at_ms % 60_000 >= 50_000:
+            reason = {"line_id": "L1", "at": at_ms, "reason": "lunch", "planned": at_ms // 60_000 % 40 == 0}
+            add(at_ms, Lane.EVENT, "StopExplained", "L1", reason)
+        return
+    for offset_ms in range(0, 10_000, rng.choice([2000, 2500, 5000])):
+        part = rng.choice(["", f"p-{at_ms + offset_ms}", f"p-{at_ms}"])
+        verdict = rng.choice(["ok"] * 8 + ["rework", "reject", "unsure"])
+        defects = [] if verdict in ("ok", "unsure") else rng.choices(CLASSES, k=rng.choice([0, 1, 2]))
+        for kind in defects:
+            add(at_ms + offset_ms, Lane.EVENT, "DefectDetected", kind,
+                {"defect_type": kind, "confidence": 0.9, "part_id": part, "verdict": verdict,
+                 "object_id": rng.choice(["", f"d-{at_ms}"])})  # fmt: skip
+        add(at_ms + offset_ms, Lane.EVENT, "PartInspected", part or "part",
+            {"station": "weld", "part_id": part, "part": at_ms % 1000, "verdict": verdict, "defects": len(defects),
+             "length_mm": rng.gauss(80.0, 0.5)})  # fmt: skip
 
 
 def _kept(draft: Draft, camera: str) -> Result:
