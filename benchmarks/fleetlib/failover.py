@@ -11,12 +11,8 @@ import json
 from typing import Any
 
 from benchmarks.fleetlib.runs import settle_s, simulated, struck
-from benchmarks.fleetlib.world import World, percentile
+from benchmarks.fleetlib.world import World, ask, percentile
 from coordinator.simulate.scenario import DesiredTable, WorkloadsTable
-from runtime.calls.client import Client
-from runtime.mqtt import BrokerAddress
-from schemas.messages import Command
-from schemas.topics import COORDINATOR, TopicSpace
 
 WORKLOADS = 10  # with a replica at every node, all together
 APPLY_S, START_S = 1.0, 1.0
@@ -78,15 +74,12 @@ async def measure(world: World, nodes: int) -> dict[str, Any]:
 async def _apply(world: World, nodes: int) -> int:
     """The workloads are declared; how many replicas they have."""
     each = max(1, nodes // WORKLOADS)
-    async with Client(BrokerAddress(port=world.ports[0]), space=TopicSpace(), name="benchmark") as client:
-        for number in range(WORKLOADS):
-            wish = {
-                "name": f"w{number}", "type": "container", "replicas": each, "container": {"image": "simulated"},
-                "resources": {"cpu_cores": 0.25, "memory_mb": 16.0}, "selector": "label.simulated = true",
-            }  # fmt: skip
-            result = await client.ask(COORDINATOR, Command("applyWorkload", wish), timeout_s=60.0)
-            if result.error is not None:
-                raise RuntimeError(f"applyWorkload: {result.error.message}")
+    for number in range(WORKLOADS):
+        wish = {
+            "name": f"w{number}", "type": "container", "replicas": each, "container": {"image": "simulated"},
+            "resources": {"cpu_cores": 0.25, "memory_mb": 16.0}, "selector": "label.simulated = true",
+        }  # fmt: skip
+        await ask(world, "applyWorkload", wish)
     return each * WORKLOADS
 
 

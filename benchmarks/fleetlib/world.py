@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runtime.calls.client import Client
+from runtime.mqtt import BrokerAddress
 from runtime.sqlite import Connection, StorageError, connect
+from schemas.messages import Command
+from schemas.topics import COORDINATOR, TopicSpace
 from scripts.stack import ROOT, Stack, StackError, free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -116,6 +120,15 @@ class World:
             yield db
         finally:
             db.close()
+
+
+async def ask(world: World, function: str, arguments: dict[str, Any], timeout_s: float = 120.0) -> Any:
+    """What the coordinator answers to a call. Raises RuntimeError where it refuses."""
+    async with Client(BrokerAddress(port=world.ports[0]), space=TopicSpace(), name="benchmark") as client:
+        result = await client.ask(COORDINATOR, Command(function, arguments), timeout_s=timeout_s)
+    if result.error is not None:
+        raise RuntimeError(f"{function}: {result.error.message}")
+    return result.result
 
 
 def _status_kb(pid: int, key: str) -> int:

@@ -29,8 +29,8 @@ def write_history(folder: Path, node: str, camera: str, now_ms: int) -> int:
         drafts.append(Draft(lane, kind, subject, at_ms, {"camera_id": camera, **data}))
 
     for at_ms in range(now_ms - MINUTES * 60_000, now_ms, 10_000):
-        sample = {"frames_total": 1, "detections_total": 1, "totals": {}, "pipeline": camera}
         _inspect(add, at_ms, rng)
+        sample = {"frames_total": 1, "detections_total": 1, "totals": {}, "pipeline": camera}
         now = {"objects": 1, "zones": {"middle": {"counts": dict(zone), "total": 1, "dwell_s_max": 0.0}}}
         add(at_ms, Lane.SAMPLE, "StreamSample", camera, {**sample, "now": now})
         for offset_ms in sorted(rng.sample(range(10_000), rng.choice([0, 1, 2, 3]))):
