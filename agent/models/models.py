@@ -191,10 +191,11 @@ class Models:
         job = self.fetcher.job(ref.digest)
         if (reason := record.refused.get(ref.digest)) is not None:
             refused[path] = reason
-        elif runs == ref and seat.probation is None:
+        elif runs == ref and seat.probation is None and record.trial is None:
             return
         elif runs == ref:
-            pending[path] = f"on probation for {self._table.probation_s:g} s"
+            on_trial = f"on probation for {self._table.probation_s:g} s"
+            pending[path] = on_trial if seat.probation is not None else "on trial, and loaded anew"
             del holds[path]
         elif job is not None and job.state is State.REFUSED:
             refused[path] = job.text

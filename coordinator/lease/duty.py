@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from coordinator.fleet.registry import FleetEvent
 from coordinator.lease.lease import Lease
@@ -20,12 +20,24 @@ T = TypeVar("T")
 LASTS_S = 15.0
 
 
+class Desk(Protocol):
+    """Where leases are asked for."""
+
+    async def run(self, job: Job[T]) -> T: ...
+
+
 class Duty:
     """One duty of this process: `run` asks for it, `write` does what only its holder may."""
 
-    def __init__(self, store: SqlStore, name: str, holder: str, *, lasts_s: float = LASTS_S) -> None:
-        """`holder` names this process and no other one, before or after."""
+    def __init__(
+        self, store: SqlStore, name: str, holder: str, *, lasts_s: float = LASTS_S, desk: Desk | None = None
+    ) -> None:
+        """`holder` names this process and no other one, before or after.
+
+        `desk`: where the lease is asked for, so that nothing else that the store does holds it up; else in the store.
+        """
         self._store = store
+        self._desk: Desk = desk or store
         self._holder = holder
         self._lease = Lease(name, round(lasts_s * 1000))
         self._changed = asyncio.Event()
@@ -55,7 +67,7 @@ class Duty:
             if self._lease.token:
                 token, self._lease = self._lease.token, self._lease.lost()
                 try:
-                    await self._store.run(lambda db: leases.release(db, self.name, token))
+                    await self._desk.run(lambda db: leases.release(db, self.name, token))
                 except TemporaryError as error:
                     log.debug("the lease %s was not given back, and ends by itself: %s", self.name, error)
 
@@ -63,7 +75,7 @@ class Duty:
         """For the lease, or for more of it."""
         asked_ms = _now_ms()
         try:
-            token = await self._store.run(lambda db: leases.take(db, self.name, self._holder, self._lease.lasts_ms))
+            token = await self._desk.run(lambda db: leases.take(db, self.name, self._holder, self._lease.lasts_ms))
         except TemporaryError as error:
             log.debug("the lease %s cannot be asked for: %s", self.name, error)
             if not self.is_held and self._lease.token:
@@ -114,8 +126,9 @@ class Duty:
         before, self._lease = self._lease, lease
         if bool(before.token) != bool(lease.token):
             log.info("the duty %s is %s", self.name, "ours" if lease.token else "another's")
-            self._changed.set()
             self.on_change(bool(lease.token))
+        if self.is_held:  # not for each that is given: the answer may have come when its time was over
+            self._changed.set()
 
 
 def _now_ms() -> int:

@@ -25,8 +25,8 @@ class Lease:
         return bool(self.token) and now_ms - self.asked_ms < self.lasts_ms * (1 - MARGIN_SHARE)
 
     def ask_at_ms(self, now_ms: int) -> int:
-        """When to ask, next or again."""
-        wait_ms = round(self.lasts_ms * RENEW_SHARE)
+        """When to ask, next or again: at once where the answer took so long that its time was over by then."""
+        wait_ms = 0 if self.token and not self.is_held(now_ms) else round(self.lasts_ms * RENEW_SHARE)
         return self.asked_ms + wait_ms if self.is_held(now_ms) else now_ms + wait_ms
 
     def given(self, token: int, asked_ms: int) -> "Lease":

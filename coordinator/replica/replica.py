@@ -53,7 +53,8 @@ class Replica:
         self._holder = f"{table.client_id} {secrets.token_hex(4)}"  # of this process, and of no other
         self._since_utc_ms = time.time_ns() // 1_000_000
         self._store = self._open(place, config.store_limits, part=rows_part)
-        self._duty = Duty(self._store, LEAD, self._holder, lasts_s=table.lease_s)
+        self._desk = postgres.LeaseDesk(place)
+        self._duty = Duty(self._store, LEAD, self._holder, lasts_s=table.lease_s, desk=self._desk)
         self._duty.on_change = self._duty_changed
         self._term_over = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -82,6 +83,7 @@ class Replica:
             self._notifier.stopping()
             await self._write_entry(stopped=True)
             self._notifier.close()
+            self._desk.close()
             self._store.close()
 
     # ---- a term ---------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The store in a PostgreSQL database. Only what needs one imports this: it needs the extra `postgres`."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -86,17 +87,29 @@ class PostgresStore(SqlStore):
         return fenced
 
     def _open_reader(self) -> Database:
-        return self._connect(read_only=True)
+        return _connect(self._place, read_only=True)
 
     def _open_first(self) -> PostgresDatabase:
         """A connection that writes; no lone coordinator has one beside it."""
-        db = self._connect()
+        db = _connect(self._place)
         _be_alone(db, ALONE_WAIT_S, shared=self._part is not Part.ALONE)
         return db
 
-    def _connect(self, *, read_only: bool = False) -> PostgresDatabase:
-        timeout_s = self._place.statement_timeout_s
-        return connect(self._place.dsn, name="edge-coordinator", statement_timeout_s=timeout_s, read_only=read_only)
+
+class LeaseDesk:
+    """A connection on which leases are asked for and nothing else is done: a row that somebody holds, and for which
+    the store's own connection waits, does not keep a process from leading."""
+
+    def __init__(self, place: PostgresPlace) -> None:
+        """For a database that has its schema. Raises StorageError."""
+        self._writer = PostgresWriter(lambda: _connect(place), name="leases")
+
+    async def run(self, job: Job[T]) -> T:
+        """In a transaction. Raises StorageError."""
+        return await asyncio.wrap_future(self._writer.submit(job, rows_alone=True))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def open_alone(place: PostgresPlace) -> PostgresDatabase:
@@ -109,6 +122,11 @@ def open_alone(place: PostgresPlace) -> PostgresDatabase:
         db.close()
         raise
     return db
+
+
+def _connect(place: PostgresPlace, *, read_only: bool = False) -> PostgresDatabase:
+    timeout_s = place.statement_timeout_s
+    return connect(place.dsn, name="edge-coordinator", statement_timeout_s=timeout_s, read_only=read_only)
 
 
 def _be_alone(db: PostgresDatabase, wait_s: float, *, shared: bool = False) -> None:

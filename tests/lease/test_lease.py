@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,12 +21,14 @@ from coordinator.store.leases import LeaseLostError
 from coordinator.store.place import Place, PostgresPlace, open_alone, open_store
 from coordinator.store.postgres import Part, PostgresStore
 from coordinator.store.reader import Reader
-from runtime.database import Database
+from runtime.database import Database, Job
 from tests.coordinator.stores import edgectl_place
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 60.0
 LASTS_MS = 9000
+
+T = TypeVar("T")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ LASTS_MS = 9000
         (Lease("d", LASTS_MS), 500, False, 3500),  # another has it: ask again by and by
         (Lease("d", LASTS_MS, 1, 1000), 1000, True, 4000),
         (Lease("d", LASTS_MS, 1, 1000), 9099, True, 4000),  # an answer that is late is asked for at once
-        (Lease("d", LASTS_MS, 1, 1000), 9100, False, 12_100),  # earlier than it ends
+        (Lease("d", LASTS_MS, 1, 1000), 9100, False, 9100),  # earlier than it ends; the answer came too late: at once
         (Lease("d", LASTS_MS).given(4, 1000), 2000, True, 4000),
         (Lease("d", LASTS_MS, 4, 1000).lost(), 2000, False, 5000),
     ],
@@ -113,6 +115,33 @@ def test_a_write_that_is_refused_leaves_nothing_and_is_seen(
     assert ", of a" in said
     assert edgectl([*edgectl_place(place, tmp_path), "leases", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["refused_holder"] == "a"
+
+
+def test_an_answer_that_came_when_its_time_was_over_is_followed_by_one_that_holds(place: Place) -> None:
+    """The database was held up for longer than a lease lasts: the holder learns of its lease all the same."""
+    store = open_store(place)
+
+    class Slow:
+        """Held up once."""
+
+        waits_s = 0.3
+
+        async def run(self, job: Job[T]) -> T:
+            answer = await store.run(job)
+            waits_s, self.waits_s = self.waits_s, 0.0
+            await asyncio.sleep(waits_s)
+            return answer
+
+    async def scene() -> None:
+        duty = Duty(store, "d", "a", lasts_s=0.2, desk=Slow())
+        asking = asyncio.create_task(duty.run())
+        async with asyncio.timeout(WAIT_S):
+            await duty.held()
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    asyncio.run(scene())
+    store.close()
 
 
 class Holders:

@@ -8,16 +8,23 @@ import pytest
 
 from agent.config import PipelineConfig
 from agent.decide.settings import AlertRuleSettings
+from agent.documents.plan import Plan
 from agent.infer.bundle import Bundle
 from agent.infer.bundle_files import load_bundle
 from agent.infer.host import EngineHost, EngineStats
 from agent.infer.settings import InferSettings
+from agent.link.asking import Asking
+from agent.models import records
 from agent.models.journal import RecordsFile
+from agent.models.models import Models
 from agent.models.records import Record, Ref, Trial
 from agent.models.settings import GateSettings, Golden, NodeModelsTable
+from agent.models.signatures import Trust
 from agent.models.switching import Seat, Switching
 from agent.slotted import AtWork
 from agent.stream import Stream
+from schemas.messages import Birth
+from schemas.release import WantedModel
 from tests.agent_process.agents import bundle
 
 OLD, NEW = Ref("cells@1.0.0", "a" * 64), Ref("cells@2.0.0", "b" * 64)
@@ -191,3 +198,25 @@ def test_a_journal_that_is_spoilt_counts_for_nothing(place: Place) -> None:
     place.activate(NEW)
     (place.folder / "models.json").write_text("{")
     assert Place(place.folder).record == Record()
+
+
+def test_in_the_life_after_a_kill_a_model_on_trial_is_not_held_before_it_is_loaded(tmp_path: Path) -> None:
+    async def scene() -> None:
+        models = Models(
+            TABLE, tmp_path, Trust({}), birth=Birth, streams=dict, asking=cast(Asking, None),
+            link_is_metered=lambda: False, announce=lambda *said: None,
+        )  # fmt: skip
+        models.follow(Plan(models={"p": WantedModel(NEW.model, NEW.digest)}))
+        models.switching.note("p", Record(trial=Trial(NEW, 1, True)))
+        config = PipelineConfig("cam1", str(bundle(tmp_path / "configured")), "p")
+        seat = Seat(cast(Stream, Told()), config)
+        seat.runs = NEW
+        held, pending, refused = dict[str, Any](), dict[str, str](), dict[str, str]()
+        models._stand(seat, held, pending, refused)
+        assert (held, refused) == ({}, {})
+        assert pending == {"pipelines.p.model": "on trial, and loaded anew"}
+        models.switching.note("p", records.passed(models.switching.record("p")))
+        models._stand(seat, held, {}, refused)
+        assert held == {"pipelines.p.model": {"model": NEW.model, "digest": NEW.digest}}
+
+    asyncio.run(scene())

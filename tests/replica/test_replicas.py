@@ -4,12 +4,14 @@ import asyncio
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coordinator.store.place import PostgresPlace
+from runtime.postgres import connect
 from schemas.codec import decode_document
 from schemas.messages import Presence, Status
 from schemas.topics import FLEET, Kind
@@ -189,6 +191,43 @@ def test_a_leader_that_was_frozen_writes_nothing_any_more(mqtt: Broker, replicas
             assert "lead: 1 writes of former holders were refused" in leases.stdout
 
     asyncio.run(scene())
+
+
+def test_rows_that_are_held_up_keep_nobody_from_leading(
+    mqtt: Broker, replicas: Replicas, postgres_place: PostgresPlace
+) -> None:
+    """As a coordinator does that was frozen while it stored: it holds what both want to write to."""
+
+    async def scene() -> None:
+        for name in "ab":
+            replicas[name].start()
+            await replicas.lead("a")
+        await until(lambda: replicas.said("b", ": connected as coordinator-b.rows"))
+        async with TestNode(mqtt.port) as node:
+            node.present()
+            node.born()
+            at = await stream(node, 1, 200)
+            await until(lambda: not node.waiting)
+            with closing(connect(postgres_place.dsn, name="frozen")) as frozen:
+                frozen.script("BEGIN")
+                frozen.execute("UPDATE lanes SET version = version WHERE node = 'gw-1'")
+                at = await stream(node, at, 200)
+                await until(lambda: waits_for(replicas, "lanes") == 2)
+                replicas["a"].kill()
+                await replicas.lead("b")
+                assert node.waiting
+                frozen.roll_back()
+            await until(lambda: not node.waiting)
+            the_rows_once_each(replicas, at - 1)
+
+    asyncio.run(scene())
+    assert replicas.said("b", "leading: boot") == 1
+
+
+def waits_for(replicas: Replicas, table: str) -> int:
+    """Connections that wait for a lock in a statement about a table."""
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE ?"
+    return int(replicas.query(sql, f"%INTO {table} %")[0][0])
 
 
 def test_the_database_goes_away_and_comes_back(mqtt: Broker, replicas: Replicas, postgres: Cluster) -> None:
