@@ -1,7 +1,7 @@
 """The coordinator's answers, taken to the file: what it stored leaves, what it refused is set aside, gaps close.
 
-An answer is believed of rows that were sent and are unanswered, and of this outbox's own streams. Whatever else it
-claims is counted and changes nothing.
+An answer is believed of rows that were sent on this connection, also where it comes late, and of this outbox's own
+streams. Whatever else it claims is counted and changes nothing.
 """
 
 import asyncio

@@ -2,7 +2,8 @@
 
 Two answers come back for each row. The broker's PUBACK frees a place in its receive maximum. The coordinator's
 acknowledgement, after a durable commit, frees the row itself; until then the row is *unanswered* and is sent again
-when the answer stays away. Live rows and the backlog share the places: while both wait, each has its part.
+when the answer stays away; until it has been, it is *late*, and an answer to it counts. Live rows and the backlog
+share the places: while both wait, each has its part.
 """
 
 from bisect import bisect_left, bisect_right
@@ -36,7 +37,7 @@ class Window:
     _freed: int = 0
     _freed_sent_s: float = 0.0
     _again: set[RowKey] = field(default_factory=set)  # unanswered, and sent more than once
-    _late: set[RowKey] = field(default_factory=set)  # to be sent again
+    _late: dict[RowKey, float | None] = field(default_factory=dict)  # when it was sent; None: more than once
     _once_sent_s: float | None = None
 
     def room(self, *, others_wait: bool = False) -> int:
@@ -70,7 +71,7 @@ class Window:
             self.unanswered[key] = (now_s, backlog)
             self.backlog_rows += backlog
             if key in self._late:
-                self._late.discard(key)
+                del self._late[key]
                 self._again.add(key)
 
     def puback(self, mid: int) -> None:
@@ -80,30 +81,40 @@ class Window:
         self._bytes -= size
 
     def answered(self, lane: Lane, first: int, last: int) -> list[tuple[int, int]]:
-        """The part of an acknowledged range that was really sent and unanswered, as inclusive ranges.
+        """The part of an acknowledged range that was really sent and is unanswered or late, as inclusive ranges.
 
         Whatever else an acknowledgement claims is ignored: nothing is freed that was never sent.
         """
         return self.answered_all(lane, [(first, last)])
 
     def answered_all(self, lane: Lane, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-        """The same for many ranges, in any order, overlapping or absurd: what is unanswered bounds the cost."""
+        """The same for many ranges, in any order, overlapping or absurd: what was sent bounds the cost."""
         asked = sorted((first, last) for first, last in ranges if first <= last)
-        if sum(last - first + 1 for first, last in asked) <= len(self.unanswered):
-            found = {seq for first, last in asked for seq in range(first, last + 1) if (lane, seq) in self.unanswered}
-            seqs = sorted(found)
+        if sum(last - first + 1 for first, last in asked) <= len(self.unanswered) + len(self._late):
+            seqs = sorted({seq for first, last in asked for seq in range(first, last + 1) if self._is_out(lane, seq)})
         else:
-            seqs = _within(sorted(seq for sent_lane, seq in self.unanswered if sent_lane is lane), asked)
+            out = (seq for keys in (self.unanswered, self._late) for sent_lane, seq in keys if sent_lane is lane)
+            seqs = _within(sorted(out), asked)
         for seq in seqs:
-            key = (lane, seq)
+            self._answered((lane, seq))
+        return runs(seqs)
+
+    def _is_out(self, lane: Lane, seq: int) -> bool:
+        return (lane, seq) in self.unanswered or (lane, seq) in self._late
+
+    def _answered(self, key: RowKey) -> None:
+        """Of a late row too it shows how long answers take, but nothing of how fast the backlog may go."""
+        once_s: float | None
+        if key in self._late:
+            once_s = self._late.pop(key)
+        else:
             sent_s, backlog = self._forget(key)
             if backlog:
                 self._freed, self._freed_sent_s = self._freed + 1, sent_s
-            if key in self._again:
-                self._again.discard(key)
-            else:
-                self._once_sent_s = sent_s if self._once_sent_s is None else min(self._once_sent_s, sent_s)
-        return runs(seqs)
+            once_s = None if key in self._again else sent_s
+            self._again.discard(key)
+        if once_s is not None:
+            self._once_sent_s = once_s if self._once_sent_s is None else min(self._once_sent_s, once_s)
 
     def once(self) -> float | None:
         """When the row was sent, of those answered since the last call, that waited longest of all sent only once.
@@ -119,31 +130,32 @@ class Window:
         return freed, self._freed_sent_s
 
     def overdue(self, now_s: float) -> list[RowKey]:
-        """Forgets the rows whose answer is overdue and returns them: they have to be sent again."""
+        """The rows whose answer is overdue: they are late from now on, and have to be sent again."""
         late = []
         while self.unanswered:
             key, (sent_s, _) = next(iter(self.unanswered.items()))
             if now_s - sent_s < self.resend_after_s:
                 break
-            self._forget(key)
-            self._again.discard(key)
+            self._be_late(key)
             late.append(key)
-        self._late = {*late, *(self._late if len(self._late) < self.unanswered_max else ())}
         return late
 
     def make_room(self) -> None:
-        """Forgets the oldest unanswered rows beyond half of the limit: for when nobody answers anyway."""
+        """The oldest unanswered rows beyond half of the limit are late: for when nobody answers anyway."""
         while len(self.unanswered) > self.unanswered_max // 2:
-            key = next(iter(self.unanswered))
-            self._forget(key)
-            self._again.discard(key)
+            self._be_late(next(iter(self.unanswered)))
 
     def forget_all(self) -> None:
-        """Everything that is in the file counts as not sent."""
-        self.unanswered.clear()
-        self._again.clear()
-        self._late.clear()
-        self.backlog_rows = 0
+        """Everything that is in the file is to be sent again."""
+        while self.unanswered:
+            self._be_late(next(iter(self.unanswered)))
+
+    def _be_late(self, key: RowKey) -> None:
+        sent_s, _ = self._forget(key)
+        self._late[key] = None if key in self._again else sent_s
+        self._again.discard(key)
+        if len(self._late) > self.unanswered_max:
+            del self._late[next(iter(self._late))]
 
     def _forget(self, key: RowKey) -> tuple[float, bool]:
         found = self.unanswered.pop(key, None)

@@ -174,7 +174,7 @@ def test_without_a_coordinator_rows_go_out_once_and_again_when_it_is_back(tmp_pa
         rig.sender.coordinator(True)
         await rig.until(lambda: len(wire.rows) >= 20 + ROWS_BEGIN, "nothing is sent again")
         while rig.pending(EVENT):
-            await rig.answer(EVENT, (1, 20))
+            await rig.answer(EVENT, *((seq, seq) for _, seq in wire.rows[20:]))
             await asyncio.sleep(0.001)
         assert wire.rows[20:40] == events(*range(1, 21))
         assert rig.pending(EVENT) == []
@@ -239,6 +239,22 @@ def test_what_is_overdue_is_sent_again_and_the_rest_is_not(tmp_path: Path) -> No
         assert rig.pending(EVENT) == []
 
     with_rig(tmp_path, scenario, resend_after_s=0.3)
+
+
+def test_a_late_answer_frees_the_row_before_it_is_sent_again(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.sender.coordinator(True)
+        wire = await rig.connect()
+        await rig.append(EVENT, 6)
+        await rig.settle()
+        resting = "open"  # the coordinator has not answered for so long that the backlog rests
+        await rig.until(lambda: rig.sender.state()["breaker"] == resting, "the breaker does not open")
+        before = len(wire.rows)
+        await rig.answer(EVENT, (1, 6))
+        await rig.settle()
+        assert (rig.pending(EVENT), len(wire.rows)) == ([], before)
+
+    with_rig(tmp_path, scenario, resend_after_s=0.1)
 
 
 @pytest.mark.parametrize("receive_max", [1, 2, 20, 65535])

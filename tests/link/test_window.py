@@ -64,6 +64,32 @@ def test_what_is_not_answered_in_time_is_forgotten_once_oldest_first() -> None:
     assert not window.unanswered
 
 
+def test_an_answer_that_comes_late_counts_until_the_row_was_sent_again() -> None:
+    window = Window(resend_after_s=10.0, unanswered_max=4)
+    window.sent([(EVENT, 1), (EVENT, 2), (EVENT, 3)], 1, 0.0, backlog=True)
+    assert len(window.overdue(10.0)) == 3
+    assert window.answered(EVENT, 1, 1) == [(1, 1)]
+    assert (window.once(), window.feedback()[0]) == (0.0, 0), "it shows how long answers take"
+    assert window.answered(EVENT, 1, 1) == []
+    window.sent([(EVENT, 2)], 2, 11.0, backlog=True)
+    assert window.answered(EVENT, 0, 2**62) == [(2, 3)]
+    assert window.once() == 0.0, "of 3; of 2 nobody knows which copy was answered"
+    window.sent([(EVENT, 7)], 3, 12.0)
+    window.forget_all()
+    window.sent([(EVENT, 7)], 4, 13.0)
+    window.forget_all()
+    assert window.answered(EVENT, 7, 7) == [(7, 7)]
+    assert window.once() is None
+
+
+def test_only_so_many_late_rows_are_remembered_the_oldest_go_first() -> None:
+    window = Window(resend_after_s=10.0, unanswered_max=4)
+    for start in (1, 5):
+        window.sent([(EVENT, seq) for seq in range(start, start + 4)], start, 0.0)
+        window.overdue(10.0)
+    assert window.answered(EVENT, 0, 100) == [(5, 8)]
+
+
 def test_while_nobody_answers_the_oldest_make_room() -> None:
     window = Window(unanswered_max=10)
     window.sent([(EVENT, seq) for seq in range(1, 11)], 1, 0.0)
@@ -108,6 +134,7 @@ class WindowLife(RuleBasedStateMachine):
         super().__init__()
         self.window = Window(inflight_max=4, unanswered_max=12, resend_after_s=10.0)
         self.out: dict[RowKey, float] = {}
+        self.late: list[RowKey] = []
         self.ever: set[RowKey] = set()
         self.mids: set[int] = set()
         self.mid = 0
@@ -125,6 +152,7 @@ class WindowLife(RuleBasedStateMachine):
         for key in keys:
             self.out[key] = self.now_s
             self.ever.add(key)
+        self.late = [key for key in self.late if key not in keys]
 
     @rule(mid=st.integers(0, 40))
     def puback(self, mid: int) -> None:
@@ -141,10 +169,11 @@ class WindowLife(RuleBasedStateMachine):
         freed = [(lane, seq) for low, high in ranges for seq in range(low, high + 1)]
         assert set(freed) <= self.ever
         assert sorted(seq for _, seq in freed) == sorted(
-            seq for out_lane, seq in self.out if out_lane is lane and first <= seq <= last
+            seq for out_lane, seq in (*self.out, *self.late) if out_lane is lane and first <= seq <= last
         )
         for key in freed:
-            del self.out[key]
+            self.out.pop(key, None)
+        self.late = [key for key in self.late if key not in freed]
 
     @rule(seconds=st.floats(0, 20))
     def pass_time(self, seconds: float) -> None:
@@ -153,8 +182,21 @@ class WindowLife(RuleBasedStateMachine):
         assert sorted((lane.value, seq) for lane, seq in late) == sorted(
             (lane.value, seq) for (lane, seq), at_s in self.out.items() if self.now_s - at_s >= 10.0
         )
-        for key in late:
+        self.are_late(late)
+
+    @rule(all_of_them=st.booleans())
+    def begin_anew_or_make_room(self, all_of_them: bool) -> None:
+        before = list(self.window.unanswered)
+        if all_of_them:
+            self.window.forget_all()
+        else:
+            self.window.make_room()
+        self.are_late([key for key in before if key not in self.window.unanswered])
+
+    def are_late(self, keys: list[RowKey]) -> None:
+        for key in keys:
             del self.out[key]
+        self.late = [*self.late, *keys][-12:]
 
     @invariant()
     def knows_what_is_out(self) -> None:
