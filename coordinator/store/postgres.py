@@ -24,6 +24,15 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 ALONE = 0x4564_6765_0003  # the advisory lock of the one coordinator
 ALONE_WAIT_S = 5.0  # the server may not have noticed yet that the one before was killed
+NAME = "edge-coordinator"  # of our connections, for whoever looks at the server
+HUNG_S = 15.0
+# The server's own limits (`idle_in_transaction_session_timeout`, `statement_timeout`) end nobody who was suspended
+# between two messages of a pipeline, as `executemany` is sent: to them such a session is at work.
+_END_HUNG = """
+SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = ? AND state = 'active'
+    AND wait_event = 'ClientRead' AND state_change < clock_timestamp() - CAST(? AS DOUBLE PRECISION) * INTERVAL '1 s'
+"""
 _TABLES = "SELECT count(*) FROM pg_tables WHERE tablename = 'migrations' AND schemaname = ANY(current_schemas(false))"
 
 
@@ -98,7 +107,8 @@ class PostgresStore(SqlStore):
 
 class LeaseDesk:
     """A connection on which leases are asked for and nothing else is done: a row that somebody holds, and for which
-    the store's own connection waits, does not keep a process from leading."""
+    the store's own connection waits, does not keep a process from leading. With each question sessions of ours that
+    hang are ended: they would hold their locks for as long as their process is suspended."""
 
     def __init__(self, place: PostgresPlace) -> None:
         """For a database that has its schema. Raises StorageError."""
@@ -106,7 +116,15 @@ class LeaseDesk:
 
     async def run(self, job: Job[T]) -> T:
         """In a transaction. Raises StorageError."""
-        return await asyncio.wrap_future(self._writer.submit(job, rows_alone=True))
+
+        def asked(db: Database) -> T:
+            for pid, _ in db.execute(_END_HUNG, (NAME, HUNG_S)).fetchall():
+                log.warning(
+                    "the server's process %d was ended: its coordinator hangs, and held what it wrote to", pid
+                )
+            return job(db)
+
+        return await asyncio.wrap_future(self._writer.submit(asked, rows_alone=True))
 
     def close(self) -> None:
         self._writer.close()
@@ -126,7 +144,7 @@ def open_alone(place: PostgresPlace) -> PostgresDatabase:
 
 def _connect(place: PostgresPlace, *, read_only: bool = False) -> PostgresDatabase:
     timeout_s = place.statement_timeout_s
-    return connect(place.dsn, name="edge-coordinator", statement_timeout_s=timeout_s, read_only=read_only)
+    return connect(place.dsn, name=NAME, statement_timeout_s=timeout_s, read_only=read_only)
 
 
 def _be_alone(db: PostgresDatabase, wait_s: float, *, shared: bool = False) -> None:

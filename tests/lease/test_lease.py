@@ -11,15 +11,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
 
 from coordinator.edgectl import main as edgectl
 from coordinator.lease.duty import Duty
 from coordinator.lease.lease import Lease
-from coordinator.store import leases
+from coordinator.store import leases, postgres
 from coordinator.store.leases import LeaseLostError
 from coordinator.store.place import Place, PostgresPlace, open_alone, open_store
-from coordinator.store.postgres import Part, PostgresStore
+from coordinator.store.postgres import LeaseDesk, Part, PostgresStore
 from coordinator.store.reader import Reader
 from runtime.database import Database, Job
 from tests.coordinator.stores import edgectl_place
@@ -142,6 +143,32 @@ def test_an_answer_that_came_when_its_time_was_over_is_followed_by_one_that_hold
 
     asyncio.run(scene())
     store.close()
+
+
+def test_who_hangs_in_the_middle_of_what_it_sends_is_ended(
+    postgres_place: PostgresPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a coordinator does that is suspended within a pipeline: no limit of the server's ends that."""
+    monkeypatch.setattr(postgres, "HUNG_S", 0.5)
+    with closing(open_alone(postgres_place)) as db:
+        leases.take(db, "d", "a", 0)
+    dsn = f"{postgres_place.dsn} application_name={postgres.NAME}"
+    hung, other = psycopg.connect(dsn, autocommit=True), psycopg.connect(postgres_place.dsn, autocommit=True)
+    hung.execute("BEGIN")
+    sent = hung.pipeline()
+    sent.__enter__()
+    hung.execute("UPDATE leases SET writes = writes + 1")
+    hung.pgconn.send_flush_request()
+    hung.pgconn.flush()
+    time.sleep(1.0)
+    desk = LeaseDesk(postgres_place)
+    assert asyncio.run(desk.run(lambda db: leases.take(db, "d", "b", 9000))) == 2
+    desk.close()
+    assert other.execute("SELECT 1").fetchone() == (1,), "others are left alone"
+    other.close()
+    with pytest.raises(psycopg.OperationalError):
+        sent.__exit__(None, None, None)
+    hung.close()
 
 
 class Holders:
