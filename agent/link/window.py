@@ -90,31 +90,31 @@ class Window:
     def answered_all(self, lane: Lane, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         """The same for many ranges, in any order, overlapping or absurd: what was sent bounds the cost."""
         asked = sorted((first, last) for first, last in ranges if first <= last)
-        if sum(last - first + 1 for first, last in asked) <= len(self.unanswered) + len(self._late):
-            seqs = sorted({seq for first, last in asked for seq in range(first, last + 1) if self._is_out(lane, seq)})
+        out, late = self.unanswered, self._late
+        if sum(last - first + 1 for first, last in asked) <= len(out) + len(late):
+            keys = ((lane, seq) for first, last in asked for seq in range(first, last + 1))
+            seqs = sorted({key[1] for key in keys if key in out or key in late})
         else:
-            out = (seq for keys in (self.unanswered, self._late) for sent_lane, seq in keys if sent_lane is lane)
-            seqs = _within(sorted(out), asked)
+            seqs = _within(sorted(seq for keys in (out, late) for sent_lane, seq in keys if sent_lane is lane), asked)
         for seq in seqs:
-            self._answered((lane, seq))
-        return runs(seqs)
-
-    def _is_out(self, lane: Lane, seq: int) -> bool:
-        return (lane, seq) in self.unanswered or (lane, seq) in self._late
-
-    def _answered(self, key: RowKey) -> None:
-        """Of a late row too it shows how long answers take, but nothing of how fast the backlog may go."""
-        once_s: float | None
-        if key in self._late:
-            once_s = self._late.pop(key)
-        else:
+            key = (lane, seq)
+            if key in late:
+                self._answered_late(key)
+                continue
             sent_s, backlog = self._forget(key)
             if backlog:
                 self._freed, self._freed_sent_s = self._freed + 1, sent_s
-            once_s = None if key in self._again else sent_s
-            self._again.discard(key)
-        if once_s is not None:
-            self._once_sent_s = once_s if self._once_sent_s is None else min(self._once_sent_s, once_s)
+            if key in self._again:
+                self._again.discard(key)
+            else:
+                self._once_sent_s = sent_s if self._once_sent_s is None else min(self._once_sent_s, sent_s)
+        return runs(seqs)
+
+    def _answered_late(self, key: RowKey) -> None:
+        """It shows how long answers take, but nothing of how fast the backlog may go."""
+        sent_s = self._late.pop(key)
+        if sent_s is not None:
+            self._once_sent_s = sent_s if self._once_sent_s is None else min(self._once_sent_s, sent_s)
 
     def once(self) -> float | None:
         """When the row was sent, of those answered since the last call, that waited longest of all sent only once.
