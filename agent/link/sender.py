@@ -198,7 +198,7 @@ class Sender:
     def _rewind(self) -> None:
         """Everything still in the file counts as not sent."""
         self._rewind_asked = False
-        self._under_way.window.forget_all()
+        self._under_way.window.all_late()
         self._queues.rewind()
 
     def _look_back(self, now_s: float) -> None:

@@ -145,8 +145,8 @@ class Window:
         while len(self.unanswered) > self.unanswered_max // 2:
             self._be_late(next(iter(self.unanswered)))
 
-    def forget_all(self) -> None:
-        """Everything that is in the file is to be sent again."""
+    def all_late(self) -> None:
+        """Everything is to be sent again."""
         while self.unanswered:
             self._be_late(next(iter(self.unanswered)))
 

@@ -191,7 +191,7 @@ class Models:
         job = self.fetcher.job(ref.digest)
         if (reason := record.refused.get(ref.digest)) is not None:
             refused[path] = reason
-        elif runs == ref and seat.probation is None and record.trial is None:
+        elif runs == ref and seat.probation is None and not records.is_on_trial(record, ref):
             return
         elif runs == ref:
             on_trial = f"on probation for {self._table.probation_s:g} s"
@@ -301,7 +301,7 @@ class Models:
             return
         seat.runs, seat.bundle = ref, bundle
         record = self.switching.record(title)
-        if ref is not None and record.trial is not None and record.trial.ref == ref and seat.probation is None:
+        if ref is not None and records.is_on_trial(record, ref) and seat.probation is None:
             self.switching.watch(seat)
         self._changed()
 

@@ -99,6 +99,11 @@ def unblamed(record: Record) -> Record:
     return record if record.trial is None else replace(record, trial=replace(record.trial, starts=0))
 
 
+def is_on_trial(record: Record, ref: Ref) -> bool:
+    """Its trial has begun and is not over."""
+    return record.trial is not None and record.trial.ref == ref
+
+
 def to_load(record: Record, ref: Ref | None) -> Ref | None:
     """What a pipeline starts with when `ref` is wanted: no more than what has been here and running already."""
     if ref is None:

@@ -133,7 +133,7 @@ class Switching:
         Raises StorageError.
         """
         record = self.record(seat.title)
-        if record.trial is None or record.trial.ref != ref:
+        if not records.is_on_trial(record, ref):
             await asyncio.to_thread(self.note, seat.title, records.begun(record, ref))
         self._say(seat, "being loaded")
         host: EngineHost | None = None

@@ -26,8 +26,10 @@ class Lease:
 
     def ask_at_ms(self, now_ms: int) -> int:
         """When to ask, next or again: at once where the answer took so long that its time was over by then."""
-        wait_ms = 0 if self.token and not self.is_held(now_ms) else round(self.lasts_ms * RENEW_SHARE)
-        return self.asked_ms + wait_ms if self.is_held(now_ms) else now_ms + wait_ms
+        wait_ms = round(self.lasts_ms * RENEW_SHARE)
+        if self.is_held(now_ms):
+            return self.asked_ms + wait_ms
+        return now_ms if self.token else now_ms + wait_ms
 
     def given(self, token: int, asked_ms: int) -> "Lease":
         """The answer to a question that was asked then: it counts from the asking, not from the answer."""

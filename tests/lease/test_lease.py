@@ -160,6 +160,8 @@ def test_who_hangs_in_the_middle_of_what_it_sends_is_ended(
     hung.execute("UPDATE leases SET writes = writes + 1")
     hung.pgconn.send_flush_request()
     hung.pgconn.flush()
+    reading = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'ClientRead'"
+    until(lambda: other.execute(reading).fetchone() == (1,), lambda: "the server does not wait for more")
     time.sleep(1.0)
     desk = LeaseDesk(postgres_place)
     assert asyncio.run(desk.run(lambda db: leases.take(db, "d", "b", 9000))) == 2

@@ -75,9 +75,9 @@ def test_an_answer_that_comes_late_counts_until_the_row_was_sent_again() -> None
     assert window.answered(EVENT, 0, 2**62) == [(2, 3)]
     assert window.once() == 0.0, "of 3; of 2 nobody knows which copy was answered"
     window.sent([(EVENT, 7)], 3, 12.0)
-    window.forget_all()
+    window.all_late()
     window.sent([(EVENT, 7)], 4, 13.0)
-    window.forget_all()
+    window.all_late()
     assert window.answered(EVENT, 7, 7) == [(7, 7)]
     assert window.once() is None
 
@@ -188,7 +188,7 @@ class WindowLife(RuleBasedStateMachine):
     def begin_anew_or_make_room(self, all_of_them: bool) -> None:
         before = list(self.window.unanswered)
         if all_of_them:
-            self.window.forget_all()
+            self.window.all_late()
         else:
             self.window.make_room()
         self.are_late([key for key in before if key not in self.window.unanswered])

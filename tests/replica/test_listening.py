@@ -27,10 +27,7 @@ def test_the_leader_hears_what_both_store_and_who_follows_goes_on(
         return int(replicas.query("SELECT value FROM meta WHERE key = 'heard.plat_fleet.heard'")[0][0])
 
     async def scene() -> None:
-        replicas["a"].start()
-        await replicas.lead("a")
-        replicas["b"].start()
-        await until(lambda: replicas.said("b", ": connected as coordinator-b.rows"))
+        await replicas.start_both()
         async with TestNode(mqtt.port) as node:
             node.present()
             node.born()

@@ -41,6 +41,13 @@ class Replicas:
     def query(self, sql: str, *values: object) -> list[Any]:
         return self.each["a"].query(sql, *values)
 
+    async def start_both(self) -> None:
+        """`a` leads, and `b` takes rows beside it."""
+        self["a"].start()
+        await self.lead("a")
+        self["b"].start()
+        await until(lambda: self.said("b", ": connected as coordinator-b.rows"))
+
     @property
     def leader(self) -> str:
         """Who leads, by the table; empty for nobody."""
@@ -99,10 +106,7 @@ def announced(node: TestNode) -> list[str]:
 
 def test_both_take_rows_one_leads_and_the_other_follows_when_it_is_killed(mqtt: Broker, replicas: Replicas) -> None:
     async def scene() -> None:
-        replicas["a"].start()
-        await replicas.lead("a")
-        replicas["b"].start()
-        await until(lambda: replicas.said("b", ": connected as coordinator-b.rows"))
+        await replicas.start_both()
         async with TestNode(mqtt.port) as node:
             node.present()
             node.born()
@@ -163,10 +167,7 @@ def test_what_the_other_stored_for_the_fleet_is_announced_by_the_leader(mqtt: Br
 
 def test_a_leader_that_was_frozen_writes_nothing_any_more(mqtt: Broker, replicas: Replicas) -> None:
     async def scene() -> None:
-        replicas["a"].start()
-        await replicas.lead("a")
-        replicas["b"].start()
-        await until(lambda: replicas.said("b", ": connected as coordinator-b.rows"))
+        await replicas.start_both()
         async with TestNode(mqtt.port) as node:
             node.present()
             node.born()
@@ -199,16 +200,14 @@ def test_rows_that_are_held_up_keep_nobody_from_leading(
     """As a coordinator does that was frozen while it stored: it holds what both want to write to."""
 
     async def scene() -> None:
-        for name in "ab":
-            replicas[name].start()
-            await replicas.lead("a")
-        await until(lambda: replicas.said("b", ": connected as coordinator-b.rows"))
+        await replicas.start_both()
         async with TestNode(mqtt.port) as node:
             node.present()
             node.born()
             at = await stream(node, 1, 200)
             await until(lambda: not node.waiting)
             with closing(connect(postgres_place.dsn, name="frozen")) as frozen:
+                frozen.script("SET idle_in_transaction_session_timeout = 0")
                 frozen.script("BEGIN")
                 frozen.execute("UPDATE lanes SET version = version WHERE node = 'gw-1'")
                 at = await stream(node, at, 200)
